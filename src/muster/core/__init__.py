@@ -1,0 +1,44 @@
+"""The words everything else is written in. Imports nothing of the project, and nothing heavy."""
+
+from muster.core.completion import Completion, Failure, Usage
+from muster.core.errors import (
+    ConfigurationError,
+    FailureKind,
+    InterruptedRunError,
+    MissingExtraError,
+    MusterError,
+    ReplicaError,
+    RequestError,
+    RunError,
+    SampleError,
+    TransientError,
+)
+from muster.core.media import Media, MediaKind
+from muster.core.request import Generation, Message, Part, Request, RequestKey, Role
+from muster.core.sample import JSON, Sample
+
+__all__ = [
+    "JSON",
+    "Completion",
+    "ConfigurationError",
+    "Failure",
+    "FailureKind",
+    "Generation",
+    "InterruptedRunError",
+    "Media",
+    "MediaKind",
+    "Message",
+    "MissingExtraError",
+    "MusterError",
+    "Part",
+    "ReplicaError",
+    "Request",
+    "RequestError",
+    "RequestKey",
+    "Role",
+    "RunError",
+    "Sample",
+    "SampleError",
+    "TransientError",
+    "Usage",
+]

@@ -1,0 +1,61 @@
+"""The kinds of failure, who they concern and what happens to them (docs/architecture.md, Errors)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+FailureKind = Literal["sample", "transient", "replica"]
+"""Whose fault a failed request was: the sample's (never retried), the moment's, or the replica's."""
+
+
+class MusterError(Exception):
+    """Base of everything that Muster raises on purpose; its message says what to do next."""
+
+    exit_code = 1
+
+
+class ConfigurationError(MusterError):
+    """What was asked for cannot be done; raised before a model loads. Exit code 2."""
+
+    exit_code = 2
+
+
+class MissingExtraError(ConfigurationError):
+    """A part was used whose optional dependencies are not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional part of Muster: pip install 'muster-eval[{extra}]'")
+
+
+class RunError(MusterError):
+    """The run cannot go on (no replica left, disk full); what was finished is kept. Exit code 1."""
+
+
+class InterruptedRunError(MusterError):
+    """The run was asked to stop by a signal and can be resumed. Exit code 128 + signal."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+class RequestError(Exception):
+    """One request failed; raised inside backends and media loading, recorded on the sample."""
+
+    kind: FailureKind = "sample"
+
+
+class SampleError(RequestError):
+    """The sample itself cannot be answered: a broken image, a prompt that is too long. Not retried."""
+
+
+class TransientError(RequestError):
+    """It may work a moment later: a time-out, an overloaded server, memory that was full."""
+
+    kind: FailureKind = "transient"
+
+
+class ReplicaError(RequestError):
+    """The replica is broken (CUDA error, dead engine): its work returns to the queue, it is restarted."""
+
+    kind: FailureKind = "replica"

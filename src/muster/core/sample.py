@@ -1,0 +1,30 @@
+"""One item of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from muster.core.media import Media
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A question with its media and reference answers. `id` is stable across runs and machines."""
+
+    id: str
+    question: str
+    images: tuple[Media, ...] = ()
+    videos: tuple[Media, ...] = ()
+    choices: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    """Accepted answers; for multiple choice the letter. Empty when the benchmark hides them."""
+    metadata: Mapping[str, JSON] = field(default_factory=dict)
+
+    @property
+    def answer(self) -> str:
+        """The first accepted answer, or an empty string."""
+        return self.answers[0] if self.answers else ""

@@ -1,0 +1,73 @@
+"""The one contract of a model backend: answer requests, pulling the next only when there is room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+from muster.core import JSON, Completion, Request
+
+
+class RequestStream(Protocol):
+    """Where a backend pulls requests from. Pulling is claiming: what was pulled is this replica's to answer.
+
+    The stream ends when there is nothing to claim *at the moment*; answer what was pulled and return.
+    `generate` is called again when there is more (work of a lost replica that came back to the queue).
+    """
+
+    def __iter__(self) -> Iterator[Request]:
+        """The stream itself."""
+        ...
+
+    def __next__(self) -> Request:
+        """The next request. Never waits for answers that this replica still owes."""
+        ...
+
+    def take(self, limit: int) -> list[Request]:
+        """Up to `limit` requests as one batch: at least one, or none when the stream has ended.
+
+        The scheduler decides how many: fewer near the end, so that no replica hoards the tail. It may wait
+        until this replica has answered what it already holds, so call it where waiting doesn't hold up
+        answers: between batches, or in a background thread that prepares the next batch. Requests of one
+        `take` share their generation settings.
+        """
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A loaded model. One instance is one replica."""
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        """Answer requests in any order, as they are ready.
+
+        A request that can't be answered is yielded as a `Completion` with a `failure`. An exception that
+        leaves `generate` means that the replica is broken: its requests go back to the queue.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What a backend's constructor gets: `Backend(settings)` loads the model and returns a `Model`."""
+
+    model: str
+    """A local folder or a hub id."""
+    args: Mapping[str, JSON] = field(default_factory=dict)
+    """`--model-args`: for the backend alone to understand."""
+    batch_size: int | Literal["auto"] = "auto"
+    max_in_flight: int | None = None
+    seed: int = 0
+    trust_remote_code: bool = False
+    request_timeout: float = 600.0
+    """Seconds."""
+
+
+class Capacity(Protocol):
+    """Optional attributes of a model, read after it was loaded."""
+
+    slots: int
+    """How many requests it works on at the same time (the batch size); 1 where it says nothing."""
+    batched: bool
+    """Whether those are one static batch that ends together; false where it says nothing."""

@@ -1,0 +1,63 @@
+"""A task: samples from a source, a prompt, generation defaults and a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from muster.core import Generation, Message, Sample
+from muster.metrics.protocol import Metric
+
+
+class Source(Protocol):
+    """Where samples come from."""
+
+    description: str
+    """One line for `muster tasks NAME`: the file or dataset, and the split."""
+
+    def load(self) -> Sequence[Sample]:
+        """All samples in the benchmark's own order, ids unique. Raises `ConfigurationError`."""
+        ...
+
+    def revision(self) -> str:
+        """Changes whenever the data does: a digest of the content or the dataset's commit."""
+        ...
+
+
+class Prompt(Protocol):
+    """Turns a sample into what the model is asked."""
+
+    description: str
+    """The template, as `muster tasks NAME` shows it."""
+
+    def render(self, sample: Sample) -> tuple[Message, ...]:
+        """The conversation. Raises `ConfigurationError` where the template asks for what the sample lacks."""
+        ...
+
+    def digest(self) -> str:
+        """Changes whenever the rendered prompts may."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Everything about one benchmark but the model."""
+
+    name: str
+    version: int
+    source: Source
+    prompt: Prompt
+    metric: Metric
+    generation: Generation = field(default_factory=Generation)
+    description: str = ""
+    by: tuple[str, ...] = ()
+    """Metadata keys whose values get scores of their own in the results."""
+    cluster: str | None = None
+    """What makes questions correlated, for standard errors: a metadata key, or None for the shared media."""
+    groups: tuple[str, ...] = ()
+    homepage: str = ""
+    citation: str = ""
+    licence: str = ""
+    origin: str = field(default="", compare=False)
+    """The file that defines the task."""
