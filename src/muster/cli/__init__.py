@@ -1,0 +1,21 @@
+"""The command line. Each command is a file of its own and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+from muster.core import MusterError
+
+
+def main() -> None:
+    """Run `muster`, and turn Muster's own errors into a message and an exit code."""
+    from muster.cli.app import app
+
+    try:
+        app(prog_name="muster")
+    except MusterError as error:
+        sys.stderr.write(f"muster: {error}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader (`| head`) has enough; Python would complain again at exit
+        sys.exit(0)

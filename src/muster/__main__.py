@@ -1,0 +1,5 @@
+"""`python -m muster`, which is what launchers start."""
+
+from muster.cli import main
+
+main()

@@ -1,0 +1,48 @@
+"""The commands of `muster`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from muster import __version__
+from muster.cli import models, run, score, status, tasks
+
+
+def _underscores_too(name: str) -> str:
+    """`--model_args`, as lmms-eval's users type it, is `--model-args`."""
+    return name.replace("_", "-") if name.startswith("--") else name
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"muster {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    help="Evaluate vision-language models on image and video benchmarks: on one CPU or on thousands of GPUs, "
+    "with the same score everywhere.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _underscores_too},
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of `muster` itself."""
+
+
+app.command("run")(run.command)
+app.command("score")(score.command)
+app.command("status")(status.command)
+app.command("tasks")(tasks.command)
+app.command("models")(models.command)

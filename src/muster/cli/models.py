@@ -1,0 +1,54 @@
+"""`muster models`: list the backends, or show what is known of one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    name: Annotated[
+        str | None, typer.Argument(help="A model folder or `demo`; all backends without it.")
+    ] = None,
+) -> None:
+    """List the backends, or show a model folder: architecture, files, fingerprint."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from muster.models.registry import list_backends, resolve_model
+
+    console = Console()
+    if name is None:
+        table = Table("backend", header_style="bold", pad_edge=False)
+        for backend in list_backends():
+            table.add_row(Text(backend))
+        console.print(table)
+        console.print(
+            "models: `demo`, a folder, or a hub id; a class of your own with --backend module:Class"
+        )
+        return
+    table = Table(title=Text(name, style="bold"), show_header=False, pad_edge=False, title_justify="left")
+    for label, text in _describe(resolve_model(name)).items():
+        table.add_row(Text(label, style="bold"), Text(text))
+    console.print(table)
+
+
+def _describe(model: str) -> dict[str, str]:
+    import json
+
+    from muster.results.fingerprint import model_fingerprint
+
+    if not Path(model).is_dir():
+        return {"hub id": model, "note": "fetched by the first worker of each node; nothing is known before"}
+    settings = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    weights = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
+    return {
+        "folder": model,
+        "architecture": ", ".join(settings.get("architectures") or [settings.get("model_type", "?")]),
+        "dtype": str(settings.get("dtype") or settings.get("torch_dtype") or "?"),
+        "weights": f"{weights / 1e6:,.2f} MB",
+        "fingerprint": json.dumps(model_fingerprint(model, "transformers", {}).get("weights", ""), indent=1),
+    }

@@ -1,0 +1,161 @@
+"""`muster run`: evaluate a model on tasks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from muster.config import RunConfig
+    from muster.results.results import Results
+    from muster.run import Display
+
+TOO_MANY_FAILURES = 3
+"""Exit code of a complete run with more errored samples than `--max-failures` allows."""
+
+
+def command(
+    model: Annotated[
+        str | None,
+        typer.Option(help="A local folder or hub id; `demo` is the small model that ships with Muster."),
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Names, groups or files, separated by commas: digits,./my_benchmark.yaml"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The run folder; resumes when it holds part of the same run.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file with any of these options.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="transformers (default), module:Class or ./file.py:Class")
+    ] = None,
+    model_args: Annotated[
+        str | None, typer.Option(help="Handed to the backend: dtype=bfloat16,device_map=auto,…")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool | None, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = None,
+    limit: Annotated[
+        str | None, typer.Option(help="First N samples of each task, or that fraction (0.1).")
+    ] = None,
+    sample_ids: Annotated[str | None, typer.Option(help="Only these samples: id,id or task/id,…")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto (default), inline, local or torchrun")] = None,
+    replicas: Annotated[
+        str | None, typer.Option(help="Data-parallel replicas of the model (default: as many as fit).")
+    ] = None,
+    schedule: Annotated[str | None, typer.Option(help="dynamic (default), contiguous or strided")] = None,
+    collect: Annotated[
+        str | None, typer.Option(help="stream (default), or gather over the process group at the end")
+    ] = None,
+    dist_backend: Annotated[
+        str | None, typer.Option(help="Process group of --collect gather: auto (default), nccl or gloo")
+    ] = None,
+    batch_size: Annotated[str | None, typer.Option(help="N, or auto (default)")] = None,
+    max_in_flight: Annotated[
+        str | None, typer.Option(help="Requests at the same time, for backends without static batches.")
+    ] = None,
+    max_new_tokens: Annotated[str | None, typer.Option(help="Instead of the task's.")] = None,
+    temperature: Annotated[str | None, typer.Option(help="Instead of the task's; 0 is greedy.")] = None,
+    top_p: Annotated[str | None, typer.Option(help="Instead of the task's.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Of sampled generation (default 0).")] = None,
+    repeats: Annotated[str | None, typer.Option(help="Answers per sample (default 1).")] = None,
+    max_failures: Annotated[
+        str | None,
+        typer.Option(
+            help="Errored samples, or their fraction, tolerated before the exit code is 3 (default 0)."
+        ),
+    ] = None,
+    worker_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="Seconds of silence after which a worker's samples go to the others (default 120)."
+        ),
+    ] = None,
+    request_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="Seconds without an answer after which a replica is taken for stuck (default 600)."
+        ),
+    ] = None,
+    rendezvous_timeout: Annotated[
+        str | None, typer.Option(help="Seconds that ranks wait for each other at the start (default 600).")
+    ] = None,
+    progress: Annotated[str | None, typer.Option(help="auto (default), rich, plain or none")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print results.json to standard output at the end.")
+    ] = False,
+) -> None:
+    """Evaluate a model on tasks.
+
+    Under torchrun, accelerate launch, srun or mpirun every process is one replica: start it with
+    `-m muster run …` and no further options.
+    """
+    given = {name: value for name, value in locals().items() if name not in ("config", "json")}
+    from muster.config import load_config
+
+    raise typer.Exit(execute(load_config(given, config), as_json=json))
+
+
+def execute(config: RunConfig, *, as_json: bool) -> int:
+    """Run as what this process is, and return the exit status."""
+    from muster.distributed.environment import read_ranks
+
+    ranks = read_ranks() if config.engine in ("auto", "torchrun") else None
+    if ranks is not None and ranks.rank > 0:
+        from muster.engines.spmd import serve_rank
+
+        return serve_rank(ranks, config.model_args, config.rendezvous_timeout)
+    from muster.run import run
+
+    results = run(config, _display(config, as_json=as_json))
+    show(results, as_json=as_json)
+    return _exit_status(results, config)
+
+
+def _display(config: RunConfig, *, as_json: bool) -> Display:
+    from rich.console import Console
+
+    from muster.report.displays import PlainDisplay, RichDisplay
+    from muster.run import Silent
+
+    console: Console = Console(stderr=True)
+    kind = config.progress
+    if kind == "none":
+        return Silent()
+    if kind == "rich" or (kind == "auto" and console.is_terminal and not as_json):
+        return RichDisplay(console)
+    return PlainDisplay(console)
+
+
+def show(results: Results, *, as_json: bool) -> None:
+    """Print the scores: a table, or JSON."""
+    if as_json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(results)).decode() + "\n")
+        return
+    from rich.console import Console
+
+    from muster.report.terminal import results_table
+
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console.print(results_table(results))
+
+
+def _exit_status(results: Results, config: RunConfig) -> int:
+    requested = sum(task.samples.requested for task in results.tasks.values())
+    allowed = config.max_failures
+    tolerated = allowed * requested if isinstance(allowed, float) else allowed
+    if results.errored <= tolerated:
+        return 0
+    sys.stderr.write(
+        f"muster: {results.errored} of {requested} samples have no answer, {allowed} allowed by --max-failures; "
+        "`muster status` groups the reasons, running the same command again retries them\n"
+    )
+    return TOO_MANY_FAILURES

@@ -1,0 +1,65 @@
+"""`muster status`: how far a run is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from muster.results.status import Status
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+) -> None:
+    """Show the progress of a running or ended run: per task, per worker, rate, time left, errors."""
+    from muster.results.folder import RunFolder
+    from muster.results.status import read_status
+
+    status = read_status(RunFolder(run))
+    if json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(status)).decode())
+        return
+    from rich.console import Console
+
+    _print(status, Console())
+
+
+def _print(status: Status, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from muster.report.displays import duration
+
+    line = (
+        f"run {status.run} of {status.model}: {status.state}, {status.finished}/{status.requested} finished"
+    )
+    if status.rate:
+        line += f", {status.rate:.1f}/s"
+    if status.time_left is not None:
+        line += f", {duration(status.time_left)} left"
+    if status.attempts > 1:
+        line += f", attempt {status.attempts}"
+    console.print(Text(line, style="bold"))
+    if status.holder is not None:
+        console.print(Text(f"held by {status.holder}"))
+    tasks = Table("task", "answered", "errors", "requested", header_style="bold", pad_edge=False)
+    for name, task in status.tasks.items():
+        tasks.add_row(Text(name), str(task.done), str(task.errored), str(task.requested))
+    console.print(tasks)
+    workers = Table("worker", "finished", "per second", "last answer", header_style="bold", pad_edge=False)
+    for name, worker in sorted(status.workers.items()):
+        seen = f"{duration(max(0.0, time.time() - worker.last_seen))} ago"
+        workers.add_row(Text(name), str(worker.finished), f"{worker.rate:.1f}", seen)
+    if status.workers:
+        console.print(workers)
+    for group in status.errors:
+        console.print(Text(f"{group.count} × {group.kind}: {group.message}", style="red"))

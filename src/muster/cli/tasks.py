@@ -1,0 +1,81 @@
+"""`muster tasks`: list the tasks, or show one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from muster.tasks.definition import Task
+
+
+def command(
+    name: Annotated[
+        str | None, typer.Argument(help="A task, a group or a file; all tasks without it.")
+    ] = None,
+) -> None:
+    """List the tasks, or show one: source, prompt, metric and its variant, generation defaults."""
+    from rich.console import Console
+
+    console = Console()
+    if name is None:
+        _list(console)
+        return
+    from muster.tasks.registry import load_tasks
+
+    for task in load_tasks([name]):
+        _show(task, console)
+
+
+def _list(console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from muster.tasks.registry import list_tasks
+
+    table = Table("task", "groups", "description", header_style="bold", pad_edge=False)
+    for listing in list_tasks():
+        table.add_row(Text(listing.name), Text(", ".join(listing.groups)), Text(listing.description))
+    console.print(table)
+
+
+def _show(task: Task, console: Console) -> None:
+    from dataclasses import asdict
+
+    from rich.table import Table
+    from rich.text import Text
+
+    info = task.metric.info
+    generation = ", ".join(
+        f"{key}={value!r}" for key, value in asdict(task.generation).items() if value not in (None, ())
+    )
+    rows = {
+        "description": task.description,
+        "version": str(task.version),
+        "groups": ", ".join(task.groups),
+        "source": task.source.description,
+        "prompt": task.prompt.description,
+        "generation": generation,
+        "metric": f"{info.name}, variant {info.variant}, version {info.version}",
+        "scores": "\n".join(
+            f"{name} ({unit})" + (" – the task's headline score" if name == info.primary else "")
+            for name, unit in info.units.items()
+        ),
+        "by": ", ".join(task.by),
+        "homepage": task.homepage,
+        "licence": task.licence,
+        "citation": task.citation,
+        "defined in": task.origin,
+    }
+    table = Table(
+        title=Text(task.name, style="bold"), show_header=False, pad_edge=False, title_justify="left"
+    )
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for label, text in rows.items():
+        if text:
+            table.add_row(label, Text(text))
+    console.print(table)

@@ -1,0 +1,179 @@
+"""Everything that can be said about a run, from the command line, a file, the environment or Python."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from muster.core import JSON, ConfigurationError
+
+ENVIRONMENT_PREFIX = "MUSTER_"
+
+
+def parse_model_args(text: str) -> dict[str, JSON]:
+    """`k=v,k=v` with values read as JSON where they are JSON, else as text; or one JSON object.
+
+    Raises:
+        ValueError: a part without `=`.
+    """
+    if text.lstrip().startswith("{"):
+        parsed = json.loads(text)
+        if not isinstance(parsed, dict):
+            raise ValueError("must be k=v,k=v or a JSON object")
+        return parsed
+    args: dict[str, JSON] = {}
+    for part in _split(text):
+        name, separator, value = part.partition("=")
+        if not separator or not name.strip():
+            raise ValueError(f"{part!r} is not of the form name=value")
+        args[name.strip()] = _value(value.strip())
+    return args
+
+
+def _split(text: str) -> list[str]:
+    """At commas outside brackets and braces."""
+    parts, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0:
+            parts.append(text[start:position])
+            start = position + 1
+    return [part for part in [*parts, text[start:]] if part.strip()]
+
+
+def _value(text: str) -> JSON:
+    words: dict[str, JSON] = {"True": True, "False": False, "None": None}
+    if text in words:
+        return words[text]
+    try:
+        value: JSON = json.loads(text)
+    except ValueError:
+        return text
+    return value
+
+
+def _model_args(value: object) -> object:
+    return parse_model_args(value) if isinstance(value, str) else value
+
+
+def _names(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _count_or_share(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            value = int(value)
+        except ValueError:
+            value = float(value)
+    if isinstance(value, float) and not 0 <= value < 1:
+        raise ValueError("must be a whole number, or a fraction between 0 and 1")
+    return value
+
+
+def _batch_size(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+Names = Annotated[list[str], BeforeValidator(_names)]
+CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share), Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class RunConfig(BaseModel):
+    """One run. The names are those of the command line's options, with underscores."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: str
+    tasks: Names = Field(min_length=1)
+    output: Path | None = None
+    backend: str = "transformers"
+    model_args: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
+    trust_remote_code: bool = False
+    limit: CountOrShare | None = None
+    sample_ids: Names | None = None
+    engine: Literal["auto", "inline", "local", "torchrun"] = "auto"
+    replicas: int | None = Field(None, ge=1)
+    schedule: Literal["dynamic", "contiguous", "strided"] = "dynamic"
+    collect: Literal["stream", "gather"] = "stream"
+    dist_backend: Literal["auto", "nccl", "gloo"] = "auto"
+    batch_size: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], BeforeValidator(_batch_size)] = (
+        "auto"
+    )
+    max_in_flight: int | None = Field(None, ge=1)
+    max_new_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int = 0
+    repeats: int = Field(1, ge=1)
+    max_failures: CountOrShare = 0
+    worker_timeout: Seconds = 120.0
+    request_timeout: Seconds = 600.0
+    rendezvous_timeout: Seconds = 600.0
+    progress: Literal["auto", "rich", "plain", "none"] = "auto"
+
+
+def load_config(
+    given: Mapping[str, object], file: Path | None = None, env: Mapping[str, str] = os.environ
+) -> RunConfig:
+    """Put a run's configuration together: `given` over the file over `MUSTER_…` variables over the defaults.
+
+    `DIST_TIMEOUT` (seconds) is the rendezvous time-out where nothing else says one, as for VLMEvalKit.
+
+    Raises:
+        ConfigurationError: an unknown name or a value that doesn't fit; says which, and where it came from.
+    """
+    known = RunConfig.model_fields
+    values: dict[str, object] = {}
+    origin: dict[str, str] = {}
+    if "DIST_TIMEOUT" in env:
+        values["rendezvous_timeout"], origin["rendezvous_timeout"] = env["DIST_TIMEOUT"], "DIST_TIMEOUT"
+    for name in known:
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        if variable in env:
+            values[name], origin[name] = env[variable], variable
+    for name, value in _read_file(file).items():
+        values[name], origin[name] = value, str(file)
+    for name, value in given.items():
+        if value is not None:
+            values[name], origin[name] = value, f"--{name.replace('_', '-')}"
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_explain(error, origin))) from None
+
+
+def _read_file(file: Path | None) -> dict[str, object]:
+    if file is None:
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the configuration file {file}: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ConfigurationError(f"{file}: must be a mapping of option names to values")
+    return {name.lstrip("-").replace("-", "_"): value for name, value in content.items()}
+
+
+def _explain(error: ValidationError, origin: Mapping[str, str]) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        where = origin.get(name, f"--{name.replace('_', '-')}")
+        if problem["type"] == "missing":
+            lines.append(f"--{name.replace('_', '-')} is required")
+        elif problem["type"] == "extra_forbidden":
+            lines.append(f"{where}: there is no option {name!r}; see `muster run --help`")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {message} (got {problem['input']!r})")
+    return list(dict.fromkeys(lines))

@@ -1,0 +1,233 @@
+"""The one place that owns a run while it goes on: who works on what, what came back, who is alive.
+
+No sockets, processes or threads here: engines drive it, one call at a time, and pass the time in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from muster.core import Completion, Failure, Request
+from muster.distributed.progress import Progress, TaskProgress, WorkerProgress
+from muster.distributed.workload import Workload
+from muster.results.journal import Record
+from muster.scheduling.queue import Loss, WorkQueue
+
+log = logging.getLogger(__name__)
+
+WorkerState = Literal["starting", "loading", "working", "lost", "left", "failed"]
+
+
+class RecordSink(Protocol):
+    """Where completions are kept for good: the journal."""
+
+    def append(self, record: Record) -> None:
+        """Keep one record. Raises `RunError` when it can't."""
+        ...
+
+
+class Granted(NamedTuple):
+    """What a pull got. `wait`: ask again after the next answer; `empty`: others hold what is left."""
+
+    requests: list[tuple[int, Request]]
+    state: Literal["work", "wait", "empty", "finished"]
+
+
+class Verdict(NamedTuple):
+    """A worker that must be given up, and why."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Worker:
+    """What the coordinator knows of one worker."""
+
+    name: str
+    rank: int
+    host: str = ""
+    pid: int = 0
+    state: WorkerState = "starting"
+    seen: float = 0.0
+    progressed: float = 0.0
+    """When it last answered or started something."""
+    ready_at: float | None = None
+    slots: int = 1
+    batched: bool = False
+    load_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    answered: int = 0
+    holding: dict[int, None] = field(default_factory=dict)
+    """Request indices it works on, oldest first."""
+
+
+class Coordinator:
+    """Gives out the work, takes the answers and keeps every answer exactly once."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        queue: WorkQueue,
+        journal: RecordSink,
+        progress: Progress,
+        *,
+        attempt: int,
+        worker_timeout: float,
+        request_timeout: float,
+    ) -> None:
+        self.workload = workload
+        self.workers: dict[str, Worker] = {}
+        self.progress = progress
+        self.draining = False
+        self._queue = queue
+        self._journal = journal
+        self._attempt = attempt
+        self._worker_timeout = worker_timeout
+        self._request_timeout = request_timeout
+
+    @property
+    def finished(self) -> bool:
+        """Every request has an answer or was given up with a reason."""
+        return self._queue.finished
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that live workers are working on."""
+        return self._queue.outstanding
+
+    def join(self, name: str, rank: int, host: str, pid: int, now: float) -> None:
+        """A worker has come, or has come back; what it held before went to the others."""
+        if name in self.workers and self.workers[name].state in ("loading", "working"):
+            self.lose(name, "it connected again", now)
+        old = self.workers.get(name)
+        worker = Worker(name, rank, host, pid, "loading", seen=now, progressed=now)
+        if old is not None:
+            worker.answered, worker.busy_seconds = old.answered, old.busy_seconds
+        self.workers[name] = worker
+        self.progress.worker(name, WorkerProgress(host=host, state="loading"))
+
+    def ready(self, name: str, slots: int, batched: bool, load_seconds: float, now: float) -> None:
+        """A worker's model is loaded."""
+        worker = self._touch(name, now)
+        worker.state, worker.load_seconds = "working", load_seconds
+        worker.slots, worker.batched = slots, batched
+        worker.ready_at = worker.ready_at or now
+        self._queue.join(name, rank=worker.rank, slots=slots, batched=batched)
+        self.progress.workers[name].state = "working"
+
+    def pull(self, name: str, limit: int, idle: bool, now: float) -> Granted:
+        """Claim up to `limit` requests for a worker."""
+        worker = self._touch(name, now)
+        if self.draining:
+            return Granted([], "finished")
+        if limit > worker.slots and not worker.batched:
+            # It pulls one by one, faster than claims travel; the queue still bounds the claim's cost.
+            self._queue.join(name, rank=worker.rank, slots=limit, batched=False)
+        claim = self._queue.claim(name, limit, idle=idle)
+        if claim.indices and not worker.holding:
+            worker.progressed = now
+        worker.holding.update(dict.fromkeys(claim.indices))
+        return Granted([(index, self.workload.request(index)) for index in claim.indices], claim.state)
+
+    def answer(self, name: str, answers: Iterable[tuple[int, Completion]], now: float) -> None:
+        """Keep a worker's completions; the first answer to a request wins, whoever gives it."""
+        worker = self._touch(name, now)
+        worker.progressed = now
+        for index, completion in answers:
+            worker.holding.pop(index, None)
+            if self._queue.complete(name, index) == "duplicate":
+                log.info("%s answered %s, which another worker had answered", name, completion.key)
+                continue
+            worker.answered += 1
+            self._keep(index, completion, name, now)
+        self.progress.workers[name].answered = worker.answered
+        self.progress.workers[name].holding = len(worker.holding)
+
+    def beat(self, name: str, busy_seconds: float, now: float) -> None:
+        """A sign of life."""
+        self._touch(name, now).busy_seconds = busy_seconds
+
+    def leave(self, name: str, released: Sequence[int], busy_seconds: float, now: float) -> None:
+        """A worker stops in good order; what it claimed and never started goes back."""
+        worker = self._touch(name, now)
+        worker.busy_seconds = busy_seconds
+        self._queue.release(name, released)
+        self._part(worker, "left", self._queue.leave(name), "", now)
+
+    def lose(self, name: str, reason: str, now: float, state: WorkerState = "lost") -> None:
+        """A worker is dead, silent or stuck; its unfinished work goes back to the queue."""
+        worker = self.workers.get(name)
+        if worker is None or worker.state not in ("starting", "loading", "working"):
+            return
+        held = [str(self.workload.key(index)) for index in list(worker.holding)[:3]]
+        log.warning(
+            "%s was lost: %s%s", name, reason, f"; it was working on {', '.join(held)}" if held else ""
+        )
+        self._part(worker, state, self._queue.lose(name), reason, now)
+
+    def check(self, now: float) -> list[Verdict]:
+        """Workers that were silent, or worked on one thing, for longer than allowed."""
+        verdicts = []
+        for worker in self.workers.values():
+            if worker.state not in ("loading", "working"):
+                continue
+            silent = now - worker.seen
+            stuck = now - worker.progressed
+            if silent > self._worker_timeout:
+                verdicts.append(Verdict(worker.name, f"silent for {silent:.0f} s{self._working_on(worker)}"))
+            elif worker.holding and stuck > self._request_timeout:
+                verdicts.append(
+                    Verdict(worker.name, f"no answer for {stuck:.0f} s{self._working_on(worker)}")
+                )
+        return verdicts
+
+    def forget_absent(self) -> None:
+        """Static schedules: ranks that never came lose their share to the others."""
+        self._queue.forget_absent()
+
+    def drain(self) -> None:
+        """Give out nothing more."""
+        self.draining = True
+
+    def _working_on(self, worker: Worker) -> str:
+        if not worker.holding:
+            return ""
+        first = self.workload.key(next(iter(worker.holding)))
+        return f" while working on {first}" + (f" and {n} more" if (n := len(worker.holding) - 1) else "")
+
+    def _touch(self, name: str, now: float) -> Worker:
+        worker = self.workers[name]
+        worker.seen = now
+        return worker
+
+    def _part(self, worker: Worker, state: WorkerState, loss: Loss, reason: str, now: float) -> None:
+        worker.state = state
+        worker.holding.clear()
+        self.progress.workers[worker.name].state = state
+        self.progress.workers[worker.name].holding = 0
+        for index in loss.condemned:
+            failure = Failure(
+                "replica",
+                "WorkerLost",
+                f"three workers were lost while they worked on it; the last: {reason}",
+            )
+            self._keep(index, Completion(self.workload.key(index), failure=failure), worker.name, now)
+
+    def _keep(self, index: int, completion: Completion, worker: str, now: float) -> None:
+        self._journal.append(Record(completion, worker, now, self._attempt))
+        task = self.progress.tasks[self.workload.task(index)]
+        task.add(completion, self._live_scores(index, completion, task))
+        self.progress.tokens += completion.usage.completion_tokens or 0
+
+    def _live_scores(self, index: int, completion: Completion, task: TaskProgress) -> dict[str, float]:
+        if completion.text is None:
+            return {}
+        try:
+            return dict(self.workload.score(index, completion.text))
+        except Exception:  # noqa: BLE001  a user's metric must not end the run; scoring reports it at the end
+            task.scoring_errors += 1
+            return {}

@@ -1,0 +1,84 @@
+"""GPUs: which this process may see, found without importing torch, and how local processes share them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping, Sequence
+
+from muster.core import ConfigurationError
+
+
+def visible_gpus(env: Mapping[str, str] = os.environ) -> list[str]:
+    """The GPUs this process may use, as `CUDA_VISIBLE_DEVICES` entries (index, UUID or MIG id).
+
+    Without that variable all that the driver knows; a GPU in MIG mode counts as its instances.
+    """
+    listed = env.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return _installed_gpus()
+    gpus: list[str] = []
+    for entry in (part.strip() for part in listed.split(",")):
+        if not entry or entry == "-1" or entry == "NoDevFiles":
+            break  # CUDA ignores everything after the first invalid entry
+        gpus.append(entry)
+    return gpus
+
+
+def _installed_gpus() -> list[str]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []  # no driver: a machine without NVIDIA GPUs
+    try:
+        gpus: list[str] = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            gpus += _mig_instances(index) or [str(index)]
+        return gpus
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _mig_instances(index: int) -> list[str]:
+    import pynvml
+
+    device = pynvml.nvmlDeviceGetHandleByIndex(index)
+    try:
+        mode, _pending = pynvml.nvmlDeviceGetMigMode(device)
+        if mode != pynvml.NVML_DEVICE_MIG_ENABLE:
+            return []
+        count = pynvml.nvmlDeviceGetMaxMigDeviceCount(device)
+    except pynvml.NVMLError:
+        return []  # not a MIG-capable GPU
+    instances: list[str] = []
+    for slot in range(count):
+        try:
+            instance = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(device, slot)
+        except pynvml.NVMLError:
+            continue  # an empty slot
+        uuid = pynvml.nvmlDeviceGetUUID(instance)
+        instances.append(uuid if isinstance(uuid, str) else uuid.decode())
+    return instances
+
+
+def share(gpus: Sequence[str], local_rank: int, local_world_size: int) -> list[str]:
+    """The GPUs of one local process: `len(gpus) // local_world_size` of them, in order; none on a CPU machine.
+
+    Raises:
+        ConfigurationError: more processes than GPUs.
+    """
+    if not gpus:
+        return []
+    each = len(gpus) // local_world_size
+    if each == 0:
+        raise ConfigurationError(
+            f"{local_world_size} processes on this node share {len(gpus)} GPU(s) ({', '.join(gpus)}): start at "
+            f"most {len(gpus)} process(es) per node, make more GPUs visible, or pass --model-args device=cpu"
+        )
+    return list(gpus[local_rank * each : (local_rank + 1) * each])
+
+
+def bind(gpus: Sequence[str], env: MutableMapping[str, str] = os.environ) -> None:
+    """Make exactly these GPUs visible. To be called before anything initialises CUDA in this process."""
+    env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)

@@ -1,0 +1,138 @@
+"""What coordinator and workers say to each other: typed messages in MessagePack, never pickle."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from muster.core import Completion, Failure, Request
+
+SCHEMA = 1
+"""Raised with every incompatible change; both sides must agree."""
+
+
+class Hello(msgspec.Struct, tag=True, frozen=True):
+    """A worker introduces itself, at first and after every reconnection."""
+
+    worker: str
+    rank: int
+    host: str
+    pid: int
+    schema: int = SCHEMA
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """The model is loaded. `slots` and `batched` are the backend's capacity."""
+
+    slots: int
+    batched: bool
+    load_seconds: float
+    device: str = ""
+
+
+class Pull(msgspec.Struct, tag=True, frozen=True):
+    """Asks for up to `limit` requests. `idle`: the worker can do nothing else until it gets some.
+
+    With `park` the answer may wait until there is work or the run is over; without, an empty queue is
+    answered at once.
+    """
+
+    number: int
+    limit: int
+    idle: bool
+    park: bool = False
+
+
+class Answers(msgspec.Struct, tag=True, frozen=True):
+    """Completions by request index. Kept by the worker until they are acknowledged."""
+
+    number: int
+    completions: list[tuple[int, Completion]]
+
+
+class Beat(msgspec.Struct, tag=True, frozen=True):
+    """The worker lives; `busy_seconds` is how long its model has worked so far."""
+
+    busy_seconds: float
+
+
+class Log(msgspec.Struct, tag=True, frozen=True):
+    """Lines for the worker's log file, which only the coordinator can write."""
+
+    text: str
+
+
+class Broken(msgspec.Struct, tag=True, frozen=True):
+    """The replica failed while `loading` or generating; the worker ends after this."""
+
+    failure: Failure
+    loading: bool
+
+
+class Leave(msgspec.Struct, tag=True, frozen=True):
+    """The worker stops in good order; `released` are requests it claimed and never started."""
+
+    released: list[int]
+    busy_seconds: float
+
+
+class Welcome(msgspec.Struct, tag=True, frozen=True):
+    """The coordinator accepts a worker and tells it what to load."""
+
+    backend: str
+    settings: msgspec.Raw
+    """`ModelSettings` as a MessagePack map."""
+    heartbeat_seconds: float
+    reconnect_seconds: float
+    collect: Literal["stream", "gather"]
+
+
+class Grant(msgspec.Struct, tag=True, frozen=True):
+    """The answer to the pull of the same number: requests by index, or why there are none."""
+
+    number: int
+    requests: list[tuple[int, Request]]
+    state: Literal["work", "empty", "finished"]
+
+
+class Acknowledged(msgspec.Struct, tag=True, frozen=True):
+    """Answers up to this number are in the coordinator's hands."""
+
+    number: int
+
+
+class Stop(msgspec.Struct, tag=True, frozen=True):
+    """`drain`: claim no more, finish what is started. `quit`: you are stuck or unwanted; save your stack and end."""
+
+    how: Literal["drain", "quit"]
+    reason: str
+
+
+class Refused(msgspec.Struct, tag=True, frozen=True):
+    """The coordinator won't have this worker (another version of the protocol)."""
+
+    reason: str
+
+
+FromWorker: TypeAlias = Hello | Ready | Pull | Answers | Beat | Log | Broken | Leave
+FromCoordinator: TypeAlias = Welcome | Grant | Acknowledged | Stop | Refused
+
+_encoder = msgspec.msgpack.Encoder()
+_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+_from_coordinator: msgspec.msgpack.Decoder[FromCoordinator] = msgspec.msgpack.Decoder(FromCoordinator)
+
+
+def encode(message: FromWorker | FromCoordinator) -> bytes:
+    """The message as MessagePack."""
+    return _encoder.encode(message)
+
+
+def decode_from_worker(payload: bytes) -> FromWorker:
+    """A worker's message. Raises `msgspec.DecodeError` for anything that isn't one."""
+    return _from_worker.decode(payload)
+
+
+def decode_from_coordinator(payload: bytes) -> FromCoordinator:
+    """The coordinator's message. Raises `msgspec.DecodeError` for anything that isn't one."""
+    return _from_coordinator.decode(payload)

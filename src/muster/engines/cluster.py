@@ -1,0 +1,217 @@
+"""The event loop of a run with worker processes: serve them, watch them, and end in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from muster.core import Failure, InterruptedRunError, MusterError, RunError
+from muster.distributed.coordinator import Coordinator
+from muster.distributed.messages import Stop, Welcome
+from muster.distributed.server import CoordinatorServer
+from muster.engines.children import Child, describe_exit
+from muster.engines.job import Job
+
+log = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.25
+_GOODBYE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Workers that somebody else starts: their names, and how long they may take to come (seconds)."""
+
+    names: frozenset[str] = frozenset()
+    timeout: float = 600.0
+
+
+class Cluster:
+    """Runs one coordinator with its children and whoever else joins."""
+
+    def __init__(self, coordinator: Coordinator, job: Job, secret: bytes, expected: Expected) -> None:
+        self._coordinator, self._job, self._expected = coordinator, job, expected
+        self._children: dict[str, Child] = {}
+        self._failures: dict[str, str] = {}
+        self._interrupted: signal.Signals | None = None
+        self._began = time.monotonic()
+        self._tasks: set[asyncio.Task[None]] = set()
+        welcome = Welcome(
+            job.backend,
+            msgspec.Raw(msgspec.msgpack.encode(job.settings)),
+            heartbeat_seconds=max(0.2, min(5.0, job.worker_timeout / 4)),
+            reconnect_seconds=job.worker_timeout,
+            collect=job.collect,
+        )
+        self.server = CoordinatorServer(
+            coordinator, welcome, secret, on_log=self._write_log, on_broken=self._broken
+        )
+
+    async def run(self, children: Sequence[Child], on_sync: Callable[[], None]) -> None:
+        """Run until the coordinator has finished; see `Engine.execute` for what is raised. The server listens."""
+        self._children = {child.name: child for child in children}
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt, number)
+        synced = asyncio.create_task(self._sync(on_sync))
+        try:
+            for child in children:
+                await child.launch()
+                self._spawn(self._supervise(child))
+            await self._until_over()
+        finally:
+            synced.cancel()
+            await self._say_goodbye()
+            await self.server.close()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    async def _until_over(self) -> None:
+        coordinator, changed = self._coordinator, self.server.changed
+        draining_since: float | None = None
+        while not coordinator.finished:
+            changed.clear()
+            try:
+                await asyncio.wait_for(changed.wait(), _TICK_SECONDS)
+            except TimeoutError:
+                await self._check_workers()
+            if self.server.error is not None:
+                raise self.server.error
+            if self._interrupted is not None:
+                draining_since = draining_since or time.monotonic()
+                late = time.monotonic() - draining_since > self._job.drain_seconds
+                if coordinator.finished or late or coordinator.outstanding == 0:
+                    break
+            elif (reason := self._hopeless()) is not None:
+                raise RunError(reason)
+        if self._interrupted is not None and not coordinator.finished:
+            raise InterruptedRunError(f"interrupted by {self._interrupted.name}", self._interrupted)
+
+    # -- workers
+
+    def _spawn(self, coroutine: Coroutine[object, None, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _supervise(self, child: Child) -> None:
+        """Replace a child whenever it dies, as long as that bears fruit."""
+        while True:
+            status = await child.wait()
+            worker = self._coordinator.workers.get(child.name)
+            if worker is not None and worker.state == "left":
+                return
+            reason = self._failures.pop(child.name, "") or describe_exit(status)
+            self.server.drop(child.name)
+            self._coordinator.lose(child.name, reason, time.time())
+            self.server.unpark()
+            child.failure = reason
+            failed_to_load = worker is not None and worker.state == "failed"
+            if failed_to_load or not child.may_restart(worker.answered if worker else 0):
+                child.given_up = True
+                self.server.changed.set()
+                return
+            if self._interrupted is not None or self._coordinator.finished:
+                return
+            log.warning("%s %s; starting it again", child.name, reason)
+            self._coordinator.progress.notice = f"{child.name} {reason}; started again"
+            await child.launch()
+
+    async def _check_workers(self) -> None:
+        for verdict in self._coordinator.check(time.time()):
+            log.warning("%s: %s", verdict.worker, verdict.reason)
+            self._coordinator.progress.notice = f"{verdict.worker} was given up: {verdict.reason}"
+            child = self._children.get(verdict.worker)
+            if child is None:
+                self.server.send(verdict.worker, Stop("quit", verdict.reason))
+                self._coordinator.lose(verdict.worker, verdict.reason, time.time())
+                self.server.drop(verdict.worker)
+            else:
+                self._failures[child.name] = verdict.reason
+                self._coordinator.lose(verdict.worker, verdict.reason, time.time())
+                self.server.unpark()
+                await child.abort()  # its supervisor starts it again
+        if self._late() and self._absent():
+            self._coordinator.forget_absent()
+
+    def _broken(self, worker: str, failure: Failure, loading: bool) -> None:
+        doing = "could not load the model" if loading else "failed"
+        self._failures[worker] = f"{doing}: {failure.type}: {failure.message}"
+        self.server.changed.set()
+
+    def _write_log(self, worker: str, text: str) -> None:
+        with self._job.folder.log(worker).open("a", encoding="utf-8") as lines:
+            lines.write(text)
+
+    # -- the end
+
+    def _late(self) -> bool:
+        return time.monotonic() - self._began > self._expected.timeout
+
+    def _absent(self) -> list[str]:
+        return sorted(name for name in self._expected.names if name not in self._coordinator.workers)
+
+    def _hopeless(self) -> str | None:
+        """Why nobody can work any more, or None while somebody can."""
+        if any(not child.given_up for child in self._children.values()) or self.server.connected:
+            return None
+        absent = self._absent()
+        if absent and not self._late():
+            return None
+        reasons = {child.name: child.failure for child in self._children.values()} | self._failures
+        lines = [f"{name}: {reason}" for name, reason in sorted(reasons.items()) if reason]
+        lines += [f"{name}: never came within {self._expected.timeout:.0f} s" for name in absent]
+        lost = [w for w in self._coordinator.workers.values() if w.state == "lost" and w.name not in reasons]
+        lines += [f"{worker.name}: lost" for worker in lost]
+        return (
+            "no replica is left to work:\n  "
+            + "\n  ".join(lines)
+            + f"\nThe logs are in {self._job.folder.logs}. What was answered is kept: "
+            + "run the same command again to go on"
+        )
+
+    def _interrupt(self, number: int) -> None:
+        if self._interrupted is not None:  # the second time: don't wait for what is started
+            self._job_over()
+        self._interrupted = signal.Signals(number)
+        self._coordinator.drain()
+        self._coordinator.progress.notice = "stopping: finishing what is started (again to stop at once)"
+        self.server.broadcast(Stop("drain", f"the run was interrupted by {self._interrupted.name}"))
+        self.server.unpark()
+        self.server.changed.set()
+
+    def _job_over(self) -> None:
+        for child in self._children.values():
+            if child.process is not None and child.running:
+                child.process.kill()
+
+    async def _say_goodbye(self) -> None:
+        """Let the workers leave; then end those that didn't."""
+        self._coordinator.drain()  # whoever asks now hears that it is over
+        self.server.broadcast(Stop("drain", "the run is over"))
+        self.server.unpark()
+        limit = time.monotonic() + (_GOODBYE_SECONDS if self._coordinator.finished else 2.0)
+        while time.monotonic() < limit:
+            if not self.server.connected and not any(c.running for c in self._children.values()):
+                break
+            await asyncio.sleep(0.02)
+        for task in list(self._tasks):
+            task.cancel()
+        for child in self._children.values():
+            await child.abort()
+
+    async def _sync(self, on_sync: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            try:
+                await asyncio.to_thread(on_sync)
+            except MusterError as error:
+                self.server.error = error
+                self.server.changed.set()
+                return

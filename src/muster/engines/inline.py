@@ -1,0 +1,189 @@
+"""One replica in this very process: the fastest start, and the simplest to debug."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from muster.core import Completion, InterruptedRunError, MusterError, RunError
+from muster.distributed.coordinator import Coordinator
+from muster.distributed.environment import host_name
+from muster.distributed.stream import ClaimedRequests, Pulled
+from muster.distributed.worker import capacity, load_model
+from muster.engines.job import Job
+from muster.models.protocol import Model
+
+log = logging.getLogger(__name__)
+
+NAME = "worker-0"
+MOST_FAILURES = 3
+"""Failures of the model in a row, without an answer in between, after which the run is given up."""
+
+
+class InlineLink:
+    """Calls the coordinator directly. A backend's background thread may pull while the main thread answers."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self._changed = threading.Condition(threading.RLock())
+
+    def pull(self, limit: int, *, idle: bool, park: bool) -> Pulled:  # noqa: ARG002  there is nobody to wait for
+        """Claim; waits for this worker's own answers where the scheduler withholds more."""
+        with self._changed:
+            while True:
+                granted = self._coordinator.pull(NAME, limit, idle, time.time())
+                if granted.state != "wait":
+                    return Pulled(granted.requests, granted.state)
+                self._changed.wait(timeout=1.0)
+
+    def deliver(self, index: int, completion: Completion) -> None:
+        """Hand over an answer."""
+        with self._changed:
+            self._coordinator.answer(NAME, [(index, completion)], time.time())
+            self._changed.notify_all()
+
+    def rejoin(self, reason: str, slots: int, batched: bool) -> None:
+        """The model failed: its work goes back and it starts again with nothing."""
+        with self._changed:
+            now = time.time()
+            self._coordinator.lose(NAME, reason, now)
+            self._coordinator.join(NAME, 0, host_name(), os.getpid(), now)
+            self._coordinator.ready(NAME, slots, batched, 0.0, now)
+            self._changed.notify_all()
+
+    @contextmanager
+    def locked(self) -> Iterator[Coordinator]:
+        """The coordinator, while nothing else uses it."""
+        with self._changed:
+            yield self._coordinator
+
+
+class InlineEngine:
+    """Implements `Engine` without a second process."""
+
+    name = "inline"
+
+    def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
+        """See `Engine`."""
+        link = InlineLink(coordinator)
+        coordinator.join(NAME, 0, host_name(), os.getpid(), time.time())
+        with _signals(coordinator) as received, _watch(link, job, on_sync) as watch:
+            started = time.monotonic()
+            try:
+                model = load_model(job.backend, job.settings)
+            except MusterError:
+                raise
+            except Exception as error:
+                raise RunError(f"the model could not be loaded: {type(error).__name__}: {error}") from error
+            with link.locked():
+                coordinator.ready(NAME, *capacity(model), time.monotonic() - started, time.time())
+            self._work(link, model, coordinator)
+            if watch.error is not None:
+                raise watch.error
+        if received and not coordinator.finished:
+            number = received[0]
+            raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
+
+    def _work(self, link: InlineLink, model: Model, coordinator: Coordinator) -> None:
+        failures, answered = 0, 0
+        stream = ClaimedRequests(link)
+        while not coordinator.finished and not coordinator.draining:
+            try:
+                stream.answers_from(model.generate)
+            except MusterError:
+                raise
+            except Exception as error:
+                done = coordinator.workers[NAME].answered
+                failures = 1 if done > answered else failures + 1
+                answered = done
+                log.error("the model failed:\n%s", traceback.format_exc())
+                if failures >= MOST_FAILURES:
+                    raise RunError(
+                        f"the model failed {failures} times in a row: {type(error).__name__}: {error}"
+                    ) from error
+                link.rejoin(f"{type(error).__name__}: {error}", *capacity(model))
+                stream = ClaimedRequests(link)
+            with link.locked():
+                coordinator.beat(NAME, stream.busy_seconds, time.time())
+
+
+class _Watch(threading.Thread):
+    """Syncs the journal while the model works, and ends the process if the model never answers."""
+
+    def __init__(self, link: InlineLink, job: Job, on_sync: Callable[[], None]) -> None:
+        super().__init__(name="muster-watch", daemon=True)
+        self._link, self._job, self._on_sync = link, job, on_sync
+        self._over = threading.Event()
+        self.error: MusterError | None = None
+
+    def run(self) -> None:
+        while not self._over.wait(0.5):
+            try:
+                self._on_sync()
+            except MusterError as error:
+                self.error = error
+                with self._link.locked() as coordinator:
+                    coordinator.drain()
+                return
+            with self._link.locked() as coordinator:
+                now = time.time()
+                coordinator.workers[NAME].seen = now  # this thread runs, so the process does
+                verdicts = [v for v in coordinator.check(now) if coordinator.workers[NAME].state == "working"]
+            if verdicts:
+                self._abandon(verdicts[0].reason)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+    def _abandon(self, reason: str) -> None:
+        with self._job.folder.log(NAME).open("a", encoding="utf-8") as stack:
+            faulthandler.dump_traceback(file=stack)
+        sys.stderr.write(
+            f"\nmuster: {reason}. The stack is in {self._job.folder.log(NAME)}. Everything answered so far is kept: "
+            "run the same command again to go on, with --engine local to have a stuck replica replaced\n"
+        )
+        sys.stderr.flush()
+        os._exit(RunError.exit_code)
+
+
+@contextmanager
+def _watch(link: InlineLink, job: Job, on_sync: Callable[[], None]) -> Iterator[_Watch]:
+    watch = _Watch(link, job, on_sync)
+    watch.start()
+    try:
+        yield watch
+    finally:
+        watch.stop()
+
+
+@contextmanager
+def _signals(coordinator: Coordinator) -> Iterator[list[int]]:
+    """The first SIGINT or SIGTERM drains, a second one interrupts at once. Only the main thread can do that."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        coordinator.drain()
+        coordinator.progress.notice = "stopping: finishing what is started (again to stop at once)"
+        if len(received) > 1:
+            raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,45 @@
+"""What every engine needs to run the workers of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from muster.distributed.coordinator import Coordinator
+from muster.models.protocol import ModelSettings
+from muster.results.folder import RunFolder
+
+Collect = Literal["stream", "gather"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The model to load, where workers' logs go, and how long to wait for what (seconds)."""
+
+    backend: str
+    settings: ModelSettings
+    folder: RunFolder
+    replicas: int
+    collect: Collect = "stream"
+    process_group: Literal["auto", "nccl", "gloo"] = "auto"
+    worker_timeout: float = 120.0
+    request_timeout: float = 600.0
+    rendezvous_timeout: float = 600.0
+    drain_seconds: float = 20.0
+    """How long started requests may take to finish after SIGTERM or Ctrl-C."""
+
+
+class Engine(Protocol):
+    """Starts workers, connects them to the coordinator, and returns when the run is over."""
+
+    name: str
+
+    def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
+        """Run until every request is answered or given up. `on_sync` is called at least once a second.
+
+        Raises:
+            InterruptedRunError: a signal ended the run.
+            RunError: no replica is left, or the journal can't be written.
+        """
+        ...

@@ -1,0 +1,51 @@
+"""Several replicas on this machine, one process each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable, Mapping
+
+from muster.distributed.coordinator import Coordinator
+from muster.distributed.devices import share, visible_gpus
+from muster.distributed.worker import Start
+from muster.engines.children import Child
+from muster.engines.cluster import Cluster, Expected
+from muster.engines.job import Job
+
+LOOPBACK = "127.0.0.1"
+
+
+class LocalEngine:
+    """Implements `Engine` with worker processes that it starts, watches and replaces."""
+
+    name = "local"
+
+    def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
+        """See `Engine`."""
+        asyncio.run(self._execute(coordinator, job, on_sync))
+
+    async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
+        secret = secrets.token_bytes(32)
+        cluster = Cluster(coordinator, job, secret, Expected())
+        port = await cluster.server.start(LOOPBACK)
+        gpus = [] if job.settings.args.get("device") == "cpu" else visible_gpus()
+        children = [
+            Child(
+                Start(f"worker-{rank}", rank, [(LOOPBACK, port)], secret.hex()),
+                child_environment(share(gpus, rank, job.replicas), job.replicas),
+                job.folder.log(f"worker-{rank}"),
+            )
+            for rank in range(job.replicas)
+        ]
+        await cluster.run(children, on_sync)
+
+
+def child_environment(gpus: list[str], replicas: int) -> Mapping[str, str]:
+    """A worker's devices, and its share of the cores where the user set no thread count."""
+    env: dict[str, str] = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+    if "OMP_NUM_THREADS" not in os.environ:
+        env["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // replicas))
+    env["TOKENIZERS_PARALLELISM"] = os.environ.get("TOKENIZERS_PARALLELISM", "false")
+    return env

@@ -1,0 +1,51 @@
+"""From a configuration to what will be asked: tasks, their samples and the settings in force."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from muster.config import RunConfig
+from muster.core import ConfigurationError, Generation
+from muster.tasks.plan import PlannedTask
+from muster.tasks.registry import load_tasks
+from muster.tasks.selection import select_tasks
+
+
+def plan(config: RunConfig) -> list[PlannedTask]:
+    """Load the tasks and select their samples.
+
+    Raises:
+        ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples.
+    """
+    tasks = load_tasks(config.tasks)
+    samples = {task.name: task.source.load() for task in tasks}
+    empty = [task for task in tasks if not samples[task.name]]
+    if empty:
+        raise ConfigurationError(
+            "\n".join(f"task {task.name} has no samples ({task.source.description})" for task in empty)
+        )
+    selected = select_tasks(samples, config.limit, config.sample_ids)
+    return [
+        PlannedTask(task, selected[task.name], generation(task.generation, config), config.repeats)
+        for task in tasks
+        if selected[task.name]
+    ]
+
+
+def generation(default: Generation, config: RunConfig) -> Generation:
+    """The task's generation settings with what the run overrides."""
+    given = {
+        "max_new_tokens": config.max_new_tokens,
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "seed": config.seed,
+    }
+    return replace(default, **{name: value for name, value in given.items() if value is not None})
+
+
+def portable(config: RunConfig, output: Path) -> RunConfig:
+    """The configuration with absolute paths, so that the run can be scored again from anywhere."""
+    tasks = [str(Path(name).resolve()) if Path(name).is_file() else name for name in config.tasks]
+    model = str(Path(config.model).resolve()) if Path(config.model).is_dir() else config.model
+    return config.model_copy(update={"tasks": tasks, "model": model, "output": output.resolve()})

@@ -1,0 +1,141 @@
+"""Progress while a run goes on: live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from muster.distributed.progress import Progress
+
+_PLAIN_SECONDS = 10.0
+
+
+class RichDisplay:
+    """Implements `Display` with live bars per task."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def show(self, progress: Progress) -> Iterator[None]:
+        """Live bars until the context ends."""
+        clock = _Clock(progress)
+        with Live(
+            get_renderable=lambda: render(progress, clock),
+            console=self._console,
+            refresh_per_second=5,
+            transient=False,
+        ):
+            yield
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, markup=False, highlight=False)
+
+
+class PlainDisplay:
+    """Implements `Display` with a line now and then, for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def show(self, progress: Progress) -> Iterator[None]:
+        """A line every ten seconds and one at the end."""
+        clock = _Clock(progress)
+        over = threading.Event()
+
+        def report() -> None:
+            while not over.wait(_PLAIN_SECONDS):
+                self.say(summary(progress, clock))
+
+        reporter = threading.Thread(target=report, name="muster-progress", daemon=True)
+        reporter.start()
+        try:
+            yield
+        finally:
+            over.set()
+            reporter.join()
+            self.say(summary(progress, clock))
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Clock:
+    """Rate and time left, counted from the first answer of this attempt."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.began = time.monotonic()
+        self._progress = progress
+        self._done_at_start = progress.done
+        self._first: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        answered = self._progress.done - self._done_at_start
+        if answered and self._first is None:
+            self._first = time.monotonic()
+        if self._first is None or answered < 2:
+            return 0.0
+        return answered / max(time.monotonic() - self._first, 0.2)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to go at the present rate."""
+        return (self._progress.total - self._progress.done) / rate if (rate := self.rate) else None
+
+
+def summary(progress: Progress, clock: _Clock) -> str:
+    """The whole run in one line."""
+    parts = [f"{progress.done}/{progress.total} answered"]
+    if progress.errored:
+        parts.append(f"{progress.errored} errors")
+    parts.append(_workers(progress))
+    if clock.rate:
+        parts.append(f"{clock.rate:.1f}/s")
+    if (left := clock.left) and progress.done < progress.total:
+        parts.append(f"{duration(left)} left")
+    if progress.notice:
+        parts.append(progress.notice)
+    return " · ".join(part for part in parts if part)
+
+
+def render(progress: Progress, clock: _Clock) -> RenderableType:
+    """Bars per task and a line for the run."""
+    table = Table.grid(padding=(0, 2))
+    for task in progress.tasks:
+        mean = "" if task.mean is None else f"{task.mean:.3f} {task.shown_score}"
+        errors = f"{task.errored} errors" if task.errored else ""
+        table.add_row(
+            Text(task.name, style="bold"),
+            ProgressBar(total=max(task.total, 1), completed=task.done, width=30),
+            f"{task.done}/{task.total}",
+            mean,
+            Text(errors, style="red"),
+        )
+    return Group(table, Text(summary(progress, clock), style="dim"))
+
+
+def _workers(progress: Progress) -> str:
+    states: dict[str, int] = {}
+    for worker in progress.workers.values():
+        states[worker.state] = states.get(worker.state, 0) + 1
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `1h05m`, `3m20s` or `12s`."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

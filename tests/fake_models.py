@@ -1,0 +1,129 @@
+"""Backends for tests of everything around the model: real processes, answers without a network or weights.
+
+Named on the command line as `--backend tests/fake_models.py:Class`. `--model-args` say how they behave.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from muster.core import Completion, ReplicaError, Request, Usage
+from muster.models.protocol import ModelSettings, RequestStream
+
+
+class Echo:
+    """Answers with the sample's id, one by one. `seconds`: how long each takes."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.args = settings.args
+        time.sleep(self.number("load_seconds"))
+
+    def number(self, name: str) -> float:
+        return float(str(self.args.get(name, 0)))
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        for request in requests:
+            self.touch(request)
+            yield self.reply(request)
+
+    def touch(self, request: Request) -> None:
+        if seconds := self.number("seconds"):
+            time.sleep(seconds)
+
+    def reply(self, request: Request) -> Completion:
+        return Completion(request.key, f"answer {request.key.sample_id}", usage=Usage(10, 3), finish_reason="stop")
+
+
+class Batches(Echo):
+    """Answers static batches of `batch`."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self.slots, self.batched = int(self.number("batch") or 4), True
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        while batch := requests.take(self.slots):
+            time.sleep(self.number("seconds"))
+            yield from map(self.reply, batch)
+
+
+class Poison(Echo):
+    """Touching the sample `poison` kills the process, as a broken decoder would."""
+
+    def touch(self, request: Request) -> None:
+        super().touch(request)
+        if request.key.sample_id == str(self.args["poison"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Hangs(Echo):
+    """Never comes back from the sample `hang`, the first time that any process touches it (`once`: a marker file)."""
+
+    def touch(self, request: Request) -> None:
+        super().touch(request)
+        marker = Path(str(self.args["once"]))
+        if request.key.sample_id == str(self.args["hang"]) and not marker.exists():
+            marker.touch()
+            if self.args.get("hard"):
+                os.kill(os.getpid(), signal.SIGSTOP)
+            threading.Event().wait()
+
+
+class SlowRank(Echo):
+    """Ten times slower in the first process that claims the marker file `slow`."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        try:
+            Path(str(self.args["slow"])).touch(exist_ok=False)
+            self.factor = 10
+        except FileExistsError:
+            self.factor = 1
+
+    def touch(self, request: Request) -> None:
+        time.sleep(self.factor * self.number("seconds"))
+
+
+class Raises(Echo):
+    """Raises at the sample `raises`: every time, or until the marker file `once` exists."""
+
+    def touch(self, request: Request) -> None:
+        if request.key.sample_id != str(self.args["raises"]):
+            return
+        if "once" in self.args:
+            marker = Path(str(self.args["once"]))
+            if marker.exists():
+                return
+            marker.touch()
+        raise ReplicaError("the device is lost")
+
+
+class Unloadable:
+    """Can't be loaded."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        raise RuntimeError("the weights are broken")
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        yield from ()
+
+
+class Forgetful(Echo):
+    """Pulls everything and answers all but the sample `forgets`."""
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        for request in requests:
+            if request.key.sample_id != str(self.args["forgets"]):
+                yield self.reply(request)
+
+
+class Surrogates(Echo):
+    """Answers with text that no encoding can carry."""
+
+    def reply(self, request: Request) -> Completion:
+        return Completion(request.key, "a\ud83d b\ud83d\ude00")
