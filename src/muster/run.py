@@ -14,7 +14,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from muster.config import RunConfig, load_config
-from muster.core import ConfigurationError, MusterError
+from muster.core import ConfigurationError, InterruptedRunError, MusterError
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.devices import visible_gpus
 from muster.distributed.environment import Ranks, read_ranks
@@ -108,7 +108,7 @@ def run(config: RunConfig, display: Display) -> Results:
                 request_timeout=config.request_timeout,
             )
             if len(workload):
-                with display.show(progress):
+                with display.show(progress), _how_to_go_on(folder, progress):
                     engine.execute(coordinator, _job(config, settings, folder, replicas), journal.sync)
             journal.sync()
             timing = timing_of(coordinator, started, time.time()) if len(workload) else None
@@ -223,6 +223,18 @@ def _attempt(folder: RunFolder, manifest: Manifest) -> Iterator[None]:
             manifest.with_attempt_ended(time.time(), status).save(folder.manifest)
         except (OSError, MusterError):
             log.exception("the end of the attempt could not be written to %s", folder.manifest)
+
+
+@contextmanager
+def _how_to_go_on(folder: RunFolder, progress: Progress) -> Iterator[None]:
+    try:
+        yield
+    except InterruptedRunError as error:
+        raise InterruptedRunError(
+            f"{error}: {progress.done} of {progress.total} answers are kept in {folder.root}. To go on, run the same "
+            f"command again with --output {folder.root}; to score what is there, `muster score {folder.root}`",
+            error.signal_number,
+        ) from error
 
 
 def _progress(planned: list[PlannedTask], workload: Workload) -> Progress:

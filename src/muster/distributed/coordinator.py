@@ -61,8 +61,15 @@ class Worker:
     load_seconds: float = 0.0
     busy_seconds: float = 0.0
     answered: int = 0
+    condemned: int = 0
+    """Requests that were given up when this worker was lost."""
     holding: dict[int, None] = field(default_factory=dict)
     """Request indices it works on, oldest first."""
+
+    @property
+    def settled(self) -> int:
+        """Requests that are done with thanks to this worker: the measure of whether it bears fruit."""
+        return self.answered + self.condemned
 
 
 class Coordinator:
@@ -106,7 +113,8 @@ class Coordinator:
         old = self.workers.get(name)
         worker = Worker(name, rank, host, pid, "loading", seen=now, progressed=now)
         if old is not None:
-            worker.answered, worker.busy_seconds = old.answered, old.busy_seconds
+            worker.answered, worker.condemned = old.answered, old.condemned
+            worker.busy_seconds = old.busy_seconds
         self.workers[name] = worker
         self.progress.worker(name, WorkerProgress(host=host, state="loading"))
 
@@ -209,6 +217,7 @@ class Coordinator:
         worker.holding.clear()
         self.progress.workers[worker.name].state = state
         self.progress.workers[worker.name].holding = 0
+        worker.condemned += len(loss.condemned)
         for index in loss.condemned:
             failure = Failure(
                 "replica",

@@ -19,7 +19,7 @@ from muster.distributed.worker import Start
 log = logging.getLogger(__name__)
 
 MOST_FRUITLESS_STARTS = 3
-"""Starts in a row that answered nothing, after which a replica is given up."""
+"""Starts in a row that settled nothing, after which a replica is given up."""
 _ABORT_SECONDS = 3.0
 
 
@@ -32,7 +32,7 @@ class Child:
     log_file: Path
     process: asyncio.subprocess.Process | None = None
     fruitless_starts: int = 0
-    answered_before: int = 0
+    settled_before: int = 0
     given_up: bool = False
     failure: str = ""
     """Why it failed last."""
@@ -92,10 +92,10 @@ class Child:
         except ProcessLookupError:
             log.debug("%s had ended already", self.name)
 
-    def may_restart(self, answered: int) -> bool:
+    def may_restart(self, settled: int) -> bool:
         """Count one more death, and say whether another start is worth it: it is as long as starts bear fruit."""
-        self.fruitless_starts = 0 if answered > self.answered_before else self.fruitless_starts + 1
-        self.answered_before = answered
+        self.fruitless_starts = 0 if settled > self.settled_before else self.fruitless_starts + 1
+        self.settled_before = settled
         self.given_up = self.fruitless_starts >= MOST_FRUITLESS_STARTS
         return not self.given_up
 

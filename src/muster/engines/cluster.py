@@ -113,7 +113,7 @@ class Cluster:
             self.server.unpark()
             child.failure = reason
             failed_to_load = worker is not None and worker.state == "failed"
-            if failed_to_load or not child.may_restart(worker.answered if worker else 0):
+            if failed_to_load or not child.may_restart(worker.settled if worker else 0):
                 child.given_up = True
                 self.server.changed.set()
                 return

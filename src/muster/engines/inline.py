@@ -94,7 +94,7 @@ class InlineEngine:
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
 
     def _work(self, link: InlineLink, model: Model, coordinator: Coordinator) -> None:
-        failures, answered = 0, 0
+        failures, settled = 0, 0
         stream = ClaimedRequests(link)
         while not coordinator.finished and not coordinator.draining:
             try:
@@ -102,16 +102,15 @@ class InlineEngine:
             except MusterError:
                 raise
             except Exception as error:
-                done = coordinator.workers[NAME].answered
-                failures = 1 if done > answered else failures + 1
-                answered = done
                 log.error("the model failed:\n%s", traceback.format_exc())
+                link.rejoin(f"{type(error).__name__}: {error}", *capacity(model))
+                stream = ClaimedRequests(link)
+                done = coordinator.workers[NAME].settled
+                failures, settled = 1 if done > settled else failures + 1, done
                 if failures >= MOST_FAILURES:
                     raise RunError(
                         f"the model failed {failures} times in a row: {type(error).__name__}: {error}"
                     ) from error
-                link.rejoin(f"{type(error).__name__}: {error}", *capacity(model))
-                stream = ClaimedRequests(link)
             with link.locked():
                 coordinator.beat(NAME, stream.busy_seconds, time.time())
 

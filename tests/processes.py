@@ -1,0 +1,161 @@
+"""Runs `muster` as users do: real processes, real signals, with a benchmark made on the spot."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from muster.results.journal import Record, read_journal
+from muster.results.results import Results
+
+FAKES = Path(__file__).parent / "fake_models.py"
+DEADLINE = 120.0
+"""Seconds after which a process that should have ended counts as hung."""
+
+
+def fake(name: str) -> str:
+    """The `--backend` of one of the fake models."""
+    return f"{FAKES}:{name}"
+
+
+def write_benchmark(folder: Path, count: int, name: str = "echo") -> Path:
+    """A benchmark whose right answers are what `Echo` says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {
+            "id": f"s{i}",
+            "question": "Say it. " * (1 + i % 7),
+            "answer": f"answer s{i}",
+            "metadata": {"kind": "ab"[i % 2]},
+        }
+        for i in range(count)
+    ]
+    (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = folder / f"{name}.yaml"
+    task.write_text(f"name: {name}\nsource: {{file: {name}.jsonl}}\nmetric: exact_match\nby: [kind]\n")
+    return task
+
+
+@dataclass
+class Run:
+    """One started `muster run`."""
+
+    process: subprocess.Popen[str]
+    output: Path
+    stdout: str = ""
+    stderr: str = ""
+    _children: list[psutil.Process] = field(default_factory=list)
+
+    def wait(self) -> int:
+        """Wait for the end and return the exit status; a run that doesn't end fails the test."""
+        try:
+            self.stdout, self.stderr = self.process.communicate(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.kill_everything()
+            self.stdout, self.stderr = self.process.communicate()
+            raise AssertionError(f"the run hangs\n{self.stdout}\n{self.stderr}\n{self.logs()}") from None
+        return self.process.returncode
+
+    def results(self) -> Results:
+        """What the run scored."""
+        return Results.load(self.output / "results.json")
+
+    def logs(self) -> str:
+        """All workers' logs."""
+        return "\n".join(f"== {log.name}\n{log.read_text()}" for log in sorted(self.output.glob("logs/*")))
+
+    def journal(self) -> list[Record]:
+        """The completions in the journal."""
+        return list(read_journal(self.output / "journal.jsonl"))
+
+    def answered(self) -> int:
+        """Records in the journal so far."""
+        path = self.output / "journal.jsonl"
+        return max(0, path.read_bytes().count(b"\n") - 1) if path.exists() else 0
+
+    def workers(self) -> dict[int, psutil.Process]:
+        """Worker processes by rank; rank 0's own process under a launcher is the coordinator, not a worker."""
+        found: dict[int, psutil.Process] = {}
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                if "muster.distributed.worker" in process.cmdline():
+                    found[len(found)] = process
+            except psutil.Error:
+                continue
+        return found
+
+    def ranks(self) -> dict[int, psutil.Process]:
+        """The launcher's processes by global rank."""
+        found: dict[int, psutil.Process] = {}
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                environment = process.environ()
+                if "muster.distributed.worker" not in process.cmdline() and "RANK" in environment:
+                    found[int(environment["RANK"])] = process
+            except psutil.Error:
+                continue
+        return found
+
+    def until(self, true: Callable[[], object], what: str) -> None:
+        """Wait until something has come true."""
+        limit = time.monotonic() + DEADLINE
+        while not true():
+            assert time.monotonic() < limit, f"waited in vain for {what}\n{self.logs()}"
+            assert self.process.poll() is None, (
+                f"ended before {what}: {self.process.communicate()}\n{self.logs()}"
+            )
+            time.sleep(0.02)
+
+    def until_answered(self, count: int) -> None:
+        """Wait until the journal holds so many records."""
+        self.until(lambda: self.answered() >= count, f"{count} answers")
+
+    def kill_everything(self) -> None:
+        """End the run and all that it started."""
+        for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+            try:
+                process.send_signal(signal.SIGKILL)
+            except (psutil.NoSuchProcess, ProcessLookupError):
+                continue
+
+
+def start(
+    output: Path,
+    *arguments: str,
+    launcher: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    preexec: Callable[[], None] | None = None,
+) -> Run:
+    """Start `muster run --output OUTPUT ARGUMENTS`, alone or under a launcher."""
+    command = [*(launcher or [sys.executable]), "-m", "muster", "run", "--output", str(output), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=preexec,
+    )
+    return Run(process, output)
+
+
+def torchrun(ranks: int, *options: str) -> list[str]:
+    """The launcher for `ranks` processes on this machine."""
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={ranks}",
+        *options,
+    ]
