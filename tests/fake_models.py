@@ -36,7 +36,9 @@ class Echo:
             time.sleep(seconds)
 
     def reply(self, request: Request) -> Completion:
-        return Completion(request.key, f"answer {request.key.sample_id}", usage=Usage(10, 3), finish_reason="stop")
+        return Completion(
+            request.key, f"answer {request.key.sample_id}", usage=Usage(10, 3), finish_reason="stop"
+        )
 
 
 class Batches(Echo):

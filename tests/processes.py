@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -121,11 +122,10 @@ class Run:
 
     def kill_everything(self) -> None:
         """End the run and all that it started."""
-        for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
-            try:
+        root = psutil.Process(self.process.pid)
+        for process in [*root.children(recursive=True), root]:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
-            except (psutil.NoSuchProcess, ProcessLookupError):
-                continue
 
 
 def start(

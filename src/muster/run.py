@@ -17,7 +17,7 @@ from muster.config import RunConfig, load_config
 from muster.core import ConfigurationError, InterruptedRunError, MusterError
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.devices import visible_gpus
-from muster.distributed.environment import Ranks, read_ranks
+from muster.distributed.environment import Ranks, accelerate_processes, read_ranks
 from muster.distributed.progress import Progress, TaskProgress
 from muster.distributed.workload import Workload
 from muster.engines.inline import InlineEngine
@@ -129,7 +129,9 @@ def choose_engine(config: RunConfig) -> tuple[Engine, int]:
         )
     if ranks is not None and config.engine in ("auto", "torchrun"):
         return _spmd(config, ranks)
-    replicas = config.replicas or max(1, len(visible_gpus()) if _uses_gpus(config) else 1)
+    replicas = (
+        config.replicas or accelerate_processes() or max(1, len(visible_gpus()) if _uses_gpus(config) else 1)
+    )
     if config.engine == "inline" and replicas > 1 and config.replicas:
         raise ConfigurationError("--engine inline has one replica: use --engine local for more")
     if config.engine == "inline" or (config.engine == "auto" and replicas == 1):

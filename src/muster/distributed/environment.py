@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from muster.core import ConfigurationError
@@ -172,6 +173,34 @@ def _default_port(env: Mapping[str, str]) -> int:
     job = env.get("SLURM_JOB_ID") or env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_orte_hnp_uri") or ""
     digits = int("".join(character for character in job if character.isdigit())[-9:] or 0)
     return 20_000 + digits % 10_000
+
+
+def accelerate_processes(env: Mapping[str, str] = os.environ) -> int | None:
+    """How many processes `accelerate launch --cpu --num_processes N` was asked for and did not start.
+
+    On CPUs without an MPI host file accelerate (seen: 1.15) starts a single process, sets no ranks, and does not
+    pass N on; only its own command line, our parent's, has it. None where that is not what happened, or N is
+    not to be found there.
+    """
+    if (
+        env.get("ACCELERATE_USE_CPU", "").lower() not in ("true", "1")
+        or "MASTER_ADDR" not in env
+        or "RANK" in env
+    ):
+        return None
+    try:
+        words = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return None
+    return _option(words, ("--num_processes", "--num-processes"))
+
+
+def _option(words: Sequence[str], names: Sequence[str]) -> int | None:
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, _, value = word.partition("=")
+        if name in names and (value or following).isdigit():
+            return int(value or following)
+    return None
 
 
 def host_name() -> str:

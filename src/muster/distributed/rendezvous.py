@@ -61,7 +61,7 @@ def join(ranks: Ranks, timeout: float, usable: Callable[[Meeting], bool]) -> Mee
 
 
 def _read(store: Store, ranks: Ranks, wait: float) -> Meeting | None:
-    from torch._C._distributed_c10d import DistStoreError
+    from torch.distributed import DistStoreError
 
     try:
         store.wait([_key(ranks)], timedelta(seconds=wait))
@@ -80,7 +80,8 @@ def open_store(ranks: Ranks, timeout: float, env: Mapping[str, str] = os.environ
     Raises:
         RunError: nobody answers at the meeting point.
     """
-    from torch._C._distributed_c10d import DistError, TCPStore
+    from torch._C._distributed_c10d import TCPStore
+    from torch.distributed import DistError
 
     host, port = master_address(ranks, env)
     hosts_it = ranks.rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"

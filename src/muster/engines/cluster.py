@@ -41,6 +41,7 @@ class Cluster:
         self._failures: dict[str, str] = {}
         self._interrupted: signal.Signals | None = None
         self._began = time.monotonic()
+        self._forgot_absent = False
         self._tasks: set[asyncio.Task[None]] = set()
         welcome = Welcome(
             job.backend,
@@ -137,8 +138,12 @@ class Cluster:
                 self._coordinator.lose(verdict.worker, verdict.reason, time.time())
                 self.server.unpark()
                 await child.abort()  # its supervisor starts it again
-        if self._late() and self._absent():
-            self._coordinator.forget_absent()
+        if self._late() and not self._forgot_absent:
+            self._forgot_absent = True
+            if absent := self._absent():
+                log.warning("%s never came; going on without", ", ".join(absent))
+                self._coordinator.forget_absent()
+                self.server.unpark()
 
     def _broken(self, worker: str, failure: Failure, loading: bool) -> None:
         doing = "could not load the model" if loading else "failed"

@@ -8,18 +8,20 @@ coordinator is; from then on they talk to it directly.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import secrets
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from muster.core import InterruptedRunError, RunError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.devices import bind, share, visible_gpus
-from muster.distributed.environment import Ranks, master_address
+from muster.distributed.environment import Ranks, host_name, master_address
 from muster.distributed.interfaces import interface_address
 from muster.distributed.wire import HandshakeError
 from muster.distributed.worker import Start, connect_to_any, run_worker
@@ -56,6 +58,7 @@ class SpmdEngine:
             publish=[(host, port) for host in hosts],
             rendezvous_timeout=job.rendezvous_timeout,
         )
+        atexit.register(_end_stragglers, coordinator)
         child = Child(start, _devices(ranks, job.settings.args), job.folder.log(worker_name(0)))
         await cluster.run([child], on_sync)
 
@@ -77,6 +80,22 @@ def serve_rank(ranks: Ranks, model_args: Mapping[str, object], rendezvous_timeou
         raise InterruptedRunError(f"rank {ranks.rank} was told to stop", interrupted[0])
     start = Start(worker_name(ranks.rank), ranks.rank, meeting.addresses, meeting.secret, ship_logs=True)
     return run_worker(start)
+
+
+def _end_stragglers(coordinator: Coordinator) -> None:
+    """End ranks on this host that were given up and still exist, or the launcher would wait for them for ever.
+
+    Runs when everything is written: the launcher answers a killed rank by ending the whole group.
+    """
+    for worker in coordinator.workers.values():
+        if worker.state != "lost" or worker.host != host_name() or worker.rank == 0:
+            continue
+        try:
+            command = Path(f"/proc/{worker.pid}/cmdline").read_bytes()
+            if b"muster" in command:  # and not somebody who got the number since
+                os.kill(worker.pid, signal.SIGKILL)
+        except OSError as error:
+            log.debug("%s is gone: %s", worker.name, error)
 
 
 def worker_name(rank: int) -> str:

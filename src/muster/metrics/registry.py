@@ -1,0 +1,155 @@
+"""Metrics by name: which there are, their variants, and how to build one."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import typing
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Protocol, cast
+
+from muster.core import JSON, ConfigurationError
+from muster.metrics.protocol import Metric
+
+_METRICS = {
+    "anls": "muster.metrics.anls:Anls",
+    "contains": "muster.metrics.contains:Contains",
+    "exact_match": "muster.metrics.exact_match:ExactMatch",
+    "mme": "muster.metrics.mme:Mme",
+    "multiple_choice": "muster.metrics.multiple_choice:MultipleChoice",
+    "ocrbench": "muster.metrics.ocrbench:OcrBench",
+    "relaxed_accuracy": "muster.metrics.relaxed_accuracy:RelaxedAccuracy",
+    "vqa_accuracy": "muster.metrics.vqa_accuracy:VqaAccuracy",
+    "yes_no": "muster.metrics.yes_no:YesNo",
+}
+_VARIANT = "variant"
+
+
+class MetricClass(Protocol):
+    """What a name stands for: a class whose constructor takes the variant and typed keyword parameters.
+
+    `variants` lists the variants, the default first; a class without it has one, and takes no `variant`.
+    """
+
+    def __call__(self, **parameters: object) -> Metric:
+        """A metric, ready to score. Raises `ConfigurationError` where parameters contradict each other."""
+        ...
+
+
+def metric_names() -> list[str]:
+    """The metrics that ship with Muster, sorted."""
+    return sorted(_METRICS)
+
+
+def metric_variants(name: str) -> list[str]:
+    """The variants of a metric, the default first; none for a third-party metric without variants."""
+    return list(getattr(_load(name), "variants", ()))
+
+
+def build_metric(name: str, params: Mapping[str, JSON] | None = None, variant: str | None = None) -> Metric:
+    """A metric by its name, or by `module:Class` for one that lives elsewhere.
+
+    `variant` None is the metric's default. Raises `ConfigurationError` for an unknown metric, variant or
+    parameter, or a parameter of the wrong type.
+    """
+    metric_class = _load(name)
+    accepted = inspect.signature(metric_class).parameters
+    arguments = _checked(name, metric_class, accepted, dict(params or {}))
+    if variant is not None:
+        _check_variant(name, variant, metric_variants(name), takes_one=_VARIANT in accepted)
+        arguments[_VARIANT] = variant
+    missing = [key for key, parameter in accepted.items() if _required(parameter) and key not in arguments]
+    if missing:
+        raise ConfigurationError(
+            f"metric {name!r} needs the parameter {missing[0]!r}: add it beside its name."
+        )
+    metric = metric_class(**arguments)
+    if not all(hasattr(metric, promised) for promised in ("info", "score", "aggregate")):
+        raise ConfigurationError(
+            f"{name!r} is not a metric: it needs info, score and aggregate (docs/metrics.md)."
+        )
+    return metric
+
+
+def _load(name: str) -> MetricClass:
+    target = _METRICS.get(name, name)
+    module_name, colon, attribute = target.partition(":")
+    if not colon:
+        raise ConfigurationError(
+            f"unknown metric {name!r}{_suggestion(name, metric_names())}. There are {', '.join(metric_names())}; "
+            f"one of your own is named module:Class."
+        )
+    try:
+        found: object = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"metric {name!r}: {error}. The form is module:Class, and the module must be importable from here."
+        ) from error
+    if not callable(found):
+        raise ConfigurationError(f"metric {name!r}: {attribute} in {module_name} is not a class.")
+    return cast("MetricClass", found)
+
+
+def _check_variant(name: str, variant: str, variants: list[str], *, takes_one: bool) -> None:
+    if not takes_one:
+        raise ConfigurationError(f"metric {name!r} has no variants; remove {variant!r}.")
+    if variants and variant not in variants:
+        raise ConfigurationError(
+            f"metric {name!r} has no variant {variant!r}{_suggestion(variant, variants)}. "
+            f"There are {', '.join(variants)}."
+        )
+
+
+def _checked(
+    name: str, metric_class: MetricClass, accepted: Mapping[str, inspect.Parameter], params: dict[str, JSON]
+) -> dict[str, object]:
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    known = [key for key, parameter in accepted.items() if key != _VARIANT and _is_named(parameter)]
+    hints = _type_hints(metric_class)
+    checked: dict[str, object] = {}
+    for key, value in params.items():
+        if key not in known and not (open_ended and key != _VARIANT):
+            listed = ", ".join(known) or "none"
+            raise ConfigurationError(
+                f"metric {name!r} has no parameter {key!r}{_suggestion(key, known)}. It takes: {listed}."
+            )
+        checked[key] = _converted(name, key, value, hints.get(key, object))
+    return checked
+
+
+def _type_hints(metric_class: MetricClass) -> Mapping[str, type[object]]:
+    target = metric_class.__init__ if inspect.isclass(metric_class) else metric_class
+    try:
+        return typing.get_type_hints(target)
+    except (
+        NameError,
+        TypeError,
+    ):  # a third-party class with hints that don't resolve: nothing to check against
+        return {}
+
+
+def _converted(name: str, key: str, value: JSON, expected: type[object]) -> object:
+    if expected is object:
+        return value
+    import msgspec
+
+    try:
+        return msgspec.convert(value, expected)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f"metric {name!r}, parameter {key!r}: {error}, but it is {value!r}."
+        ) from error
+
+
+def _is_named(parameter: inspect.Parameter) -> bool:
+    return parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+
+
+def _required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and _is_named(parameter)
+
+
+def _suggestion(word: str, candidates: list[str]) -> str:
+    close = difflib.get_close_matches(word, candidates, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

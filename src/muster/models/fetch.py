@@ -1,0 +1,100 @@
+"""Models from the hub, fetched once per node however many ranks ask for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from muster.core import ConfigurationError, MissingExtraError, RunError
+
+OTHER_FORMATS = [
+    "*.gguf",
+    "*.onnx",
+    "*.onnx_data",
+    "*.h5",
+    "*.msgpack",
+    "*.ot",
+    "*.pth",
+    "*.tflite",
+    "original/*",
+]
+"""Copies of the same weights that transformers doesn't read."""
+
+LOCK_TIMEOUT = 6 * 3600.0
+"""Seconds that a rank waits for the one that downloads; enough for hundreds of gigabytes."""
+
+
+def fetch_model(model: str, revision: str | None = None) -> Path:
+    """The folder with the model's files: `model` itself where it is one, else a snapshot from the hub.
+
+    The first of a node's processes downloads, the others wait and then find the files in the cache. Honours
+    `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE`. Raises `ConfigurationError` when the model
+    can't be had, and `RunError` when the download breaks or another process has been at it for `LOCK_TIMEOUT`.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    try:
+        from huggingface_hub.constants import HF_HUB_CACHE
+    except ImportError as error:
+        raise MissingExtraError(f"the hub id {model}", "transformers") from error
+
+    locks = Path(HF_HUB_CACHE) / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = locks / f"muster--{model.replace('/', '--')}.lock"
+    try:
+        with FileLock(lock, timeout=LOCK_TIMEOUT):
+            return _download(model, revision)
+    except Timeout as error:
+        raise RunError(
+            f"waited {LOCK_TIMEOUT:.0f} s for another process that downloads {model} (lock {lock})"
+        ) from error
+
+
+def _download(model: str, revision: str | None) -> Path:
+    """The snapshot, without the weights' older format where there is safetensors."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = Path(snapshot_download(model, revision=revision, ignore_patterns=[*OTHER_FORMATS, "*.bin"]))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(model, revision=revision, ignore_patterns=OTHER_FORMATS))
+    except GatedRepoError as error:
+        raise ConfigurationError(
+            f"{model} is gated: accept its terms on the hub, then log in (`hf auth login`) or set HF_TOKEN"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ConfigurationError(f"{model} has no revision {revision!r} on the hub") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ConfigurationError(
+            f"{model} is neither a folder here nor a model on the hub (a private one needs HF_TOKEN)"
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise ConfigurationError(_unreachable(model, revision)) from error
+    except Exception as error:
+        # The connection broke, the disk is full …: what came so far stays in the cache and is continued from.
+        raise RunError(f"{model} could not be fetched from the hub: {error}") from error
+    if not (folder / "config.json").is_file():
+        raise ConfigurationError(f"{_unreachable(model, revision)} (the cache holds only a part: {folder})")
+    return folder
+
+
+def _unreachable(model: str, revision: str | None) -> str:
+    from huggingface_hub.constants import HF_HUB_CACHE, is_offline_mode
+
+    why = "HF_HUB_OFFLINE is set" if is_offline_mode() else "the hub can't be reached"
+    option = f" --revision {revision}" if revision else ""
+    return (
+        f"{model} is not in the cache {HF_HUB_CACHE}, and {why}. On a machine with a network run "
+        f"`hf download {model}{option} --local-dir FOLDER`, copy FOLDER here and give it as --model, or set HF_HOME "
+        "to a cache that has it"
+    )

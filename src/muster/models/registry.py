@@ -1,0 +1,153 @@
+"""From names on the command line to backends and models. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TypeAlias, cast
+
+from muster.core import ConfigurationError, MissingExtraError
+from muster.models.protocol import Model, ModelSettings
+
+Backend: TypeAlias = Callable[[ModelSettings], Model]
+
+ENTRY_POINTS = "muster.models"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.gguf")
+
+
+def list_backends() -> list[str]:
+    """The names that `load_backend` knows: Muster's own and those of installed packages."""
+    return sorted({entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)})
+
+
+def load_backend(name: str) -> Backend:
+    """The backend's class (or factory) for a name, `module:Class` or `./file.py:Class`.
+
+    Raises `ConfigurationError` where there is none, and `MissingExtraError` where what it needs isn't installed.
+    """
+    if ":" in name:
+        return _import_backend(name)
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
+        return _import_backend(entry.value)
+    known = list_backends()
+    raise ConfigurationError(
+        f"there is no backend {name!r}{_suggestion(name, known)}. Known: {', '.join(known) or 'none'}. "
+        "A class of your own is given as module:Class or ./file.py:Class"
+    )
+
+
+def resolve_model(name: str) -> str:
+    """What a backend loads for `--model NAME`: the absolute path of a folder, or a hub id.
+
+    `demo` is the model that ships with Muster. Raises `ConfigurationError` for a path that isn't a model
+    folder. A hub id is not looked up here.
+    """
+    if name == "demo":
+        from muster.demo import demo_model_path
+
+        return str(demo_model_path())
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _check_model_folder(path)
+        return str(path.resolve())
+    if path.exists():
+        raise ConfigurationError(
+            f"--model {name} is a file; give the folder that holds the model's config.json, weights and processor"
+        )
+    if not HUB_ID.fullmatch(name):
+        raise ConfigurationError(
+            f"--model {name}: there is no such folder, and it can't be a hub id (those look like owner/name)"
+        )
+    return name
+
+
+def require(extra: str, *modules: str) -> None:
+    """Raise `MissingExtraError` unless all the modules can be imported; imports none of them."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(f"the {extra} backend (it imports {module})", extra)
+
+
+def _import_backend(reference: str) -> Backend:
+    """The object that `module:Class` or `file.py:Class` names."""
+    module_name, _, attribute = reference.rpartition(":")
+    module = _import_module(module_name, reference)
+    backend = getattr(module, attribute, None)
+    if not callable(backend):
+        candidates = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise ConfigurationError(
+            f"backend {reference}: {module_name} has no class {attribute!r}{_suggestion(attribute, candidates)}"
+        )
+    return cast("Backend", backend)
+
+
+def _import_module(name: str, reference: str) -> ModuleType:
+    if not name:
+        raise ConfigurationError(
+            f"backend {reference!r} lacks its module: write module:Class or ./file.py:Class"
+        )
+    try:
+        if name.endswith(".py") or "/" in name:
+            return _import_file(Path(name).expanduser(), reference)
+        if str(Path.cwd()) not in sys.path:
+            # Beside the user's work, as for python -m; at the end, so that it shadows nothing.
+            sys.path.append(str(Path.cwd()))
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise ConfigurationError(
+                f"backend {reference}: there is no module {name!r}; "
+                "it must be installed, in the working directory, or given as ./file.py:Class"
+            ) from error
+        raise ConfigurationError(
+            f"backend {reference} needs a package that isn't installed: {error.name}"
+        ) from error
+
+
+def _import_file(path: Path, reference: str) -> ModuleType:
+    """The module in a file; the same module object for every call."""
+    if not path.is_file():
+        raise ConfigurationError(f"backend {reference}: there is no file {path}")
+    name = f"muster_backend_{path.stem}_{abs(hash(path.resolve())):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(
+            f"backend {reference}: {path} is not a Python file (its name must end in .py)"
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _check_model_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        extra = (
+            ". It holds an adapter: merge it into its base model and save both with save_pretrained"
+            if (folder / "adapter_config.json").is_file()
+            else ""
+        )
+        raise ConfigurationError(f"{folder} is not a model folder: config.json is missing{extra}")
+    if not any(next(folder.glob(pattern), None) for pattern in WEIGHT_PATTERNS):
+        raise ConfigurationError(
+            f"{folder} is not a complete model folder: it has a config.json but no weights (*.safetensors)"
+        )
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

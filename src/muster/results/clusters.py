@@ -1,0 +1,49 @@
+"""Which samples are correlated: those that share an image or a video, or a value that the task names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muster.core import Sample
+from muster.metrics.protocol import ScoredSample
+
+
+def cluster_ids(rows: Sequence[ScoredSample], cluster_key: str | None = None) -> list[str]:
+    """The cluster of every row; repeats of a sample are always in one cluster.
+
+    With `cluster_key`, rows with the same value of that metadata key are one cluster, and a sample without the
+    key is one of its own. Without, samples that share any media, directly or through others, are one cluster,
+    named after its first sample; a sample without media is one of its own.
+    """
+    samples = {row.sample.id: row.sample for row in rows}
+    if cluster_key is None:
+        by_sample = _by_media(list(samples.values()))
+    else:
+        by_sample = {sample.id: _by_key(sample, cluster_key) for sample in samples.values()}
+    return [by_sample[row.sample.id] for row in rows]
+
+
+def _by_key(sample: Sample, key: str) -> str:
+    value = sample.metadata.get(key)
+    return f"sample:{sample.id}" if value is None else f"{key}:{value}"
+
+
+def _by_media(samples: Sequence[Sample]) -> dict[str, str]:
+    """Union-find over the samples, joined by the first sample that showed each medium."""
+    parent = {sample.id: sample.id for sample in samples}
+    shown_by: dict[str, str] = {}
+
+    def root(sample_id: str) -> str:
+        while parent[sample_id] != sample_id:
+            parent[sample_id] = parent[parent[sample_id]]
+            sample_id = parent[sample_id]
+        return sample_id
+
+    position = {sample.id: number for number, sample in enumerate(samples)}
+    for sample in samples:
+        for media in (*sample.images, *sample.videos):
+            first, second = root(shown_by.setdefault(media.identity, sample.id)), root(sample.id)
+            if first != second:
+                earlier, later = sorted((first, second), key=position.__getitem__)
+                parent[later] = earlier
+    return {sample.id: f"sample:{root(sample.id)}" for sample in samples}

@@ -1,0 +1,194 @@
+"""What decides the answers of a run, as digests: two runs with equal fingerprints may share a journal."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from muster.core import JSON, ConfigurationError, Generation
+from muster.results.redaction import is_secret_name, redact
+from muster.tasks.definition import Task
+
+NEUTRAL_ARGS = frozenset(
+    # where it runs
+    {"device", "device_map", "max_memory", "offload_folder", "offload_state_dict", "offload_buffers"}
+    | {"tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend"}
+    | {"gpu_memory_utilization", "swap_space", "cpu_offload_gb", "low_cpu_mem_usage", "tp_plan"}
+    # how much at a time
+    | {"batch_size", "max_batch_size", "max_num_seqs", "max_num_batched_tokens", "max_in_flight"}
+    | {"num_workers", "prefetch", "workers"}
+    # how it is reached and how long to wait
+    | {"base_url", "api_base", "host", "port", "timeout", "request_timeout", "max_retries", "headers"}
+    # where files come from and what is logged
+    | {"cache_dir", "download_dir", "local_files_only", "force_download", "use_safetensors"}
+    | {"disable_log_stats", "disable_log_requests", "verbose"}
+    # stands in the fingerprint by itself
+    | {"revision"}
+)
+"""Model arguments that may differ between the attempts of one run. All others count as changing answers."""
+
+SAMPLED_BYTES = 1 << 20
+"""How much of a weight file is read at its beginning, middle and end."""
+
+_SETTINGS_FILES = [
+    "config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "*tokenizer*.json",
+    "*tokenizer*.model",
+    "*processor*.json",
+    "chat_template*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.tiktoken",
+    "*.jinja",
+    "*.py",
+    "spiece.model",
+    "sentencepiece*",
+    "quantize_config.json",
+    "additional_chat_templates/*.jinja",
+]
+_WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.onnx")
+_TRAINING_STATE = ("training_args*", "optimizer*", "scheduler*", "rng_state*", "scaler*")
+
+
+def model_fingerprint(model: str, backend: str, args: Mapping[str, JSON]) -> dict[str, JSON]:
+    """What decides a model's answers: its files or its hub revision, the backend and the arguments that matter.
+
+    Weights are represented by their sizes and a sample of their bytes, so that a 140 GB model costs
+    milliseconds. The same model gives the same fingerprint on another machine and in another folder of the
+    same name. Secrets are left out.
+    """
+    relevant = {
+        name: redact(value)
+        for name, value in sorted(args.items())
+        if name not in NEUTRAL_ARGS and not is_secret_name(name)
+    }
+    fingerprint: dict[str, JSON] = {"backend": backend, "args": relevant}
+    path = Path(model).expanduser()
+    if path.exists():
+        return {"name": Path(os.path.abspath(path)).name, **fingerprint, **_files_fingerprint(path)}  # noqa: PTH100
+    revision = str(args.get("revision") or "main")
+    return {"name": model, "revision": revision, "commit": _cached_commit(model, revision), **fingerprint}
+
+
+def task_fingerprint(task: Task, generation: Generation) -> dict[str, JSON]:
+    """What decides the questions of a task: its version, prompt, data and generation settings.
+
+    The metric isn't part of it: scores can be computed again from the same answers.
+    """
+    settings = asdict(generation)
+    return {
+        "version": task.version,
+        "prompt": task.prompt.digest(),
+        "data": task.source.revision(),
+        "generation": {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()},
+    }
+
+
+def differences(old: Mapping[str, JSON], new: Mapping[str, JSON], prefix: str = "") -> list[str]:
+    """What differs, one line per value: `tasks.digits_read.generation.max_new_tokens: 8 → 16`.
+
+    A hub commit that one side didn't know (the model was not in the cache yet) is no difference.
+    """
+    lines: list[str] = []
+    for name in [*old, *(name for name in new if name not in old)]:
+        before, after = old.get(name), new.get(name)
+        if before == after or (name == "commit" and None in (before, after)):
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += differences(before, after, f"{prefix}{name}.")
+        else:
+            shown_old = _shown(before) if name in old else "(absent)"
+            shown_new = _shown(after) if name in new else "(absent)"
+            lines.append(f"{prefix}{name}: {shown_old} → {shown_new}")
+    return lines
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """One digest for a sequence of texts; depends on their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode(errors="surrogatepass")
+        digest.update(b"%d:" % len(encoded) + encoded)
+    return digest.hexdigest()
+
+
+def _files_fingerprint(path: Path) -> dict[str, JSON]:
+    try:
+        if path.is_file():
+            return _weights([path])
+        settings = sorted(
+            {file for pattern in _SETTINGS_FILES for file in path.glob(pattern) if file.is_file()}
+        )
+        weights = _weight_files(path)
+        if not settings and not weights:  # a layout only its backend knows
+            weights = sorted(file for file in path.iterdir() if file.is_file())
+        files: dict[str, JSON] = {file.relative_to(path).as_posix(): _digest(file) for file in settings}
+        return {"files": files, **_weights(weights)}
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the model folder {path}: {error.strerror or error}") from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that are loaded: safetensors where there are any, since the others are copies of them."""
+    safetensors = sorted(folder.glob("*.safetensors"))
+    return safetensors or sorted(
+        file
+        for pattern in _WEIGHT_FILES
+        for file in folder.glob(pattern)
+        if not any(fnmatch.fnmatch(file.name, state) for state in _TRAINING_STATE)
+    )
+
+
+def _weights(files: list[Path]) -> dict[str, JSON]:
+    sizes = [file.stat().st_size for file in files]
+    parts = (
+        f"{file.name} {size} {_sampled_digest(file, size)}" for file, size in zip(files, sizes, strict=True)
+    )
+    return {"weights": digest_of(parts), "weight_bytes": sum(sizes)}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _sampled_digest(file: Path, size: int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with file.open("rb") as stream:
+        if size <= 3 * SAMPLED_BYTES:
+            digest.update(stream.read())
+        else:
+            for start in (0, (size - SAMPLED_BYTES) // 2, size - SAMPLED_BYTES):
+                stream.seek(start)
+                digest.update(stream.read(SAMPLED_BYTES))
+    return digest.hexdigest()
+
+
+def _cached_commit(model: str, revision: str) -> str | None:
+    """The commit that the local hub cache has for a revision; None where it has none. Uses no network."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    reference = cache / f"models--{model.replace('/', '--')}" / "refs" / revision
+    try:
+        return reference.read_text().strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _shown(value: JSON) -> str:
+    if isinstance(value, str):
+        if len(value) >= 16 and all(character in "0123456789abcdef" for character in value):
+            return f"{value[:8]}…"
+        return value if value and len(value) <= 60 and value.isprintable() else repr(value)[:80]
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 80 else f"{text[:79]}…"

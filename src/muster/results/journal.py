@@ -1,0 +1,164 @@
+"""The journal of a run: an append-only file of completions, the truth from which everything else is derived.
+
+Every line carries a checksum (`journal_lines`). A writer that dies costs at most the line it was writing, a
+damaged line costs its own record, and both are reported. `journal_read` reads.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from muster.core import ConfigurationError, RunError
+from muster.results.files import sync_directory
+from muster.results.journal_lines import Record, Scan, encode_header, encode_record
+from muster.results.journal_read import (
+    Recovery,
+    check_header,
+    completed_keys,
+    inspect_journal,
+    latest,
+    read_journal,
+    recovery_of,
+)
+
+__all__ = ["Journal", "Record", "Recovery", "completed_keys", "inspect_journal", "latest", "read_journal"]
+
+BUFFER_BYTES = 1 << 18
+"""Appends are handed to the system when so much has gathered, or on `flush`."""
+
+
+class Journal:
+    """An open journal that one process appends to. May be used from several threads.
+
+    `append` is durable after `sync`, safe from the death of this process after `flush`.
+    """
+
+    def __init__(self, path: Path, descriptor: int, end: int, recovery: Recovery) -> None:
+        """Use `Journal.open`."""
+        self.path = path
+        self.recovery = recovery
+        """What was found when it was opened."""
+        self._descriptor = descriptor
+        self._end = end  # how much of the file is whole lines
+        self._buffer = bytearray()
+        self._lock = threading.Lock()
+        self._failed = False
+
+    @classmethod
+    def open(cls, path: Path, run_id: str) -> Self:
+        """Create the journal of run `run_id`, or go on with it: an incomplete last line is cut off.
+
+        Raises `ConfigurationError` for a file that is no journal, of a newer format or of another run (the
+        file is left as it is), `RunError` where it can't be written.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            with open(descriptor, "rb", closefd=False, buffering=1 << 20) as file:
+                scan = Scan(file)
+                for _ in scan:
+                    pass
+            check_header(scan, path)
+            if scan.header is not None and scan.header.run != run_id:
+                raise ConfigurationError(
+                    f"{path} belongs to run {scan.header.run}, not to run {run_id}, which the manifest beside it "
+                    f"names. Put the right journal back, or choose another folder with --output."
+                )
+            journal = cls(path, descriptor, scan.end, recovery_of(scan))
+            journal._prepare(run_id, scan)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return journal
+
+    def append(self, record: Record) -> None:
+        """Add a record. Raises `RunError` when the file can't grow (disk full)."""
+        line = encode_record(record)
+        with self._lock:
+            self._buffer += line
+            if len(self._buffer) >= BUFFER_BYTES:
+                self._write_out()
+
+    def append_many(self, records: Iterable[Record]) -> None:
+        """Add records, in order."""
+        for record in records:
+            self.append(record)
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        with self._lock:
+            self._write_out()
+
+    def sync(self) -> None:
+        """Make everything that was appended durable. Appending goes on meanwhile in other threads."""
+        self.flush()
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._failed = True
+            raise _unwritable(self.path, error) from error
+
+    def close(self) -> None:
+        """Sync and close. May be called twice. After an error that was already raised, keeps what it can."""
+        if self._descriptor < 0:
+            return
+        failed_before = self._failed
+        try:
+            self.sync()
+        except RunError:
+            if not failed_before:
+                raise
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _prepare(self, run_id: str, scan: Scan) -> None:
+        """Cut a torn tail, complete a line that lacks its break, begin an empty file with the header."""
+        try:
+            os.ftruncate(self._descriptor, self._end)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        if self._end == 0:
+            self._buffer += encode_header(run_id)
+        elif scan.unterminated:
+            self._buffer += b"\n"
+        self._write_out()
+        sync_directory(self.path.parent)
+
+    def _write_out(self) -> None:
+        """Write the buffer. On an error the file keeps its whole lines, the buffer what is not in the file."""
+        written = 0
+        view = bytes(self._buffer)
+        try:
+            while written < len(view):
+                written += os.write(self._descriptor, view[written:] if written else view)
+        except OSError as error:
+            self._failed = True
+            whole = view.rfind(b"\n", 0, written) + 1
+            with suppress(OSError):  # where even that fails, readers skip the half line
+                os.ftruncate(self._descriptor, self._end + whole)
+            self._end += whole
+            del self._buffer[:whole]
+            raise _unwritable(self.path, error) from error
+        self._end += written
+        self._buffer.clear()
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write the journal {path}: {error.strerror or error}. What it already holds is kept. Make room "
+        f"or give permission, then run the same command again with --output {path.parent}: it goes on from there."
+    )

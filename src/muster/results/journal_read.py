@@ -1,0 +1,213 @@
+"""Reading a journal, in bounded memory, also while a run appends to it: an incomplete last line isn't there yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from muster.core import ConfigurationError, FailureKind, RequestKey, RunError
+from muster.results.journal_lines import (
+    FORMAT,
+    Entry,
+    Found,
+    Record,
+    Scan,
+    decode_entry,
+    decode_record,
+    interned,
+    looks_like_header,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What is in a journal, and what was lost in it."""
+
+    records: int = 0
+    """Intact records."""
+    torn_bytes: int = 0
+    """Length of the incomplete last line: what was being written when the writer died."""
+    corrupt_lines: tuple[int, ...] = ()
+    """Line numbers, from 1, whose checksum is wrong; each costs at most its own record."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was lost."""
+        return not self.torn_bytes and not self.corrupt_lines
+
+    def __str__(self) -> str:
+        """One sentence for the user."""
+        sentence = f"{self.records} records"
+        if self.corrupt_lines:
+            shown = ", ".join(map(str, self.corrupt_lines[:10])) + (
+                " …" if len(self.corrupt_lines) > 10 else ""
+            )
+            sentence += f"; {len(self.corrupt_lines)} damaged and left out (line {shown})"
+        if self.torn_bytes:
+            sentence += f"; an incomplete last line of {self.torn_bytes} bytes left out"
+        return sentence
+
+
+class Place(NamedTuple):
+    """Where in the journal the record of a request is."""
+
+    offset: int
+    length: int
+    succeeded: bool
+
+
+def inspect_journal(path: Path) -> Recovery:
+    """Check every line's checksum. An absent journal is an empty one."""
+    with _opened(path) as scan:
+        for _ in scan:
+            pass
+    return recovery_of(scan)
+
+
+def recovery_of(scan: Scan) -> Recovery:
+    """What a finished scan found."""
+    return Recovery(
+        records=scan.records,
+        torn_bytes=sum(damage.bytes for damage in scan.damaged if damage.torn),
+        corrupt_lines=tuple(damage.number for damage in scan.damaged if not damage.torn),
+    )
+
+
+def read_journal(path: Path) -> Iterator[Record]:
+    """Every intact record, in the order they were written; an absent journal has none.
+
+    Raises `ConfigurationError` for a file that is no journal or of a newer format.
+    """
+    with _opened(path) as scan:
+        for found in scan:
+            if (record := decode_record(found.line)) is not None:
+                yield record
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """Every intact record without its text: who answered what and when, and what failed."""
+    for _, entry in _entries(path):
+        yield entry
+
+
+def latest(records: Iterable[Record]) -> dict[RequestKey, Record]:
+    """The one record that counts for each request: the first success, else the last failure."""
+    chosen: dict[RequestKey, Record] = {}
+    for record in records:
+        key = record.completion.key
+        held = chosen.get(key)
+        if held is None or not held.completion.succeeded:
+            chosen[key] = record
+    return chosen
+
+
+def completed_keys(path: Path, *, failed: Container[FailureKind] = ()) -> set[RequestKey]:
+    """The requests that need not be asked again: those with an answer.
+
+    `failed` adds those whose last failure is of one of these kinds: `{"sample"}` for failures that would
+    only happen again. Holds nothing but keys in memory.
+    """
+    done: set[RequestKey] = set()
+    given_up: set[RequestKey] = set()
+    for _, entry in _entries(path):
+        key = interned(entry.completion.key)
+        failure = entry.completion.failure
+        if failure is None:
+            done.add(key)
+        elif failure.kind in failed:
+            given_up.add(key)
+        else:
+            given_up.discard(key)
+    return done | given_up
+
+
+def index_journal(path: Path) -> dict[RequestKey, Place]:
+    """Where the record that counts for each request is (as `latest`), without holding any text."""
+    places: dict[RequestKey, Place] = {}
+    for found, entry in _entries(path):
+        key = entry.completion.key
+        held = places.get(key)
+        if held is None or not held.succeeded:
+            place = Place(found.offset, len(found.line), succeeded=entry.completion.failure is None)
+            places[interned(key)] = place
+    return places
+
+
+class JournalReader:
+    """The records that count, by request, read one at a time from where they are."""
+
+    def __init__(self, path: Path) -> None:
+        self._places = index_journal(path)
+        self._file = (path if path.exists() else Path(os.devnull)).open("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def succeeded(self, key: RequestKey) -> bool:
+        """Whether the request has an answer."""
+        place = self._places.get(key)
+        return place is not None and place.succeeded
+
+    def get(self, key: RequestKey) -> Record | None:
+        """The request's record: its first success, else its last failure, else None."""
+        place = self._places.get(key)
+        if place is None:
+            return None
+        self._file.seek(place.offset)
+        record = decode_record(self._file.read(place.length))
+        if record is None or record.completion.key != key:
+            raise RunError(f"{self._file.name} was changed while it was read; try again")
+        return record
+
+
+def check_header(scan: Scan, path: Path) -> None:
+    """Raise `ConfigurationError` where a finished scan shows that the file isn't a journal we can read.
+
+    A damaged header before intact records is damage like any other.
+    """
+    if scan.header is not None and scan.header.muster_journal > FORMAT:
+        raise ConfigurationError(
+            f"{path} was written by a newer Muster (journal format {scan.header.muster_journal}, this one reads "
+            f"up to {FORMAT}). Upgrade Muster, or choose another folder with --output."
+        )
+    if scan.header is None and not scan.records and scan.damaged and not _only_begun(scan, path):
+        raise ConfigurationError(
+            f"{path} is not a Muster journal: its first line is no journal header and it holds no intact record. "
+            f"Choose another folder with --output, or move that file away."
+        )
+
+
+def _only_begun(scan: Scan, path: Path) -> bool:
+    """The writer died in the very first line."""
+    if len(scan.damaged) != 1 or not scan.damaged[0].torn:
+        return False
+    with path.open("rb") as file:
+        return looks_like_header(file.read(32))
+
+
+def _entries(path: Path) -> Iterator[tuple[Found, Entry]]:
+    with _opened(path) as scan:
+        for found in scan:
+            if (entry := decode_entry(found.line)) is not None:
+                yield found, entry
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Scan]:
+    try:
+        file = path.open("rb", buffering=1 << 20)
+    except FileNotFoundError:
+        file = Path(os.devnull).open("rb")  # noqa: SIM115  # closed by the `with` below
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the journal {path}: {error.strerror or error}") from error
+    with file:
+        scan = Scan(file)
+        yield scan
+        check_header(scan, path)

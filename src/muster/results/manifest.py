@@ -1,0 +1,211 @@
+"""What a run was asked to do, and with what: enough to resume it, score it again and reproduce it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from muster.core import JSON, ConfigurationError, RequestKey
+from muster.results.environment import describe_hardware, package_versions
+from muster.results.files import write_json
+from muster.results.fingerprint import differences, digest_of, model_fingerprint, task_fingerprint
+from muster.results.redaction import redact_command, redact_settings, redact_text
+from muster.tasks.plan import PlannedTask
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """One task as it was asked."""
+
+    fingerprint: dict[str, JSON]
+    """Version, prompt, data and generation settings: what decides the answers."""
+    metric: str
+    metric_variant: str
+    metric_version: int
+    samples: int
+    repeats: int
+    requested: int
+    """Samples times repeats."""
+    sample_ids: str
+    """Digest of the ids, in order."""
+
+    @classmethod
+    def of(cls, planned: PlannedTask) -> Self:
+        """The entry of a planned task."""
+        info = planned.task.metric.info
+        return cls(
+            fingerprint=task_fingerprint(planned.task, planned.generation),
+            metric=info.name,
+            metric_variant=info.variant,
+            metric_version=info.version,
+            samples=len(planned.samples),
+            repeats=planned.repeats,
+            requested=len(planned.samples) * planned.repeats,
+            sample_ids=digest_of(sample.id for sample in planned.samples),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One start of the run. `ended` stays None when it was killed."""
+
+    started: float
+    """Unix seconds."""
+    engine: str
+    world_size: int
+    command: list[str] = field(default_factory=list)
+    ended: float | None = None
+    exit_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """`manifest.json`. Holds no secrets."""
+
+    schema: int = SCHEMA
+    run: str
+    """The run's id."""
+    model: str
+    config: dict[str, JSON]
+    """The configuration, secrets redacted."""
+    fingerprint: dict[str, JSON]
+    """The model's."""
+    tasks: dict[str, TaskEntry]
+    muster: str
+    """Version of Muster that started the run."""
+    created: float
+    """Unix seconds."""
+    packages: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, JSON] = field(default_factory=dict)
+    """The coordinator's."""
+    attempts: tuple[Attempt, ...] = ()
+
+    @classmethod
+    def describe(
+        cls,
+        *,
+        run: str,
+        model: str,
+        backend: str,
+        model_args: Mapping[str, JSON],
+        config: Mapping[str, JSON],
+        planned: Sequence[PlannedTask],
+    ) -> Self:
+        """The manifest of a run that starts now, on this machine."""
+        packages = package_versions()
+        return cls(
+            run=run,
+            model=redact_text(model),
+            config=redact_settings(config),
+            fingerprint=model_fingerprint(model, backend, model_args),
+            tasks={each.task.name: TaskEntry.of(each) for each in planned},
+            muster=packages.get("muster-eval", ""),
+            created=time.time(),
+            packages=packages,
+            hardware=describe_hardware(),
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a manifest. Raises `ConfigurationError` where there is none, or none that can be read."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{path.parent} is not a run folder: cannot read {path.name} ({error.strerror or error})"
+            ) from error
+        try:
+            schema = msgspec.json.decode(content, type=_Versioned).schema
+            if schema > SCHEMA:
+                raise ConfigurationError(
+                    f"{path} was written by a newer Muster (schema {schema}, this one reads up to {SCHEMA}). "
+                    f"Upgrade Muster, or choose another folder with --output."
+                )
+            return msgspec.json.decode(content, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path} is not a manifest that Muster can read: {error}") from error
+
+    def save(self, path: Path) -> None:
+        """Write it, atomically."""
+        write_json(path, self)
+
+    def resumed_from(self, old: Manifest) -> Self:
+        """This manifest as the continuation of `old`: same run, same creation, its attempts kept."""
+        return replace(self, run=old.run, created=old.created, attempts=old.attempts)
+
+    def with_attempt(self, attempt: Attempt) -> Self:
+        """With one more attempt, its command without secrets."""
+        command = redact_command(attempt.command)
+        return replace(self, attempts=(*self.attempts, replace(attempt, command=command)))
+
+    def with_attempt_ended(self, ended: float, exit_status: int) -> Self:
+        """With the last attempt's end."""
+        last = replace(self.attempts[-1], ended=ended, exit_status=exit_status)
+        return replace(self, attempts=(*self.attempts[:-1], last))
+
+
+class _Versioned(msgspec.Struct):
+    schema: int = 0
+
+
+def check_resumable(old: Manifest, new: Manifest) -> None:
+    """Raise `ConfigurationError`, showing what differs, unless `new` may go on in the folder of `old`.
+
+    It may add tasks and raise the limit or the repeats. World size, engine, schedule, batch size and time-outs
+    may differ freely.
+    """
+    lines = [
+        *differences({"model": old.fingerprint}, {"model": new.fingerprint}),
+        *(
+            line
+            for name, entry in old.tasks.items()
+            for line in _task_changes(name, entry, new.tasks.get(name))
+        ),
+    ]
+    if lines:
+        raise ConfigurationError(
+            "the run folder holds answers of a different run:\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + "\nChoose another folder with --output, or use the settings that the folder was started with."
+        )
+
+
+def check_covered(keys: Iterable[RequestKey], planned: Sequence[PlannedTask]) -> None:
+    """Raise `ConfigurationError` when the folder holds answers (`keys`) that the plan doesn't ask for."""
+    asked = {each.task.name: ({sample.id for sample in each.samples}, each.repeats) for each in planned}
+    extra: Counter[str] = Counter()
+    examples: dict[str, RequestKey] = {}
+    for key in keys:
+        ids, repeats = asked.get(key.task, (frozenset[str](), 0))
+        if key.sample_id not in ids or key.repeat >= repeats:
+            extra[key.task] += 1
+            examples.setdefault(key.task, key)
+    if extra:
+        lines = (f"  {task}: {count}, for example {examples[task]}" for task, count in extra.items())
+        raise ConfigurationError(
+            "the run folder holds answers that this run does not ask for:\n"
+            + "\n".join(lines)
+            + "\nChoose another folder with --output, or ask at least for what the folder holds "
+            "(--tasks, --limit, --sample-ids, --repeats)."
+        )
+
+
+def _task_changes(name: str, old: TaskEntry, new: TaskEntry | None) -> list[str]:
+    if new is None:
+        return [f"tasks.{name}: was asked, and is not asked now (a resumed run may add tasks, not drop them)"]
+    lines = differences({"tasks": {name: old.fingerprint}}, {"tasks": {name: new.fingerprint}})
+    if new.samples < old.samples:
+        lines.append(f"tasks.{name}.samples: {old.samples} → {new.samples} (may be raised, not lowered)")
+    elif new.samples == old.samples and new.sample_ids != old.sample_ids:
+        lines.append(f"tasks.{name}.samples: other samples than before, as many ({old.samples})")
+    if new.repeats < old.repeats:
+        lines.append(f"tasks.{name}.repeats: {old.repeats} → {new.repeats} (may be raised, not lowered)")
+    return lines

@@ -1,0 +1,143 @@
+"""Scores predictions that were made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from muster.core import ConfigurationError, Sample
+from muster.metrics.protocol import ScoredSample
+from muster.results.aggregation import task_results
+from muster.results.answer_scoring import MISSING, Answer, Problem, Tally, score_text
+from muster.results.files import encode_json, replacing
+from muster.results.results import TaskResults
+from muster.tasks.definition import Task
+
+_SHOWN = 5
+
+
+class _Line(msgspec.Struct):
+    """One prediction as it stands in the file. Numbers are taken for what they look like."""
+
+    id: str | int
+    prediction: str | int | float | None
+    repeat: int = 0
+
+
+class _Prediction(NamedTuple):
+    line: int
+    text: str | None
+
+
+class _Key(NamedTuple):
+    id: str
+    repeat: int
+
+
+def score_predictions(
+    task: Task, samples: Sequence[Sample], predictions_file: Path, per_sample: Path | None = None
+) -> TaskResults:
+    """Score a file of `{"id": …, "prediction": …}` lines, with an optional `repeat`, against `samples`.
+
+    Samples without a prediction count as errored (kind `missing`). Unknown and duplicate ids raise
+    `ConfigurationError` with their line numbers. `per_sample` gets a line for each scored sample.
+    """
+    predictions = _read(predictions_file)
+    _check_ids(predictions, samples, predictions_file)
+    repeats = 1 + max((key.repeat for key in predictions), default=0)
+    answers = [
+        _answer(task, sample, repeat, predictions.get(_Key(sample.id, repeat)))
+        for sample in samples
+        for repeat in range(repeats)
+    ]
+    tally = Tally(missing_is_error=True)
+    rows: list[ScoredSample] = []
+    for answer in answers:
+        tally.add(answer)
+        if answer.scored is not None:
+            rows.append(answer.scored)
+    if per_sample is not None:
+        _write_per_sample(per_sample, answers)
+    return task_results(task, rows, tally.counts())
+
+
+def _answer(task: Task, sample: Sample, repeat: int, prediction: _Prediction | None) -> Answer:
+    if prediction is None or prediction.text is None:
+        return Answer(task.name, sample, repeat, problem=Problem(MISSING, "no prediction"))
+    scored = score_text(task.metric, sample, repeat, prediction.text)
+    if isinstance(scored, Problem):
+        return Answer(task.name, sample, repeat, problem=scored)
+    return Answer(task.name, sample, repeat, scored=scored)
+
+
+def _read(path: Path) -> dict[_Key, _Prediction]:
+    predictions: dict[_Key, _Prediction] = {}
+    duplicates: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                parsed = _parse(line, number, path)
+                key = _Key(str(parsed.id), parsed.repeat)
+                if key in predictions:
+                    duplicates.append(f"{_named(key)} (lines {predictions[key].line} and {number})")
+                    continue
+                text = None if parsed.prediction is None else str(parsed.prediction)
+                predictions[key] = _Prediction(number, text)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the predictions {path}: {error.strerror or error}") from error
+    if duplicates:
+        raise ConfigurationError(
+            f"{path} has more than one prediction for {_some(duplicates)}. Keep one, or number them with `repeat`."
+        )
+    return predictions
+
+
+def _parse(line: bytes, number: int, path: Path) -> _Line:
+    try:
+        parsed = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf"), type=_Line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f'{path}, line {number}: {error}. A line looks like {{"id": "17", "prediction": "C"}}.'
+        ) from error
+    if parsed.repeat < 0:
+        raise ConfigurationError(f"{path}, line {number}: `repeat` is {parsed.repeat}; it counts from 0")
+    return parsed
+
+
+def _check_ids(predictions: dict[_Key, _Prediction], samples: Sequence[Sample], path: Path) -> None:
+    known = {sample.id for sample in samples}
+    unknown = [
+        f"{_named(key)} (line {found.line})" for key, found in predictions.items() if key.id not in known
+    ]
+    if unknown:
+        raise ConfigurationError(
+            f"{path} has predictions for samples that the task does not have: {_some(unknown)}. "
+            f"Check the task, or give the samples they belong to with --samples."
+        )
+
+
+def _write_per_sample(path: Path, answers: Sequence[Answer]) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for answer in answers:
+            row: dict[str, object] = {"id": answer.sample.id}
+            if answer.repeat:
+                row["repeat"] = answer.repeat
+            row["extracted"] = answer.scored.score.extracted if answer.scored else None
+            row["scores"] = dict(answer.scores)
+            if answer.problem is not None:
+                row["error"] = f"{answer.problem.kind}: {answer.problem.message}"
+            file.write(encode_json(row) + b"\n")
+
+
+def _named(key: _Key) -> str:
+    return f"{key.id!r}" + (f" repeat {key.repeat}" if key.repeat else "")
+
+
+def _some(items: list[str]) -> str:
+    rest = len(items) - _SHOWN
+    return ", ".join(items[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,113 @@
+"""`results.json`: the scores of a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from muster.core import ConfigurationError
+from muster.results.files import write_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MetricResult:
+    """One score. None where it is not defined (no standard error of a single sample, a NaN)."""
+
+    value: float | None
+    """In the metric's own unit, unrounded."""
+    stderr: float | None = None
+    ci95: tuple[float | None, float | None] | None = None
+    unit: str = ""
+    n: int = 0
+    """Answers that it was computed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCounts:
+    """Requests (samples times repeats), and what became of them. What is in neither is still missing."""
+
+    requested: int
+    succeeded: int
+    errored: int
+    errors: dict[str, int] = field(default_factory=dict)
+    """Errored ones by kind."""
+
+    @property
+    def missing(self) -> int:
+        """Neither answered nor failed yet."""
+        return self.requested - self.succeeded - self.errored
+
+
+Metrics = dict[str, MetricResult]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResults:
+    """The scores of one task. Errored samples are counted, not scored."""
+
+    version: int
+    metric: str
+    metric_variant: str
+    metric_version: int
+    primary: str
+    """The metric that stands for the task."""
+    samples: SampleCounts
+    metrics: Metrics = field(default_factory=dict)
+    """Empty where no sample has an answer."""
+    by: dict[str, dict[str, Metrics]] = field(default_factory=dict)
+    """Metadata key, then its value, then metrics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """The scores of a run."""
+
+    schema: int = SCHEMA
+    run: str
+    model: str
+    complete: bool
+    """Every request was answered or failed for good."""
+    tasks: dict[str, TaskResults]
+    timing: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def errored(self) -> int:
+        """Errored requests of all tasks."""
+        return sum(task.samples.errored for task in self.tasks.values())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read `results.json`. Raises `ConfigurationError` where there is none, or none that can be read."""
+        try:
+            results = msgspec.json.decode(path.read_bytes(), type=cls)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{path.parent} has no scores yet: cannot read {path.name} ({error.strerror or error}). "
+                f"`muster score {path.parent}` writes them."
+            ) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"{path} is not a results file that Muster can read ({error}). "
+                f"`muster score {path.parent}` writes it again."
+            ) from error
+        if results.schema > SCHEMA:
+            raise ConfigurationError(
+                f"{path} was written by a newer Muster (schema {results.schema}, this one reads up to {SCHEMA}). "
+                f"Upgrade Muster."
+            )
+        return results
+
+    def save(self, path: Path) -> None:
+        """Write it, atomically. NaN and infinities become null."""
+        write_json(path, self)
+
+
+def finite(value: float | None) -> float | None:
+    """`value`, or None where it is no number that JSON can hold."""
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,60 @@
+"""Scores with their uncertainty: analytic for means, bootstrap for everything else, clustered throughout.
+
+Never changes a value: it is what the metric's own aggregation returned, to the last bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from muster.metrics.protocol import Metric, ScoredSample
+from muster.results.bootstrap import bootstrap_estimate, bootstrap_estimates
+from muster.results.clusters import cluster_ids
+from muster.results.intervals import Estimate, mean_estimate, wilson
+
+__all__ = ["Estimate", "bootstrap_estimate", "cluster_ids", "estimate_metrics", "mean_estimate"]
+
+_SEED = 0
+_COPIES = 1_000_000
+"""More than any task's repeats: keeps the copies of a resample apart from the real ones."""
+
+
+def estimate_metrics(
+    metric: Metric, rows: Sequence[ScoredSample], clusters: Sequence[str]
+) -> dict[str, Estimate]:
+    """Every aggregate of `metric` over `rows` with standard error and 95 % interval, in the order of its units.
+
+    `clusters` are those of `cluster_ids`. Nothing for no rows. Intervals of aggregates in 0-1 stay there.
+    """
+    if not rows:
+        return {}
+    values = metric.aggregate(rows)
+    others = [name for name in values if name not in metric.info.means]
+    resampled: dict[str, Estimate] = {}
+    if others:
+        resampled = bootstrap_estimates(metric.aggregate, rows, clusters, seed=_SEED, copy=_another_repeat)
+    estimates: dict[str, Estimate] = {}
+    for name, value in values.items():
+        if name in metric.info.means:
+            scores = [row.score.scores[metric.info.means[name]] for row in rows]
+            estimates[name] = dataclasses.replace(mean_estimate(scores, clusters), value=value)
+        else:
+            bounded = metric.info.units.get(name) == "0-1"
+            estimates[name] = _within_unit(resampled[name], clusters) if bounded else resampled[name]
+    return estimates
+
+
+def _another_repeat(row: ScoredSample, number: int) -> ScoredSample:
+    """A further draw of a row, as a repeat of its own: metrics that group rows keep the draws apart."""
+    return ScoredSample(row.sample, row.prediction, row.score, row.repeat + number * _COPIES)
+
+
+def _within_unit(estimate: Estimate, clusters: Sequence[str]) -> Estimate:
+    """An interval that doesn't leave 0-1; Wilson's over the clusters where resampling has nothing to vary."""
+    if estimate.stderr == 0 and estimate.ci95 is None and 0 <= estimate.value <= 1:
+        return dataclasses.replace(estimate, ci95=wilson(estimate.value, len(set(clusters))))
+    if estimate.ci95 is None:
+        return estimate
+    low, high = estimate.ci95
+    return dataclasses.replace(estimate, ci95=(max(0.0, low), min(1.0, high)))

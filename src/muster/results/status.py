@@ -1,0 +1,192 @@
+"""What a run is doing: read from its folder, by anybody, at any time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from muster.core import RequestKey
+from muster.results.folder import LockHolder, RunFolder
+from muster.results.journal_lines import Entry, interned
+from muster.results.journal_read import read_entries
+from muster.results.manifest import Attempt, Manifest
+
+State = Literal["new", "running", "interrupted", "failed", "complete"]
+
+WINDOW_S = 60.0
+"""Rates are over the last minute."""
+TOP_ERRORS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """Requests of one task."""
+
+    requested: int
+    done: int
+    """With an answer."""
+    errored: int
+    """Without an answer, with a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What one worker did, in all attempts of the run."""
+
+    finished: int
+    """Completions, failures included."""
+    rate: float
+    """Completions per second: over the last minute of a running run, else over its time at work."""
+    last_seen: float
+    """Unix seconds of its last completion."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Requests that failed in the same way."""
+
+    kind: str
+    message: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a run."""
+
+    run: str
+    model: str
+    state: State
+    tasks: dict[str, TaskStatus]
+    workers: dict[str, WorkerStatus]
+    errors: tuple[ErrorGroup, ...]
+    """The most frequent first."""
+    rate: float
+    """Completions per second, as for workers."""
+    time_left: float | None
+    """Seconds; None where it isn't running or nothing came in the last minute."""
+    attempts: int
+    holder: LockHolder | None = None
+
+    @property
+    def requested(self) -> int:
+        """Of all tasks."""
+        return sum(task.requested for task in self.tasks.values())
+
+    @property
+    def finished(self) -> int:
+        """Done or errored, of all tasks."""
+        return sum(task.done + task.errored for task in self.tasks.values())
+
+
+@dataclass(slots=True)
+class _Activity:
+    """When completions came: bounded, whatever their number."""
+
+    finished: int = 0
+    recent: int = 0
+    first: float = float("inf")
+    last: float = 0.0
+
+    def add(self, at: float, window_start: float) -> None:
+        self.finished += 1
+        self.recent += at > window_start
+        self.first = min(self.first, at)
+        self.last = max(self.last, at)
+
+    def rate(self, running: bool, window: float) -> float:
+        seconds, count = (window, self.recent) if running else (self.last - self.first, self.finished)
+        return count / seconds if seconds > 0 else 0.0
+
+
+@dataclass(slots=True)
+class _Sums:
+    done: set[RequestKey] = field(default_factory=set)
+    failed: dict[RequestKey, tuple[str, str]] = field(default_factory=dict)
+    overall: _Activity = field(default_factory=_Activity)
+    workers: dict[str, _Activity] = field(default_factory=dict)
+
+
+def read_status(folder: RunFolder, now: float | None = None) -> Status:
+    """The state of the run in `folder`. `now` in unix seconds. Raises `ConfigurationError` for no run folder."""
+    manifest = Manifest.load(folder.manifest)
+    running = folder.is_locked()
+    holder = folder.holder() if running else None
+    at = time.time() if now is None else now
+    return summarise(manifest, read_entries(folder.journal), running=running, now=at, holder=holder)
+
+
+def summarise(
+    manifest: Manifest,
+    entries: Iterable[Entry],
+    *,
+    running: bool,
+    now: float,
+    holder: LockHolder | None = None,
+) -> Status:
+    """The state of a run from what its folder holds. Pure."""
+    last = manifest.attempts[-1] if manifest.attempts else None
+    started = last.started if last else manifest.created
+    window = min(WINDOW_S, max(now - started, 1e-9))
+    sums = _add_up(entries, now - window)
+    tasks = _tasks(manifest, sums)
+    rate = sums.overall.rate(running, window)
+    open_requests = sum(task.requested - task.done - task.errored for task in tasks.values())
+    return Status(
+        run=manifest.run,
+        model=manifest.model,
+        state=_state(last, running),
+        tasks=tasks,
+        workers={
+            name: WorkerStatus(activity.finished, activity.rate(running, window), activity.last)
+            for name, activity in sorted(sums.workers.items())
+        },
+        errors=_group(sums.failed.values()),
+        rate=rate,
+        time_left=max(open_requests, 0) / rate if running and rate > 0 else None,
+        attempts=len(manifest.attempts),
+        holder=holder,
+    )
+
+
+def _add_up(entries: Iterable[Entry], window_start: float) -> _Sums:
+    sums = _Sums()
+    for entry in entries:
+        key = interned(entry.completion.key)
+        failure = entry.completion.failure
+        if failure is None:
+            sums.done.add(key)
+            sums.failed.pop(key, None)
+        elif key not in sums.done:
+            sums.failed[key] = (failure.kind, f"{failure.type}: {failure.message}")
+        sums.overall.add(entry.at, window_start)
+        sums.workers.setdefault(entry.worker, _Activity()).add(entry.at, window_start)
+    return sums
+
+
+def _tasks(manifest: Manifest, sums: _Sums) -> dict[str, TaskStatus]:
+    done = Counter(key.task for key in sums.done)
+    failed = Counter(key.task for key in sums.failed)
+    return {
+        name: TaskStatus(entry.requested, done[name], failed[name]) for name, entry in manifest.tasks.items()
+    }
+
+
+def _group(failures: Iterable[tuple[str, str]]) -> tuple[ErrorGroup, ...]:
+    """By the first line of the message, which is where samples' failures are alike."""
+    groups = Counter((kind, message.partition("\n")[0][:300]) for kind, message in failures)
+    ranked = sorted(groups.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(ErrorGroup(kind, message, count) for (kind, message), count in ranked[:TOP_ERRORS])
+
+
+def _state(last: Attempt | None, running: bool) -> State:
+    if running:
+        return "running"
+    if last is None:
+        return "new"
+    if last.ended is None or last.exit_status is None or last.exit_status >= 128:
+        return "interrupted"
+    return "complete" if last.exit_status in (0, 3) else "failed"

@@ -1,0 +1,144 @@
+"""Prompts as jinja2 templates."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, NamedTuple
+
+from muster.core import ConfigurationError, Message, Part, Sample
+from muster.tasks.markers import place_media, protect
+from muster.tasks.problems import did_you_mean
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.lexer import Token, TokenStream
+    from jinja2.sandbox import SandboxedEnvironment
+
+DEFAULT_TEMPLATE = """\
+{{ question }}{% if choices %}
+
+{{ choice_lines }}
+Answer with the letter of the correct option.{% endif %}"""
+"""The question; where there are choices, those by letter and how to answer."""
+
+VARIABLES = ("question", "choices", "choice_lines", "letters", "metadata", "image_count", "video_count")
+"""What a template can use. The answer isn't among them, so that no prompt can give it away."""
+
+
+class TemplateProblem(NamedTuple):
+    """What is wrong with a template, and on which of its lines (from 1)."""
+
+    line: int
+    message: str
+
+
+@dataclass(slots=True)
+class TemplatePrompt:
+    """A user message rendered from a sandboxed jinja2 template, after an optional system message.
+
+    `<image>` and `<video>` in the template place the sample's media; without them, media come before the text.
+    """
+
+    template: str = DEFAULT_TEMPLATE
+    system: str | None = None
+    description: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigurationError` where the template can't be used, whatever the sample."""
+        if problems := check_template(self.template):
+            raise ConfigurationError("\n".join(f"template line {line}: {text}" for line, text in problems))
+        self.description = f"[system] {self.system}\n{self.template}" if self.system else self.template
+
+    def render(self, sample: Sample) -> tuple[Message, ...]:
+        """The system message, where there is one, and the user's.
+
+        Raises:
+            ConfigurationError: the template asks for what the sample lacks, its markers don't fit the sample's
+                media, or nothing came out.
+        """
+        try:
+            text = _compiled(self.template).render(_variables(sample))
+        except Exception as error:  # a template runs arbitrary expressions over the sample
+            raise ConfigurationError(
+                f"sample {sample.id!r}: the prompt's template can't be rendered: {error} "
+                f"(the sample's metadata: {', '.join(sample.metadata) or 'none'})"
+            ) from error
+        parts = place_media(text, sample)
+        if not parts:
+            raise ConfigurationError(f"sample {sample.id!r}: the prompt's template gives an empty prompt")
+        user = Message("user", parts)
+        return (Message("system", (Part(text=self.system),)), user) if self.system else (user,)
+
+    def digest(self) -> str:
+        """Covers the template and the system message."""
+        text = json.dumps(["template-1", self.template, self.system])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def check_template(template: str) -> list[TemplateProblem]:
+    """What is wrong with a template before it meets a sample: syntax, unknown filters and variables."""
+    from jinja2 import TemplateSyntaxError, meta, nodes
+
+    environment = _environment()
+    try:
+        tree = environment.parse(template)
+        environment.compile(template)
+    except TemplateSyntaxError as error:
+        return [TemplateProblem(error.lineno, error.message or "it isn't a jinja2 template")]
+    unknown = meta.find_undeclared_variables(tree) - set(VARIABLES) - environment.globals.keys()
+    first = {name.name: name.lineno for name in reversed(list(tree.find_all(nodes.Name)))}
+    return sorted(TemplateProblem(first.get(name, 1), _unknown_variable(name)) for name in unknown)
+
+
+def _unknown_variable(name: str) -> str:
+    if name in {"answer", "answers"}:
+        return f"{name!r} isn't available to prompts, so that no prompt gives the answer away"
+    return f"unknown variable {name!r}{did_you_mean(name, VARIABLES)} (there are: {', '.join(VARIABLES)})"
+
+
+def _variables(sample: Sample) -> dict[str, object]:
+    letters = list(ascii_uppercase[: len(sample.choices)])
+    return {
+        "question": sample.question,
+        "choices": list(sample.choices),
+        "choice_lines": "\n".join(
+            f"{letter}. {text}" for letter, text in zip(letters, sample.choices, strict=True)
+        ),
+        "letters": letters,
+        "metadata": dict(sample.metadata),
+        "image_count": len(sample.images),
+        "video_count": len(sample.videos),
+    }
+
+
+@lru_cache(maxsize=256)
+def _compiled(template: str) -> Template:
+    # Not an attribute of the prompt: prompts stay plain values that can be compared and copied.
+    return _environment().from_string(template)
+
+
+@cache
+def _environment() -> SandboxedEnvironment:
+    """Sandboxed, strict about undefined names, and without what would make a prompt random."""
+    from jinja2 import StrictUndefined
+    from jinja2.ext import Extension
+    from jinja2.lexer import Token
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class OwnMarkers(Extension):
+        """Tells markers written in the template from those in the sample's text."""
+
+        def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
+            for token in stream:
+                own = token.type == "data"
+                yield Token(token.lineno, token.type, protect(token.value)) if own else token
+
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, extensions=[OwnMarkers])
+    environment.globals.pop("lipsum")
+    environment.filters.pop("random")
+    return environment

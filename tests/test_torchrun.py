@@ -1,0 +1,208 @@
+"""Runs under real launchers: ranks, scores, dead ranks, restarts of the whole group."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from processes import Run, fake, start, torchrun, write_benchmark
+
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    return write_benchmark(tmp_path / "bench", 200)
+
+
+def arguments(task: Path, backend: str = "Echo", **options: object) -> list[str]:
+    given = ["--model", "demo", "--tasks", str(task), "--backend", fake(backend), "--progress", "plain"]
+    for name, value in options.items():
+        given += [f"--{name.replace('_', '-')}", str(value)]
+    return given
+
+
+def assert_complete(run: Run, count: int = 200) -> None:
+    results = run.results()
+    task = results.tasks["echo"]
+    assert results.complete, run.stderr
+    assert (task.samples.succeeded, task.samples.errored) == (count, 0)
+    answered = Counter(record.completion.key for record in run.journal())
+    assert len(answered) == count
+    assert set(answered.values()) == {1}
+
+
+@pytest.mark.parametrize("schedule", ["dynamic", "contiguous", "strided"])
+def test_every_rank_takes_part_and_the_score_is_that_of_one_process(
+    task: Path, tmp_path: Path, schedule: str
+) -> None:
+    alone = start(tmp_path / "alone", *arguments(task, model_args="seconds=0"))
+    assert alone.wait() == 0, alone.stderr
+    run = start(
+        tmp_path / "run", *arguments(task, schedule=schedule, model_args="seconds=0.01"), launcher=torchrun(3)
+    )
+    assert run.wait() == 0, run.stderr
+    assert_complete(run)
+    assert {record.worker for record in run.journal()} == {"worker-0", "worker-1", "worker-2"}
+    assert run.results().tasks == alone.results().tasks
+    if schedule == "contiguous":
+        first = {r.completion.key.sample_id for r in run.journal() if r.worker == "worker-0"}
+        assert {f"s{i}" for i in range(50)} <= first
+
+
+def test_accelerate_launch(task: Path, tmp_path: Path) -> None:
+    run = start(tmp_path / "run", *arguments(task, model_args="seconds=0.05"), launcher=ACCELERATE)
+    assert run.wait() == 0, run.stderr
+    assert_complete(run)
+    assert {record.worker for record in run.journal()} == {"worker-0", "worker-1"}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_kill_9_of_a_rank_ends_the_group_and_the_run_resumes(task: Path, tmp_path: Path, rank: int) -> None:
+    options = arguments(task, model_args="seconds=0.03")
+    run = start(tmp_path / "run", *options, launcher=torchrun(3))
+    run.until_answered(30)
+    victim = run.ranks()[rank]
+    started = victim.children() + list(run.ranks().values())
+    victim.send_signal(signal.SIGKILL)
+    assert run.wait() != 0
+    for process in started:
+        process.wait(timeout=30)  # nothing is left behind
+    again = start(tmp_path / "run", *options, "--replicas", "2", "--engine", "local")
+    assert again.wait() == 0, again.stderr
+    assert "answers are there" in again.stderr
+    assert_complete(again)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_max_restarts_goes_on_from_the_journal(task: Path, tmp_path: Path, rank: int) -> None:
+    """A group that torchrun starts again must not read the addresses of the first attempt."""
+    run = start(
+        tmp_path / "run",
+        *arguments(task, model_args="seconds=0.03"),
+        launcher=torchrun(3, "--max-restarts=1"),
+    )
+    run.until_answered(30)
+    run.ranks()[rank].send_signal(signal.SIGKILL)
+    assert run.wait() == 0, run.stderr
+    assert_complete(run)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert len(manifest["attempts"]) == 2
+    assert {record.attempt for record in run.journal()} == {1, 2}
+
+
+def test_sigterm_to_the_launcher_drains(task: Path, tmp_path: Path) -> None:
+    options = arguments(task, model_args="seconds=0.03")
+    run = start(tmp_path / "run", *options, launcher=torchrun(2))
+    run.until_answered(20)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait() != 0
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["attempts"][-1]["exit_status"] == 143, run.stderr
+    again = start(tmp_path / "run", *options)
+    assert again.wait() == 0, again.stderr
+    assert_complete(again)
+
+
+def test_a_stopped_rank_loses_its_work_to_the_others(task: Path, tmp_path: Path) -> None:
+    """SIGSTOP of a rank: the others finish everything, and the results are written without it."""
+    run = start(
+        tmp_path / "run", *arguments(task, model_args="seconds=0.02", worker_timeout=2), launcher=torchrun(3)
+    )
+    run.until_answered(20)
+    stopped = run.ranks()[2]
+    stopped.send_signal(signal.SIGSTOP)
+    run.until(lambda: (tmp_path / "run" / "results.json").exists() or not stopped.is_running(), "the results")
+    run.wait()
+    assert_complete(run)
+
+
+def test_a_configuration_error_is_said_once_and_ends_all_ranks(task: Path, tmp_path: Path) -> None:
+    run = start(tmp_path / "run", "--model", "demo", "--tasks", "no_such_task", launcher=torchrun(2))
+    assert run.wait() != 0
+    assert run.stderr.count("Unknown task or group 'no_such_task'") == 1
+
+
+def test_a_benchmark_smaller_than_the_world(tmp_path: Path) -> None:
+    run = start(tmp_path / "run", *arguments(write_benchmark(tmp_path, 2)), launcher=torchrun(4))
+    assert run.wait() == 0, run.stderr
+    assert_complete(run, 2)
+
+
+def test_ranks_without_rank_0_say_who_they_waited_for(tmp_path: Path) -> None:
+    """Rank 1 of 2 alone: no coordinator ever comes."""
+    env = {
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "1",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+    }
+    run = start(
+        tmp_path / "run", "--model", "demo", "--tasks", "digits", "--rendezvous-timeout", "3",
+        env=env | {"MASTER_PORT": "29513"},
+    )  # fmt: skip
+    assert run.wait() == 1
+    assert "rank 1 could not reach the rendezvous at 127.0.0.1:29513" in run.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_that_never_come_are_not_waited_for(task: Path, tmp_path: Path) -> None:
+    """Rank 0 of 2 alone does all the work, static shares of absent ranks included."""
+    env = {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+    }
+    run = start(
+        tmp_path / "run", *arguments(task, schedule="contiguous", rendezvous_timeout=3),
+        env=env | {"MASTER_PORT": "29514"},
+    )  # fmt: skip
+    assert run.wait() == 0, run.stderr
+    assert_complete(run)
+
+
+def test_more_processes_than_gpus_is_an_error_that_says_so(task: Path, tmp_path: Path) -> None:
+    run = start(tmp_path / "run", *arguments(task), launcher=torchrun(2), env={"CUDA_VISIBLE_DEVICES": "0"})
+    assert run.wait() != 0
+    assert "2 processes on this node share 1 GPU(s)" in run.stderr
+
+
+def test_a_stranger_cannot_join_or_feed_results(task: Path, tmp_path: Path) -> None:
+    run = start(tmp_path / "run", *arguments(task, replicas=2, model_args="seconds=0.02"))
+    run.until_answered(10)
+    (listening,) = {
+        connection.laddr.port
+        for connection in psutil.Process(run.process.pid).net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
+    stranger = subprocess.run(
+        [sys.executable, "-c", _STRANGER, str(listening)],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "refused" in stranger.stdout, stranger.stderr
+    assert run.wait() == 0
+    assert_complete(run)
+
+
+_STRANGER = """
+import sys
+from muster.distributed.wire import Connection, HandshakeError
+try:
+    Connection.connect(("127.0.0.1", int(sys.argv[1])), b"guess" * 8, 5).receive()
+except (HandshakeError, OSError) as error:
+    print("refused", error)
+"""
