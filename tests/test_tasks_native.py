@@ -390,6 +390,10 @@ def test_where_keeps_rows_by_column_or_metadata_and_their_ids(tmp_path: Path) ->
     assert [(s.question, s.id) for s in load(file, where={"split": "test", "level": 2})] == [("b", "1")]
     assert [s.question for s in load(file, where={"level": ["1", 2]})] == ["a", "b", "c"]
     assert load(file, where={"level": 9}) == []
+    assert (
+        NativeSource(file, where={"level": ["1", 2], "split": "test"}).description
+        == "t.jsonl (level=1|2, split=test)"
+    )
 
 
 def test_where_finds_numbers_in_csv(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -200,9 +201,55 @@ def test_a_stranger_cannot_join_or_feed_results(task: Path, tmp_path: Path) -> N
 
 _STRANGER = """
 import sys
+import time
 from muster.distributed.wire import Connection, HandshakeError
 try:
     Connection.connect(("127.0.0.1", int(sys.argv[1])), b"guess" * 8, 5).receive()
 except (HandshakeError, OSError) as error:
     print("refused", error)
 """
+
+
+@pytest.mark.parametrize("schedule", ["dynamic", "strided"])
+def test_gather_gives_the_same_results_as_streaming(task: Path, tmp_path: Path, schedule: str) -> None:
+    runs = []
+    for collect in ("stream", "gather"):
+        run = start(
+            tmp_path / collect,
+            *arguments(
+                task, collect=collect, schedule=schedule, dist_backend="gloo", model_args="seconds=0.02"
+            ),
+            launcher=torchrun(3),
+        )
+        assert run.wait() == 0, run.stderr
+        assert_complete(run)
+        runs.append(run)
+    assert runs[0].results().tasks == runs[1].results().tasks
+    assert {record.worker for record in runs[1].journal()} == {"worker-0", "worker-1", "worker-2"}
+
+
+def test_gather_survives_a_stopped_rank(task: Path, tmp_path: Path) -> None:
+    """The answers that a silent rank kept are lost with it; the others answer them again."""
+    run = start(
+        tmp_path / "run",
+        *arguments(
+            task, collect="gather", worker_timeout=2, rendezvous_timeout=20, model_args="seconds=0.04"
+        ),
+        launcher=torchrun(3),
+    )
+    run.until(lambda: len(run.ranks()) == 3, "three ranks")
+    time.sleep(4)
+    run.ranks()[2].send_signal(signal.SIGSTOP)
+    run.wait()
+    assert_complete(run)
+    assert "worker-2" not in {record.worker for record in run.journal()}
+
+
+def test_gather_gives_up_its_answers_when_interrupted(task: Path, tmp_path: Path) -> None:
+    options = arguments(task, collect="gather", model_args="seconds=0.05")
+    run = start(tmp_path / "run", *options, launcher=torchrun(2))
+    run.until(lambda: len(run.ranks()) == 2, "two ranks")
+    time.sleep(5)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait() != 0
+    assert run.answered() > 10

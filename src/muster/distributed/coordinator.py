@@ -67,6 +67,11 @@ class Worker:
     """Request indices it works on, oldest first."""
 
     @property
+    def alive(self) -> bool:
+        """Whether work can be expected from it."""
+        return self.state in ("starting", "loading", "working")
+
+    @property
     def settled(self) -> int:
         """Requests that are done with thanks to this worker: the measure of whether it bears fruit."""
         return self.answered + self.condemned
@@ -93,13 +98,24 @@ class Coordinator:
         self._queue = queue
         self._journal = journal
         self._attempt = attempt
+        self._pledged: dict[int, str] = {}
         self._worker_timeout = worker_timeout
         self._request_timeout = request_timeout
 
     @property
     def finished(self) -> bool:
         """Every request has an answer or was given up with a reason."""
+        return self._queue.finished and not self._pledged
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing is left to answer, though workers may still keep answers (`--collect gather`)."""
         return self._queue.finished
+
+    @property
+    def keepers(self) -> list[str]:
+        """Workers that keep answers of their own, by rank."""
+        return sorted(set(self._pledged.values()), key=lambda name: self.workers[name].rank)
 
     @property
     def outstanding(self) -> int:
@@ -121,17 +137,18 @@ class Coordinator:
     def ready(self, name: str, slots: int, batched: bool, load_seconds: float, now: float) -> None:
         """A worker's model is loaded."""
         worker = self._touch(name, now)
-        worker.state, worker.load_seconds = "working", load_seconds
+        worker.load_seconds = load_seconds
         worker.slots, worker.batched = slots, batched
         worker.ready_at = worker.ready_at or now
-        self._queue.join(name, rank=worker.rank, slots=slots, batched=batched)
-        self.progress.workers[name].state = "working"
+        self._enter(worker)
 
     def pull(self, name: str, limit: int, idle: bool, now: float) -> Granted:
         """Claim up to `limit` requests for a worker."""
         worker = self._touch(name, now)
         if self.draining:
             return Granted([], "finished")
+        if worker.state == "lost":  # it was silent or stuck, and has come back by itself
+            self._enter(worker)
         if limit > worker.slots and not worker.batched:
             # It pulls one by one, faster than claims travel; the queue still bounds the claim's cost.
             self._queue.join(name, rank=worker.rank, slots=limit, batched=False)
@@ -147,6 +164,10 @@ class Coordinator:
         worker.progressed = now
         for index, completion in answers:
             worker.holding.pop(index, None)
+            if (keeper := self._pledged.pop(index, None)) is not None:
+                self.progress.tasks[self.workload.task(index)].kept_back -= 1
+                self._keep(index, completion, keeper, now)
+                continue
             if self._queue.complete(name, index) == "duplicate":
                 log.info("%s answered %s, which another worker had answered", name, completion.key)
                 continue
@@ -154,6 +175,17 @@ class Coordinator:
             self._keep(index, completion, name, now)
         self.progress.workers[name].answered = worker.answered
         self.progress.workers[name].holding = len(worker.holding)
+
+    def pledge(self, name: str, indices: Iterable[int], now: float) -> None:
+        """A worker has answered these and keeps the answers until they are collected."""
+        worker = self._touch(name, now)
+        worker.progressed = now
+        for index in indices:
+            worker.holding.pop(index, None)
+            if self._queue.complete(name, index) == "accepted":
+                worker.answered += 1
+                self._pledged[index] = name
+                self.progress.tasks[self.workload.task(index)].kept_back += 1
 
     def beat(self, name: str, busy_seconds: float, now: float) -> None:
         """A sign of life."""
@@ -169,7 +201,7 @@ class Coordinator:
     def lose(self, name: str, reason: str, now: float, state: WorkerState = "lost") -> None:
         """A worker is dead, silent or stuck; its unfinished work goes back to the queue."""
         worker = self.workers.get(name)
-        if worker is None or worker.state not in ("starting", "loading", "working"):
+        if worker is None or not worker.alive:
             return
         held = [str(self.workload.key(index)) for index in list(worker.holding)[:3]]
         log.warning(
@@ -207,6 +239,10 @@ class Coordinator:
         first = self.workload.key(next(iter(worker.holding)))
         return f" while working on {first}" + (f" and {n} more" if (n := len(worker.holding) - 1) else "")
 
+    def _enter(self, worker: Worker) -> None:
+        worker.state = self.progress.workers[worker.name].state = "working"
+        self._queue.join(worker.name, rank=worker.rank, slots=worker.slots, batched=worker.batched)
+
     def _touch(self, name: str, now: float) -> Worker:
         worker = self.workers[name]
         worker.seen = now
@@ -217,6 +253,11 @@ class Coordinator:
         worker.holding.clear()
         self.progress.workers[worker.name].state = state
         self.progress.workers[worker.name].holding = 0
+        gone = [index for index, keeper in self._pledged.items() if keeper == worker.name]
+        for index in gone:
+            del self._pledged[index]
+            self.progress.tasks[self.workload.task(index)].kept_back -= 1
+        self._queue.reopen(gone)
         worker.condemned += len(loss.condemned)
         for index in loss.condemned:
             failure = Failure(

@@ -17,11 +17,13 @@ from muster.distributed.messages import (
     Answers,
     Beat,
     Broken,
+    Collect,
     FromWorker,
     Grant,
     Hello,
     Leave,
     Log,
+    Pledge,
     Pull,
     Ready,
     Refused,
@@ -46,23 +48,26 @@ class LostCoordinatorError(RunError):
 class SocketLink:
     """Implements `Link`. Three threads: the caller's, a reader, and a sender that also beats."""
 
-    def __init__(self, connect: Connect, hello: Hello, on_quit: Callable[[str], None]) -> None:
+    def __init__(self, connect: Connect, hello: Hello, on_stop: Callable[[Stop, bool], None]) -> None:
         """Connect and wait for the coordinator's welcome.
 
         Args:
             connect: opens a new connection; raises OSError or HandshakeError.
             hello: sent after every connection.
-            on_quit: called in the reader's thread when the coordinator wants this worker gone.
+            on_stop: called in the reader's thread when the coordinator says `Stop`, or (`over`, with True) is gone.
 
         Raises:
             LostCoordinatorError: the coordinator refuses this worker, or hangs up before it said welcome.
         """
-        self._connect, self._hello, self._on_quit = connect, hello, on_quit
+        self._connect, self._hello, self._on_stop = connect, hello, on_stop
         self._changed = threading.Condition()
         self._connection = connect()
         self._outbox: collections.deque[FromWorker] = collections.deque()
         self._answers: list[tuple[int, Completion]] = []
-        self._unacknowledged: dict[int, Answers] = {}
+        self._unacknowledged: dict[int, Answers | Pledge] = {}
+        self._pledges: list[int] = []
+        self._kept: dict[int, Completion] = {}
+        self._collects: collections.deque[Collect] = collections.deque()
         self._number = 0
         self._pull: Pull | None = None
         self._granted: collections.deque[tuple[int, Request]] = collections.deque()
@@ -75,6 +80,7 @@ class SocketLink:
         self._failed: str | None = None
         self.drained = False
         self.welcome = self._introduce()
+        self._gathering = self.welcome.collect == "gather"
         self._reader = threading.Thread(target=self._read, name="muster-link-reader", daemon=True)
         self._sender = threading.Thread(target=self._send, name="muster-link-sender", daemon=True)
         self._reader.start()
@@ -109,8 +115,35 @@ class SocketLink:
         """Queue an answer for sending."""
         with self._changed:
             self._check()
-            self._answers.append((index, completion))
+            if self._gathering:
+                self._kept[index] = completion
+                self._pledges.append(index)
+            else:
+                self._answers.append((index, completion))
             self._changed.notify_all()
+
+    @property
+    def gathering(self) -> bool:
+        """Whether answers are kept until they are collected."""
+        return self._gathering
+
+    def kept(self) -> list[tuple[int, Completion]]:
+        """The answers that this worker keeps."""
+        with self._changed:
+            return list(self._kept.items())
+
+    def send_answers(self, answers: list[tuple[int, Completion]]) -> None:
+        """Send answers that were kept, by this worker or by others that gathered them here."""
+        with self._changed:
+            self._answers += answers
+            self._changed.notify_all()
+
+    def next_collect(self) -> Collect | None:
+        """Wait for what is to be done with kept answers; None when the run is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._collects or self._over)
+            self._check()
+            return self._collects.popleft() if self._collects else None
 
     def log(self, text: str) -> None:
         """Send lines for this worker's log file."""
@@ -131,6 +164,8 @@ class SocketLink:
         with self._changed:
             released = [index for index, _request in self._granted]
             self._granted.clear()
+            self._answers += self._kept.items()  # answers that nobody wants any more are harmless
+            self._kept.clear()
         self._finish(Leave(released, self._busy()))
 
     # -- claims
@@ -172,9 +207,10 @@ class SocketLink:
             with self._changed:
                 pause = max(0.0, beat_due - time.monotonic())
                 self._changed.wait_for(
-                    lambda: self._outbox or self._answers or self._closing or self._failed, timeout=pause
+                    lambda: self._outbox or self._answers or self._pledges or self._closing or self._failed,
+                    timeout=pause,
                 )
-                if self._failed or (self._closing and not self._outbox and not self._answers):
+                if self._failed or (self._closing and not (self._outbox or self._answers or self._pledges)):
                     return
                 batch = self._collect()
                 connection = self._connection
@@ -195,6 +231,12 @@ class SocketLink:
             self._answers = []
             self._unacknowledged[answers.number] = answers
             batch.append(answers)
+        if self._pledges:
+            self._number += 1
+            pledge = Pledge(self._number, self._pledges)
+            self._pledges = []
+            self._unacknowledged[pledge.number] = pledge
+            batch.append(pledge)
         batch += self._outbox
         self._outbox.clear()
         return batch
@@ -202,7 +244,7 @@ class SocketLink:
     def _finish(self, last: FromWorker) -> None:
         with self._changed:
             self._changed.wait_for(
-                lambda: (not self._answers and not self._unacknowledged) or self._failed,
+                lambda: not (self._answers or self._pledges or self._unacknowledged) or self._failed,
                 timeout=self.welcome.reconnect_seconds,
             )
             self._outbox.append(last)
@@ -234,10 +276,10 @@ class SocketLink:
                 except msgspec.DecodeError:
                     log.exception("the coordinator sent something unreadable")
                     self._connection.close()
-            if self._closing:
+            if self._closing or self.drained:
                 return
             if not self._reconnect():
-                self._on_quit(self._failed or "the link is closed")
+                self._on_stop(Stop("over", self._failed or "the link is closed"), True)
                 return
 
     def _take_in(self, message: wire_messages.FromCoordinator) -> None:
@@ -250,15 +292,17 @@ class SocketLink:
                 case Acknowledged():
                     for number in [n for n in self._unacknowledged if n <= message.number]:
                         del self._unacknowledged[number]
-                case Stop(how="drain"):
+                case Collect():
+                    self._collects.append(message)
+                case Stop(how="drain" | "over"):
                     self.drained = True
-                case Stop() | Refused():
+                case Refused():
                     self._failed = message.reason
                 case Welcome():
                     pass
             self._changed.notify_all()
-        if isinstance(message, Stop) and message.how == "quit":
-            self._on_quit(message.reason)
+        if isinstance(message, Stop):
+            self._on_stop(message, False)
 
     def _reconnect(self) -> bool:
         """Come back after a cut: introduce ourselves again, repeat what was not acknowledged."""
@@ -283,6 +327,14 @@ class SocketLink:
         with self._changed:
             self._connection = connection
             again: list[FromWorker] = [self._ready] if self._ready else []
+            if self._gathering:  # what was kept counts as lost: from now on this worker streams
+                self._gathering = False
+                self._answers += self._kept.items()
+                self._kept.clear()
+                self._pledges.clear()
+                self._unacknowledged = {
+                    n: m for n, m in self._unacknowledged.items() if isinstance(m, Answers)
+                }
             again += self._unacknowledged.values()
             if self._pull is not None:
                 again.append(self._pull)

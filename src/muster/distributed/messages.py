@@ -51,6 +51,13 @@ class Answers(msgspec.Struct, tag=True, frozen=True):
     completions: list[tuple[int, Completion]]
 
 
+class Pledge(msgspec.Struct, tag=True, frozen=True):
+    """`--collect gather`: these requests are answered, and this worker keeps the answers until the end."""
+
+    number: int
+    indices: list[int]
+
+
 class Beat(msgspec.Struct, tag=True, frozen=True):
     """The worker lives; `busy_seconds` is how long its model has worked so far."""
 
@@ -85,7 +92,9 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     """`ModelSettings` as a MessagePack map."""
     heartbeat_seconds: float
     reconnect_seconds: float
-    collect: Literal["stream", "gather"]
+    collect: Literal["stream", "gather"] = "stream"
+    process_group: Literal["auto", "nccl", "gloo"] = "auto"
+    group_seconds: float = 600.0
 
 
 class Grant(msgspec.Struct, tag=True, frozen=True):
@@ -103,10 +112,25 @@ class Acknowledged(msgspec.Struct, tag=True, frozen=True):
 
 
 class Stop(msgspec.Struct, tag=True, frozen=True):
-    """`drain`: claim no more, finish what is started. `quit`: you are stuck or unwanted; save your stack and end."""
+    """`drain`: claim no more, finish what is started. `over`: nothing is wanted any more, end soon.
 
-    how: Literal["drain", "quit"]
+    `dump`: the worker seems to be stuck; send its stack for the log.
+    """
+
+    how: Literal["drain", "over", "dump"]
     reason: str
+
+
+class Collect(msgspec.Struct, tag=True, frozen=True):
+    """`--collect gather`: what to do with the answers that are kept.
+
+    `group`: gather them over a process group of `size` workers, of which this one has `position`; the first
+    delivers them all. `stream`: send them to the coordinator. `work`: there is work again, pull on.
+    """
+
+    how: Literal["group", "stream", "work"]
+    position: int = 0
+    size: int = 0
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
@@ -115,8 +139,8 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
-FromWorker: TypeAlias = Hello | Ready | Pull | Answers | Beat | Log | Broken | Leave
-FromCoordinator: TypeAlias = Welcome | Grant | Acknowledged | Stop | Refused
+FromWorker: TypeAlias = Hello | Ready | Pull | Answers | Pledge | Beat | Log | Broken | Leave
+FromCoordinator: TypeAlias = Welcome | Grant | Acknowledged | Collect | Stop | Refused
 
 _encoder = msgspec.msgpack.Encoder()
 _from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)

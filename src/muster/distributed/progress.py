@@ -15,6 +15,8 @@ class TaskProgress:
     total: int
     done: int = 0
     errored: int = 0
+    kept_back: int = 0
+    """Answered, but still with the worker (`--collect gather`)."""
     shown_score: str = ""
     """Name of the per-answer score whose running mean is shown."""
     scored: int = 0
@@ -66,6 +68,11 @@ class Progress:
     def done(self) -> int:
         """Requests with an answer or a recorded failure, earlier attempts included."""
         return sum(task.done for task in self.tasks)
+
+    @property
+    def kept_back(self) -> int:
+        """Answers that are still with the workers."""
+        return sum(task.kept_back for task in self.tasks)
 
     @property
     def total(self) -> int:

@@ -74,6 +74,14 @@ def _key(ranks: Ranks) -> str:
     return f"muster/attempt_{ranks.attempt}/coordinator"
 
 
+def group_store(ranks: Ranks, timeout: float) -> Store:
+    """The group's store, under this attempt's own names."""
+    from torch._C._distributed_c10d import PrefixStore
+
+    store = _kept[-1] if _kept else open_store(ranks, timeout)
+    return PrefixStore(f"attempt_{ranks.attempt}", store)
+
+
 def open_store(ranks: Ranks, timeout: float, env: Mapping[str, str] = os.environ) -> Store:
     """The group's store: torchrun's own, or one that rank 0 hosts for srun and mpirun.
 

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -20,12 +21,14 @@ from muster.distributed.messages import (
     Answers,
     Beat,
     Broken,
+    Collect,
     FromCoordinator,
     FromWorker,
     Grant,
     Hello,
     Leave,
     Log,
+    Pledge,
     Pull,
     Ready,
     Refused,
@@ -66,6 +69,8 @@ class CoordinatorServer:
         self._server: asyncio.Server | None = None
         self.changed = asyncio.Event()
         """Set whenever a worker came, went or answered."""
+        self._collecting = False
+        self._collected_before = False
         self.error: MusterError | None = None
         """Why the run cannot go on: the journal could not be written."""
 
@@ -93,10 +98,19 @@ class CoordinatorServer:
         """Hang up on a worker that was lost."""
         if (peer := self._peers.pop(worker, None)) is not None:
             peer.writer.close()
+        self.work_returned()
+
+    def work_returned(self) -> None:
+        """Something may be waiting again: a worker was lost, or has left."""
+        if self._collecting and not self._coordinator.exhausted:
+            self._collecting = False
+            self.broadcast(Collect("work"))
         self.unpark()
+        if self._coordinator.exhausted:
+            self._collect()
 
     def unpark(self) -> None:
-        """Try the waiting pulls again: something came back, or the run is over."""
+        """Try the waiting pulls again."""
         for peer in list(self._peers.values()):
             if peer.parked is not None:
                 self._answer_pull(peer, peer.parked)
@@ -133,7 +147,7 @@ class CoordinatorServer:
             if peer is not None and self._peers.get(peer.name) is peer:
                 del self._peers[peer.name]
                 self._coordinator.lose(peer.name, "its connection ended", time.time())
-                self.unpark()
+                self.work_returned()
             self.changed.set()
 
     async def _introduce(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Peer | None:
@@ -167,11 +181,11 @@ class CoordinatorServer:
             case Answers():
                 coordinator.answer(name, message.completions, now)
                 self.send(name, Acknowledged(message.number))
-                if peer.parked is not None:
-                    self._answer_pull(peer, peer.parked)
-                if coordinator.finished:
-                    self.unpark()
-                self.changed.set()
+                self._after_answers(peer)
+            case Pledge():
+                coordinator.pledge(name, message.indices, now)
+                self.send(name, Acknowledged(message.number))
+                self._after_answers(peer)
             case Beat():
                 coordinator.beat(name, message.busy_seconds, now)
             case Ready():
@@ -185,11 +199,30 @@ class CoordinatorServer:
                 return False
             case Leave():
                 coordinator.leave(name, message.released, message.busy_seconds, now)
-                self.unpark()
+                self.work_returned()
                 return False
             case Hello():
                 return False
         return True
+
+    def _after_answers(self, peer: _Peer) -> None:
+        if peer.parked is not None:
+            self._answer_pull(peer, peer.parked)
+        if self._coordinator.exhausted:
+            self.unpark()
+            self._collect()
+        self.changed.set()
+
+    def _collect(self) -> None:
+        """Have the kept answers brought in, once for each time that there is nothing left to answer."""
+        keepers = self._coordinator.keepers
+        if self._collecting or not keepers:
+            return
+        self._collecting = True
+        how: Literal["group", "stream"] = "stream" if self._collected_before else "group"
+        self._collected_before = True  # a group that lost a member is not formed again
+        for position, name in enumerate(keepers):
+            self.send(name, Collect(how, position, len(keepers)))
 
     def _answer_pull(self, peer: _Peer, pull: Pull) -> None:
         granted = self._coordinator.pull(peer.name, pull.limit, pull.idle, time.time())

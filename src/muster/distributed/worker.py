@@ -16,15 +16,15 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 import msgspec
 
 from muster.core import Failure, MusterError, ReplicaError
 from muster.distributed import rendezvous
 from muster.distributed.environment import host_name, read_ranks
+from muster.distributed.gather import Answered, gather_answers
 from muster.distributed.link import LostCoordinatorError, SocketLink
-from muster.distributed.messages import Broken, Hello, Ready
+from muster.distributed.messages import Broken, Collect, Hello, Ready, Stop
 from muster.distributed.stream import ClaimedRequests
 from muster.distributed.wire import Connection, HandshakeError
 from muster.models.protocol import Model, ModelSettings
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 EXIT_BROKEN = 70
 """Exit status of a worker whose replica failed; the reason went to the coordinator."""
-EXIT_STUCK = 71
-"""Exit status of a worker that was told to give up what it was stuck on."""
 _CONNECT_SECONDS = 10.0
+_OVER_SECONDS = 10.0
+"""How long a worker may go on with what nobody wants any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +75,16 @@ def run_worker(start: Start) -> int:
     secret = bytes.fromhex(start.secret)
     hello = Hello(start.name, start.rank, host_name(), os.getpid())
     try:
-        link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, on_quit=_give_up)
+        link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, _obey)
     except (OSError, MusterError) as error:
         sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
         return 1
     handler = _LinkLog(link) if start.ship_logs else logging.NullHandler()
     logging.getLogger().addHandler(handler)
-    _drain_on_signal(link)
+    signals = _drain_on_signal(link)
     try:
-        return _serve(link, start.name)
+        status = _serve(link, start.name)
+        return 128 + signals[0] if signals and status == 0 else status
     except LostCoordinatorError as error:
         sys.stderr.write(f"{start.name}: {error}\n")
         return 1
@@ -102,6 +103,9 @@ def _serve(link: SocketLink, name: str) -> int:
         loading = False
         log.info("%s is ready after %.1f s", name, ready.load_seconds)
         stream.answers_from(model.generate)
+        while link.gathering and _collect(link):
+            stream.finished = False
+            stream.answers_from(model.generate)
     except LostCoordinatorError:
         raise
     except Exception as error:  # noqa: BLE001  whatever a backend raises breaks the replica, and is told
@@ -110,6 +114,37 @@ def _serve(link: SocketLink, name: str) -> int:
         return EXIT_BROKEN
     link.leave()
     return 0
+
+
+def _collect(link: SocketLink) -> bool:
+    """Bring in the answers that are kept, as the coordinator says; True when there is work again."""
+    while (task := link.next_collect()) is not None:
+        if task.how == "work":
+            return True
+        answers = link.kept()
+        if task.how == "group":
+            answers = _gathered(link, task, answers)
+        link.send_answers(answers)
+    return False
+
+
+def _gathered(link: SocketLink, task: Collect, answers: Answered) -> Answered:
+    """All answers on the first worker of the group, none on the others; one's own where the group fails."""
+    ranks = read_ranks()
+    assert ranks is not None  # only a launcher's ranks gather
+    try:
+        parts = gather_answers(
+            answers,
+            ranks,
+            position=task.position,
+            size=task.size,
+            backend=link.welcome.process_group,
+            timeout=link.welcome.group_seconds,
+        )
+    except RuntimeError as error:
+        log.warning("the gather failed (%s); sending the answers to the coordinator instead", error)
+        return answers
+    return [answer for part in parts for answer in part]
 
 
 def load_model(backend: str, settings: bytes | msgspec.Raw | ModelSettings) -> Model:
@@ -147,20 +182,27 @@ class _LinkLog(logging.Handler):
             self._link.log(self.format(record) + "\n")
 
 
-def _drain_on_signal(link: SocketLink) -> None:
+def _drain_on_signal(link: SocketLink) -> list[int]:
+    received: list[int] = []
+
     def drain(number: int, _frame: object) -> None:
+        received.append(number)
         log.warning("received %s: finishing what is started", signal.Signals(number).name)
         threading.Thread(target=link.drain, daemon=True).start()  # a handler must not wait for a lock
 
     signal.signal(signal.SIGTERM, drain)
+    return received
 
 
-def _give_up(reason: str) -> NoReturn:
-    """End at once from the link's thread, whatever the main thread is stuck in; its stack goes to the log."""
-    sys.stderr.write(f"giving up: {reason}\n")
-    faulthandler.dump_traceback(file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(EXIT_STUCK)
+def _obey(stop: Stop, lost: bool) -> None:
+    """What the link's thread does about `Stop`, whatever the main thread is stuck in."""
+    if stop.how == "dump":
+        frames = sys._current_frames()[threading.main_thread().ident or 0]
+        log.warning("%s; the stack:\n%s", stop.reason, "".join(traceback.format_stack(frames)))
+    elif stop.how == "over":
+        sure_end = threading.Timer(_OVER_SECONDS, os._exit, [1 if lost else 0])
+        sure_end.daemon = True
+        sure_end.start()
 
 
 def _end_with_parent(wait_for_end: Callable[[], object]) -> None:

@@ -49,6 +49,8 @@ class Cluster:
             heartbeat_seconds=max(0.2, min(5.0, job.worker_timeout / 4)),
             reconnect_seconds=job.worker_timeout,
             collect=job.collect,
+            process_group=job.process_group,
+            group_seconds=job.rendezvous_timeout,
         )
         self.server = CoordinatorServer(
             coordinator, welcome, secret, on_log=self._write_log, on_broken=self._broken
@@ -81,7 +83,7 @@ class Cluster:
             try:
                 await asyncio.wait_for(changed.wait(), _TICK_SECONDS)
             except TimeoutError:
-                await self._check_workers()
+                self._check_workers()
             if self.server.error is not None:
                 raise self.server.error
             if self._interrupted is not None:
@@ -111,7 +113,7 @@ class Cluster:
             reason = self._failures.pop(child.name, "") or describe_exit(status)
             self.server.drop(child.name)
             self._coordinator.lose(child.name, reason, time.time())
-            self.server.unpark()
+            self.server.work_returned()
             child.failure = reason
             failed_to_load = worker is not None and worker.state == "failed"
             if failed_to_load or not child.may_restart(worker.settled if worker else 0):
@@ -124,20 +126,19 @@ class Cluster:
             self._coordinator.progress.notice = f"{child.name} {reason}; started again"
             await child.launch()
 
-    async def _check_workers(self) -> None:
+    def _check_workers(self) -> None:
         for verdict in self._coordinator.check(time.time()):
             log.warning("%s: %s", verdict.worker, verdict.reason)
             self._coordinator.progress.notice = f"{verdict.worker} was given up: {verdict.reason}"
+            self._failures[verdict.worker] = verdict.reason
+            self._coordinator.lose(verdict.worker, verdict.reason, time.time())
             child = self._children.get(verdict.worker)
-            if child is None:
-                self.server.send(verdict.worker, Stop("quit", verdict.reason))
-                self._coordinator.lose(verdict.worker, verdict.reason, time.time())
-                self.server.drop(verdict.worker)
+            if child is None:  # a launcher's rank must not exit, or the launcher would end the whole group
+                self.server.send(verdict.worker, Stop("dump", verdict.reason))
+                self.server.work_returned()
             else:
-                self._failures[child.name] = verdict.reason
-                self._coordinator.lose(verdict.worker, verdict.reason, time.time())
-                self.server.unpark()
-                await child.abort()  # its supervisor starts it again
+                self.server.drop(verdict.worker)
+                self._spawn(child.abort())  # its supervisor starts it again
         if self._late() and not self._forgot_absent:
             self._forgot_absent = True
             if absent := self._absent():
@@ -164,7 +165,9 @@ class Cluster:
 
     def _hopeless(self) -> str | None:
         """Why nobody can work any more, or None while somebody can."""
-        if any(not child.given_up for child in self._children.values()) or self.server.connected:
+        if any(not child.given_up for child in self._children.values()):
+            return None
+        if any(self._coordinator.workers[name].alive for name in self.server.connected):
             return None
         absent = self._absent()
         if absent and not self._late():
@@ -199,11 +202,12 @@ class Cluster:
     async def _say_goodbye(self) -> None:
         """Let the workers leave; then end those that didn't."""
         self._coordinator.drain()  # whoever asks now hears that it is over
-        self.server.broadcast(Stop("drain", "the run is over"))
+        self.server.broadcast(Stop("over", "the run is over"))
         self.server.unpark()
         limit = time.monotonic() + (_GOODBYE_SECONDS if self._coordinator.finished else 2.0)
         while time.monotonic() < limit:
-            if not self.server.connected and not any(c.running for c in self._children.values()):
+            staying = [name for name in self.server.connected if self._coordinator.workers[name].alive]
+            if not staying and not any(child.running for child in self._children.values()):
                 break
             await asyncio.sleep(0.02)
         for task in list(self._tasks):

@@ -99,6 +99,8 @@ class _Clock:
 def summary(progress: Progress, clock: _Clock) -> str:
     """The whole run in one line."""
     parts = [f"{progress.done}/{progress.total} answered"]
+    if progress.kept_back:
+        parts.append(f"{progress.kept_back} still with the workers")
     if progress.errored:
         parts.append(f"{progress.errored} errors")
     parts.append(_workers(progress))
@@ -119,7 +121,7 @@ def render(progress: Progress, clock: _Clock) -> RenderableType:
         errors = f"{task.errored} errors" if task.errored else ""
         table.add_row(
             Text(task.name, style="bold"),
-            ProgressBar(total=max(task.total, 1), completed=task.done, width=30),
+            ProgressBar(total=max(task.total, 1), completed=task.done + task.kept_back, width=30),
             f"{task.done}/{task.total}",
             mean,
             Text(errors, style="red"),

@@ -31,7 +31,7 @@ class NativeSource:
     def __post_init__(self) -> None:
         # A run may change the working directory between here and `load`.
         self.file = Path(os.path.abspath(self.file))  # noqa: PTH100 - resolve() would follow links
-        conditions = ", ".join(f"{key}={_plain(value)}" for key, value in self.where.items())
+        conditions = ", ".join(f"{key}={'|'.join(_options(wanted))}" for key, wanted in self.where.items())
         self.description = f"{self.file.name} ({conditions})" if conditions else self.file.name
 
     def load(self) -> list[Sample]:
@@ -87,7 +87,7 @@ class NativeSource:
     def _kept(self, row: Row, metadata: Mapping[str, JSON]) -> bool:
         for key, wanted in self.where.items():
             value = metadata.get(key, row.cells.get(key))
-            if _plain(value) not in map(_plain, wanted if isinstance(wanted, list) else [wanted]):
+            if _plain(value) not in _options(wanted):
                 return False
         return True
 
@@ -127,6 +127,10 @@ class _Unseen:
 def _plain(value: object) -> str:
     """A value as text, so that `where: {level: 2}` finds the 2 of a CSV file too."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _options(wanted: JSON) -> list[str]:
+    return [_plain(each) for each in (wanted if isinstance(wanted, list) else [wanted])]
 
 
 def _listed(column: str | Iterable[str]) -> list[str]:

@@ -1,0 +1,1 @@
+"""How the demo model and the `digits` benchmark are made: scans, questions, architecture, training."""

@@ -1,0 +1,112 @@
+"""The backend's story: claim and prepare in the background, generate, halve what doesn't fit."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from muster.core import Completion, Failure, ReplicaError, TransientError, Usage
+from muster.models.protocol import ModelSettings, RequestStream
+from muster.models.transformers.batch_size import BatchSize
+from muster.models.transformers.device_errors import classify
+from muster.models.transformers.prefetch import OneAhead
+from muster.models.transformers.preparation import Batch, Prepared, Preparer
+
+if TYPE_CHECKING:
+    from muster.models.transformers.generation import Answer
+
+
+class TransformersModel:
+    """One replica of a model that transformers loads, answering in static batches.
+
+    Greedy by default; a sampled answer depends on the generation seed and the request alone (see `sampling`).
+    """
+
+    batched = True
+
+    def __init__(self, settings: ModelSettings) -> None:
+        # These import torch and transformers.
+        from muster.models.transformers.generation import Generator
+        from muster.models.transformers.loading import load
+        from muster.models.transformers.memory import watch_memory
+
+        loaded = load(settings)
+        on_gpu = loaded.model.device.type == "cuda"
+        self._preparer = Preparer(loaded.processor, loaded.context_limit, pin_memory=on_gpu)
+        # The background thread pads with the processor's tokenizer while this one decodes; a tokenizer can't do both.
+        tokenizer = copy.deepcopy(loaded.processor.tokenizer)
+        self._generator = Generator(loaded.model, tokenizer, loaded.context_limit)
+        self._batch_size = BatchSize.choose(settings.batch_size, on_gpu=on_gpu)
+        self._memory = watch_memory(loaded.model.device)
+
+    @property
+    def slots(self) -> int:
+        """The most requests in one batch."""
+        return self._batch_size.ceiling
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        """Answer requests batch by batch, one batch prepared ahead.
+
+        A sample that can't be prepared or answered fails alone. Raises `ReplicaError` when the device is broken.
+        """
+
+        def next_batches() -> Prepared | None:
+            claimed = requests.take(self._batch_size.limit)
+            return self._preparer.prepare(claimed) if claimed else None
+
+        with OneAhead(next_batches, "muster-prepare") as ahead:
+            for prepared in ahead:
+                yield from self._answer(prepared)
+
+    def _answer(self, prepared: Prepared) -> Iterator[Completion]:
+        yield from prepared.failures
+        for batch in prepared.batches:
+            outcome = self._run(batch)
+            if isinstance(outcome, list):
+                yield from outcome
+            else:
+                yield from self._in_halves(batch, outcome)
+
+    def _run(self, batch: Batch) -> list[Completion] | Failure:
+        """Answer a batch, or say why it failed as a whole; the exception, which holds on to memory, is gone then."""
+        started = time.perf_counter()
+        self._memory.begin()
+        try:
+            answers = self._generator.answer(batch)
+        except Exception as error:
+            kind = classify(error)
+            if kind == "broken device":
+                raise ReplicaError(f"the device failed: {error}") from error
+            if kind == "other":
+                return Failure.from_exception(error)
+            self._batch_size.ran_out_of_memory(len(batch))
+            failure = TransientError(f"out of memory with a batch of {len(batch)}: {error}")
+            return Failure.from_exception(failure.with_traceback(error.__traceback__))
+        if self._batch_size.growing:
+            self._batch_size.worked(len(batch), room_for_twice=self._memory.room_for_twice())
+        return _completions(batch, answers, time.perf_counter() - started)
+
+    def _in_halves(self, batch: Batch, failure: Failure) -> Iterator[Completion]:
+        """Try again with half as many rows at a time; a row that fails alone has failed."""
+        self._memory.release()
+        if len(batch) == 1:
+            yield Completion(batch.rows[0].request.key, failure=failure)
+            return
+        middle = len(batch) // 2
+        for half in (batch.rows[:middle], batch.rows[middle:]):
+            yield from self._answer(self._preparer.assemble(half))
+
+
+def _completions(batch: Batch, answers: list[Answer], seconds: float) -> list[Completion]:
+    return [
+        Completion(
+            row.request.key,
+            text=answer.text,
+            usage=Usage(prompt_tokens, answer.tokens),
+            seconds=seconds,
+            finish_reason=answer.finish_reason,
+        )
+        for row, answer, prompt_tokens in zip(batch.rows, answers, batch.prompt_tokens, strict=True)
+    ]

@@ -1,0 +1,103 @@
+"""The parts of transformers' objects that this backend relies on, as types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from muster.core import JSON
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+Conversation: TypeAlias = "list[dict[str, JSON]]"
+"""Chat messages as chat templates read them; images are placeholders."""
+
+
+class Tokenizer(Protocol):
+    """A tokenizer."""
+
+    padding_side: str
+    pad_token: str | None
+    pad_token_id: int | None
+    bos_token: str | None
+    eos_token: str | None
+    eos_token_id: int | None
+    chat_template: str | None
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        """Text of tokens."""
+        ...
+
+    def apply_chat_template(
+        self, conversation: Conversation, *, add_generation_prompt: bool, tokenize: bool
+    ) -> str:
+        """The prompt's text, a placeholder where each image goes."""
+        ...
+
+
+class Processor(Protocol):
+    """A processor: chat template, tokenizer and image processor in one."""
+
+    tokenizer: Tokenizer
+    chat_template: str | None
+
+    def apply_chat_template(
+        self, conversation: Conversation, *, add_generation_prompt: bool, tokenize: bool
+    ) -> str:
+        """The prompt's text, a placeholder where each image goes."""
+        ...
+
+    def __call__(
+        self,
+        *,
+        text: list[str],
+        images: list[list[Image]] | None,
+        padding: bool,
+        return_tensors: str,
+        add_special_tokens: bool,
+    ) -> MutableMapping[str, torch.Tensor]:
+        """The model's inputs for a batch of prompts; one list of images per prompt."""
+        ...
+
+
+class GenerationSettings(Protocol):
+    """The parts of a generation config that are read."""
+
+    eos_token_id: int | list[int] | None
+    pad_token_id: int | None
+
+
+class ModelConfig(Protocol):
+    """The parts of a model's config that are read."""
+
+    is_encoder_decoder: bool
+
+    def get_text_config(self) -> object:
+        """The language model's part."""
+        ...
+
+
+class VisionLanguageModel(Protocol):
+    """A model that generates."""
+
+    config: ModelConfig
+    generation_config: GenerationSettings
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What pixels are converted to."""
+        ...
+
+    def generate(self, **inputs: object) -> torch.Tensor:
+        """Token ids; of a decoder-only model the prompts come first."""
+        ...
+
+
+Inputs: TypeAlias = "Mapping[str, torch.Tensor]"

@@ -1,0 +1,171 @@
+"""Loading a model's weights onto its device, quietly."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoModelForImageTextToText
+from transformers.utils import logging as transformers_logging
+
+from muster.core import JSON, ConfigurationError, ReplicaError
+from muster.models.fetch import fetch_model
+from muster.models.protocol import ModelSettings
+from muster.models.transformers.device_errors import classify
+from muster.models.transformers.interfaces import Processor, VisionLanguageModel
+from muster.models.transformers.options import Options, parse_options
+from muster.models.transformers.processor import load_processor
+
+SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+"""Settings in a model's generation config that would change, or be ignored by, what the task asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready to generate, with its processor."""
+
+    model: VisionLanguageModel
+    processor: Processor
+    context_limit: int | None
+    """Tokens of prompt and answer together, where the model says."""
+
+
+def load(settings: ModelSettings) -> Loaded:
+    """Fetch (once per node) and load. Raises `ConfigurationError` for what the user can change."""
+    options = parse_options(settings.args)
+    folder = fetch_model(settings.model, options.revision)
+    with _quiet():
+        processor = load_processor(folder, options, trust_remote_code=settings.trust_remote_code)
+        model = _load_model(folder, options, settings.trust_remote_code)
+        _prepare_generation(model, processor, options.generation)
+    return Loaded(cast("VisionLanguageModel", model), processor, _context_limit(model))
+
+
+def _load_model(folder: Path, options: Options, trust_remote_code: bool) -> Any:
+    device = _device(options.device)
+    placement: dict[str, object] = {}
+    if options.device_map is not None:
+        placement = {"device_map": options.device_map}
+    elif device.type != "cpu":
+        # Straight onto the device, without a copy of the model in the host's memory.
+        placement = {"device_map": {"": str(device)}}
+    if options.quantization:
+        placement["quantization_config"] = _quantization(options.quantization)
+    dtype = options.dtype or ("float32" if device.type == "cpu" else "auto")
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=_dtype(dtype),
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            **placement,
+            **options.model,
+        )
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise _explained(error, folder, options) from error
+    _check_complete(folder, sorted(report["missing_keys"]))
+    return model.eval()
+
+
+def _explained(error: Exception, folder: Path, options: Options) -> Exception:
+    """What to tell the user when the weights can't be loaded."""
+    meaning = classify(error)
+    if meaning == "broken device":
+        return ReplicaError(f"the device failed while the model in {folder} was loaded: {error}")
+    if meaning == "out of memory":
+        return ConfigurationError(
+            f"the model in {folder} doesn't fit on the device: {error}. Give each replica more GPUs "
+            "(--gpus-per-replica), or --model-args load_in_8bit=true or device_map=auto"
+        )
+    given = ", ".join(f"{name}={value}" for name, value in options.model.items())
+    hint = f" (--model-args handed to it: {given})" if given else ""
+    return ConfigurationError(f"the model in {folder} can't be loaded: {error}{hint}")
+
+
+def _check_complete(folder: Path, missing: Sequence[str]) -> None:
+    """Refuse weights that lack parameters: transformers would fill those with random numbers and go on."""
+    if missing:
+        raise ConfigurationError(
+            f"the weights in {folder} lack {len(missing)} of the model's parameters ({', '.join(missing[:3])} …); "
+            "the checkpoint is incomplete or belongs to another architecture than its config.json says"
+        )
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigurationError(f"--model-args device={name} is not a device: {error}") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigurationError(
+            f"--model-args device={name}: this process sees {torch.cuda.device_count()} GPUs"
+        )
+    return device
+
+
+def _dtype(name: str) -> torch.dtype | str:
+    if name == "auto":
+        return name
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ConfigurationError(f"--model-args dtype={name}: expected auto, bfloat16, float16 or float32")
+    return dtype
+
+
+def _quantization(settings: Mapping[str, JSON]) -> object:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        names = ", ".join(settings)
+        raise ConfigurationError(
+            f"--model-args {names}: quantisation needs bitsandbytes (pip install bitsandbytes)"
+        )
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(**settings)
+
+
+def _prepare_generation(model: Any, processor: Processor, overrides: Mapping[str, JSON]) -> None:
+    """Take from the model's generation config what the request decides; keep the rest (repetition penalty …)."""
+    config = model.generation_config
+    tokenizer = processor.tokenizer
+    config.do_sample = False
+    for name in SAMPLING_DEFAULTS:
+        setattr(config, name, None)
+    config.num_beams = config.num_return_sequences = 1
+    config.max_length = None
+    if config.eos_token_id is None:
+        config.eos_token_id = tokenizer.eos_token_id
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    for name, value in overrides.items():
+        if not hasattr(config, name):
+            raise ConfigurationError(f"--model-args generation_{name}: the generation config has no {name}")
+        setattr(config, name, value)
+
+
+def _context_limit(model: Any) -> int | None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Neither progress bars nor advice while loading; errors still show."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

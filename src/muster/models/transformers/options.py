@@ -1,0 +1,102 @@
+"""What `--model-args` mean to the transformers backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from muster.core import JSON, ConfigurationError
+
+PROCESSOR_PREFIX = "processor_"
+GENERATION_PREFIX = "generation_"
+PROCESSOR_ARGS = frozenset({"min_pixels", "max_pixels"})
+"""Processor settings that people write without a prefix."""
+
+DECIDED_BY_TASK = {
+    "max_new_tokens": "--max-new-tokens",
+    "max_length": "--max-new-tokens",
+    "do_sample": "--temperature",
+    "temperature": "--temperature",
+    "top_p": "--top-p",
+    "top_k": "the task's generation.top_k",
+    "stop_strings": "the task's generation.stop",
+}
+ONE_SEQUENCE = frozenset({"num_beams", "num_return_sequences", "num_beam_groups"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`--model-args`, sorted by who gets them."""
+
+    dtype: str | None = None
+    """A torch dtype's name, `auto` (the checkpoint's own), or None: auto on a GPU, float32 on a CPU."""
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1` …; None: the first GPU that is visible, else the CPU."""
+    device_map: JSON = None
+    """As transformers takes it: spreads one replica over several GPUs. Excludes `device`."""
+    revision: str | None = None
+    chat_template: str | None = None
+    """A file with a Jinja chat template, in place of the model's own."""
+    quantization: Mapping[str, JSON] = field(default_factory=dict)
+    """For `BitsAndBytesConfig`: load_in_4bit, load_in_8bit, bnb_4bit_…, llm_int8_…"""
+    processor: Mapping[str, JSON] = field(default_factory=dict)
+    """For `AutoProcessor.from_pretrained`: `min_pixels`, `max_pixels` and whatever starts with `processor_`."""
+    generation: Mapping[str, JSON] = field(default_factory=dict)
+    """For the model's generation config: whatever starts with `generation_`."""
+    model: Mapping[str, JSON] = field(default_factory=dict)
+    """Everything else, for `AutoModelForImageTextToText.from_pretrained`: attn_implementation, max_memory …"""
+
+
+def parse_options(args: Mapping[str, JSON]) -> Options:
+    """Sort `--model-args`. Raises `ConfigurationError` for contradictions; unknown names go to the model."""
+    rest = dict(args)
+    if "torch_dtype" in rest:
+        rest.setdefault("dtype", rest.pop("torch_dtype"))
+    if "trust_remote_code" in rest:
+        raise ConfigurationError("trust_remote_code is not a model argument: use --trust-remote-code")
+    options = Options(
+        dtype=_text(rest, "dtype"),
+        device=_text(rest, "device"),
+        device_map=rest.pop("device_map", None),
+        revision=_text(rest, "revision"),
+        chat_template=_text(rest, "chat_template"),
+        quantization=_take_quantization(rest),
+        processor=_take_processor(rest),
+        generation=_take_generation(rest),
+        model=rest,
+    )
+    if options.device is not None and options.device_map is not None:
+        raise ConfigurationError("give either device or device_map in --model-args, not both")
+    return options
+
+
+def _text(args: dict[str, JSON], name: str) -> str | None:
+    value = args.pop(name, None)
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"--model-args {name}={value!r}: expected a text")
+    return value
+
+
+def _take_quantization(args: dict[str, JSON]) -> dict[str, JSON]:
+    names = [name for name in args if name.startswith(("load_in_", "bnb_4bit_", "llm_int8_"))]
+    return {name: args.pop(name) for name in names}
+
+
+def _take_processor(args: dict[str, JSON]) -> dict[str, JSON]:
+    names = [name for name in args if name in PROCESSOR_ARGS or name.startswith(PROCESSOR_PREFIX)]
+    return {name.removeprefix(PROCESSOR_PREFIX): args.pop(name) for name in names}
+
+
+def _take_generation(args: dict[str, JSON]) -> dict[str, JSON]:
+    names = [name for name in args if name.startswith(GENERATION_PREFIX)]
+    taken = {name.removeprefix(GENERATION_PREFIX): args.pop(name) for name in names}
+    for name in taken:
+        if name in DECIDED_BY_TASK:
+            raise ConfigurationError(
+                f"--model-args {GENERATION_PREFIX}{name}: this is set per task; use {DECIDED_BY_TASK[name]}"
+            )
+        if name in ONE_SEQUENCE:
+            raise ConfigurationError(
+                f"--model-args {GENERATION_PREFIX}{name}: the transformers backend decodes one sequence per request"
+            )
+    return taken

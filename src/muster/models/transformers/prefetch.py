@@ -1,0 +1,78 @@
+"""A background thread that makes the next thing while the current one is in use, and never more than that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+JOIN_TIMEOUT = 5.0
+"""Seconds that `close` waits for the thread; one that waits for the scheduler ends when that lets it go."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What `produce` raised, on its way to the consuming thread."""
+
+    error: BaseException
+
+
+class OneAhead(Generic[T]):
+    """Iterates over what `produce()` returns until it returns None, calling it in a background thread.
+
+    While the consumer holds item k, at most item k + 1 is being made or waiting: `produce` is not called for k + 2
+    before the consumer has asked for k + 1. What `produce` raises is raised in the consumer. After `close` (or
+    leaving the `with` block) `produce` is not called again.
+    """
+
+    def __init__(self, produce: Callable[[], T | None], name: str = "prefetch") -> None:
+        self._produce = produce
+        self._room = threading.Semaphore(1)
+        self._closed = threading.Event()
+        self._items: SimpleQueue[T | _Raised | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[T]:
+        """The items, each once."""
+        while (item := self._items.get()) is not None:
+            if isinstance(item, _Raised):
+                raise item.error
+            self._room.release()
+            yield item
+
+    def close(self) -> None:
+        """Make the thread end, and wait for it."""
+        self._closed.set()
+        self._room.release()
+        self._thread.join(JOIN_TIMEOUT)
+
+    def _run(self) -> None:
+        while True:
+            self._room.acquire()
+            if self._closed.is_set():
+                return
+            try:
+                item = self._produce()
+            except BaseException as error:  # noqa: BLE001 - raised again in the consuming thread
+                self._items.put(_Raised(error))
+                return
+            self._items.put(item)
+            if item is None:
+                return

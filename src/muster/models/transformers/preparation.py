@@ -1,0 +1,187 @@
+"""From requests to padded tensors. Runs in the background; one bad sample fails alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from muster.core import Completion, Failure, Request, SampleError
+from muster.media import load_image
+from muster.models.transformers.interfaces import Inputs, Processor
+from muster.models.transformers.prompts import PromptRenderer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+MAX_PADDING = 0.5
+"""The largest part of a batch's prompt tokens that may be padding; beyond it the batch is cut by length."""
+
+NOT_FOR_GENERATION = ("labels",)
+"""What some processors return for training only."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One request, ready for the processor."""
+
+    request: Request
+    prompt: str
+    images: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Rows with their model inputs, all with the same generation settings."""
+
+    rows: tuple[Row, ...]
+    inputs: Inputs
+    prompt_tokens: tuple[int, ...]
+    """Per row, without padding."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What became of some requests: batches to run, and those that failed already."""
+
+    batches: tuple[Batch, ...]
+    failures: tuple[Completion, ...]
+
+
+class Preparer:
+    """Decodes images, renders prompts and runs the processor. Safe to call from several threads."""
+
+    def __init__(self, processor: Processor, context_limit: int | None, *, pin_memory: bool = False) -> None:
+        self._processor = processor
+        self._renderer = PromptRenderer(processor)
+        self._context_limit = context_limit
+        self._pin_memory = pin_memory
+        # Padding is state inside a tokenizer.
+        self._lock = threading.Lock()
+
+    def prepare(self, requests: Iterable[Request]) -> Prepared:
+        """Everything from a claim to tensors."""
+        rows, failures = _each(requests, self._row, lambda request: request)
+        prepared = self.assemble(rows)
+        return Prepared(prepared.batches, (*failures, *prepared.failures))
+
+    def assemble(self, rows: Sequence[Row]) -> Prepared:
+        """Batches of rows that can run together and are of similar length.
+
+        Also used to cut a batch that was too large for the device.
+        """
+        batches: list[Batch] = []
+        failures: list[Completion] = []
+        for group in _compatible(rows):
+            usable, failed = self._batches(group)
+            batches += usable
+            failures += failed
+        return Prepared(tuple(batches), tuple(failures))
+
+    def _row(self, request: Request) -> Row:
+        prompt = self._renderer.render(request.messages)
+        return Row(request, prompt, tuple(load_image(media) for media in request.media))
+
+    def _batches(self, rows: Sequence[Row]) -> tuple[list[Batch], list[Completion]]:
+        """One batch where possible. Where the processor refuses it, row by row, to find out whose fault it is."""
+        if len(rows) == 1:
+            return _each(rows, lambda row: self._collate([row]), lambda row: row.request)
+        try:
+            batch = self._collate(rows)
+        except Exception:  # noqa: BLE001 - each row is tried alone, and its error recorded
+            singles, failures = _each(rows, lambda row: self._collate([row]), lambda row: row.request)
+            good = [row for single in singles for row in single.rows]
+            if failures and len(good) > 1:
+                batches, more = self._batches(good)
+                return batches, failures + more
+            return singles, failures
+        return self._cut(batch)
+
+    def _cut(self, batch: Batch) -> tuple[list[Batch], list[Completion]]:
+        """The batch itself, or parts of it in which at most `MAX_PADDING` of the prompt tokens are padding.
+
+        How many tokens an image becomes, only the processor knows; so lengths are known once it has run, and
+        the rare batch that is cut runs through it again.
+        """
+        parts = similar_lengths(batch.prompt_tokens)
+        if len(parts) == 1:
+            return [batch], []
+        batches: list[Batch] = []
+        failures: list[Completion] = []
+        for part in parts:
+            usable, failed = self._batches([batch.rows[index] for index in part])
+            batches += usable
+            failures += failed
+        return batches, failures
+
+    def _collate(self, rows: Sequence[Row]) -> Batch:
+        """Run the processor on rows. Raises what it raises, and `SampleError` for a prompt that is too long."""
+        images = [list(row.images) for row in rows] if rows[0].images else None
+        with self._lock:
+            inputs = self._processor(
+                text=[row.prompt for row in rows],
+                images=images,
+                padding=True,
+                return_tensors="pt",
+                add_special_tokens=self._renderer.adds_special_tokens(rows[0].prompt),
+            )
+        tensors = {name: value for name, value in inputs.items() if name not in NOT_FOR_GENERATION}
+        prompt_tokens = tuple(tensors["attention_mask"].sum(dim=1).tolist())
+        self._check_length(max(prompt_tokens))
+        if self._pin_memory:
+            tensors = {name: value.pin_memory() for name, value in tensors.items()}
+        return Batch(tuple(rows), tensors, prompt_tokens)
+
+    def _check_length(self, tokens: int) -> None:
+        if self._context_limit is not None and tokens >= self._context_limit:
+            raise SampleError(
+                f"the prompt has {tokens} tokens with its images; the model's context is {self._context_limit}"
+            )
+
+
+def similar_lengths(lengths: Sequence[int], max_padding: float = MAX_PADDING) -> list[list[int]]:
+    """Cut a batch so that at most `max_padding` of each part's tokens are padding.
+
+    Returns indices into `lengths`. A batch that is fine stays whole and in order; otherwise the parts are
+    sorted, longest first.
+    """
+    if sum(lengths) >= (1 - max_padding) * len(lengths) * max(lengths):
+        return [list(range(len(lengths)))]
+    parts: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if not parts or lengths[index] < (1 - max_padding) * lengths[parts[-1][0]]:
+            parts.append([])
+        parts[-1].append(index)
+    return parts
+
+
+def _compatible(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows grouped so that one call of the processor and of the model serves each group.
+
+    A take shares its generation settings by contract, so this mostly parts questions without images from those with.
+    """
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.request.generation, bool(row.images)), []).append(row)
+    return list(groups.values())
+
+
+def _each(
+    items: Iterable[Item], make: Callable[[Item], Made], request_of: Callable[[Item], Request]
+) -> tuple[list[Made], list[Completion]]:
+    """Make something of each item; what raises becomes that request's failure."""
+    made: list[Made] = []
+    failures: list[Completion] = []
+    for item in items:
+        try:
+            made.append(make(item))
+        except Exception as error:  # noqa: BLE001 - the boundary that turns it into a record
+            failures.append(Completion(request_of(item).key, failure=Failure.from_exception(error)))
+    return made, failures

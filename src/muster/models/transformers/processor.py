@@ -1,0 +1,111 @@
+"""Loading a model's processor: tokenizer, image processor and chat template."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from muster.core import JSON, ConfigurationError
+from muster.models.transformers.interfaces import Processor
+from muster.models.transformers.options import PROCESSOR_PREFIX, Options
+
+VIDEO = "video_processor"
+FOR_AUTO_CLASSES = ("use_fast", "backend", "token", "code_revision")
+"""Arguments that choose what is loaded."""
+
+
+def load_processor(folder: Path, options: Options, *, trust_remote_code: bool) -> Processor:
+    """The processor in a model folder, padding on the left. Raises `ConfigurationError`."""
+    from transformers import AutoProcessor
+
+    arguments = {**options.processor, "trust_remote_code": trust_remote_code}
+    try:
+        loader = AutoProcessor if importlib.util.find_spec("torchvision") else _without_torchvision(folder)
+        processor = loader.from_pretrained(folder, **arguments)
+    except Exception as error:
+        raise ConfigurationError(f"the processor in {folder} can't be loaded: {error}") from error
+    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
+        raise ConfigurationError(
+            f"{folder} has no processor for text and images, only a {type(processor).__name__}; "
+            "a vision-language model's folder has a preprocessor_config.json or processor_config.json"
+        )
+    _check_arguments(processor, options.processor)
+    processor.tokenizer.padding_side = "left"
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    if options.chat_template is not None:
+        processor.chat_template = _read_template(options.chat_template)
+    return cast("Processor", processor)
+
+
+def _check_arguments(processor: Any, given: Mapping[str, JSON]) -> None:
+    """Refuse what transformers would ignore without a word, such as max_pixels for a model of fixed image size."""
+    declared = getattr(processor.image_processor, "valid_kwargs", None)
+    if declared is None:
+        return
+    known = {
+        *declared.__annotations__,
+        *inspect.signature(type(processor).__init__).parameters,
+        *FOR_AUTO_CLASSES,
+    }
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(
+                f"--model-args {PROCESSOR_PREFIX}{name}: a {type(processor).__name__} has no such setting; "
+                f"its images have {', '.join(sorted(declared.__annotations__))}"
+            )
+
+
+def _without_torchvision(folder: Path) -> Any:
+    """What loads a processor where torchvision is missing.
+
+    Video processors exist for torchvision alone, and a processor that has one can't be loaded without it, even
+    for images. So its video part is left out; image processors have a form that needs Pillow only.
+    """
+    from transformers import AutoProcessor
+    from transformers.models.auto.processing_auto import processor_class_from_name
+
+    name = _processor_class_name(folder)
+    processor_class = processor_class_from_name(name) if name else None
+    if processor_class is None or VIDEO not in processor_class.get_attributes():
+        return AutoProcessor
+    return without_video(processor_class)
+
+
+def without_video(processor_class: Any) -> Any:
+    """The same processor class, but for its video part."""
+
+    def get_attributes(_: type) -> list[str]:
+        return [name for name in processor_class.get_attributes() if name != VIDEO]
+
+    return type(processor_class.__name__, (processor_class,), {"get_attributes": classmethod(get_attributes)})
+
+
+def _processor_class_name(folder: Path) -> str | None:
+    """The class that a folder's files name, or that belongs to the model's type."""
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+    for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        name = _read_json(folder / file).get("processor_class")
+        if isinstance(name, str):
+            return name
+    name = PROCESSOR_MAPPING_NAMES.get(_read_json(folder / "config.json").get("model_type"))
+    return name if isinstance(name, str) else None
+
+
+def _read_json(path: Path) -> Mapping[str, JSON]:
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def _read_template(name: str) -> str:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ConfigurationError(f"--model-args chat_template={name}: there is no such file")
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,108 @@
+"""From chat messages to the text that a processor takes, a placeholder where each image goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muster.core import JSON, Message, Part, SampleError
+from muster.media import describe
+from muster.models.transformers.interfaces import Conversation, Processor, Tokenizer
+
+DEFAULT_IMAGE_TOKEN = "<image>"  # noqa: S105 - a placeholder, not a secret
+
+
+class PromptRenderer:
+    """Renders messages with the model's chat template.
+
+    A template that knows no parts (a text model's) gets each message as one text, the image token where an image goes.
+    A model without a template (PaliGemma, base models) gets those texts alone, one per line and without roles.
+    """
+
+    def __init__(self, processor: Processor) -> None:
+        self._tokenizer = processor.tokenizer
+        self._image_token = image_token(processor)
+        self._template: Processor | Tokenizer | None = next(
+            (holder for holder in (processor, processor.tokenizer) if holder.chat_template), None
+        )
+        self._takes_parts = self._template is not None and takes_parts(self._template)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt. Raises `SampleError` for what the model or its template can't express."""
+        for message in messages:
+            _check_parts(message.parts)
+        if self._template is None:
+            return "\n".join(flat_text(message, self._image_token) for message in messages)
+        turns = (
+            conversation(messages) if self._takes_parts else flat_conversation(messages, self._image_token)
+        )
+        try:
+            return self._template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        except Exception as error:
+            # Templates raise for what their model wasn't trained on, e.g. a system message.
+            raise SampleError(f"the model's chat template refuses these messages: {error}") from error
+
+    def adds_special_tokens(self, prompt: str) -> bool:
+        """Whether the tokenizer still has to add BOS: not where the chat template wrote it."""
+        bos = self._tokenizer.bos_token
+        return not (self._template is not None and bos and prompt.startswith(bos))
+
+
+def takes_parts(template: Processor | Tokenizer) -> bool:
+    """Whether a chat template reads messages as lists of parts.
+
+    One that doesn't either raises or prints the list as Python would, which a model would then be asked.
+    """
+    turns: Conversation = [{"role": "user", "content": [{"type": "text", "text": "probe"}]}]
+    try:
+        rendered = template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    except Exception:  # noqa: BLE001 - templates raise as they like
+        # Perhaps it refuses the probe for another reason; then its own message is worth more than a guess.
+        return not _renders_texts(template)
+    return "'type'" not in rendered and '"type"' not in rendered
+
+
+def _renders_texts(template: Processor | Tokenizer) -> bool:
+    try:
+        template.apply_chat_template(
+            [{"role": "user", "content": "probe"}], add_generation_prompt=True, tokenize=False
+        )
+    except Exception:  # noqa: BLE001
+        return False
+    return True
+
+
+def conversation(messages: Sequence[Message]) -> Conversation:
+    """Messages in the form that chat templates of vision-language models expect."""
+    turns: Conversation = []
+    for message in messages:
+        content: list[JSON] = [
+            {"type": "image"} if part.media is not None else {"type": "text", "text": part.text or ""}
+            for part in message.parts
+        ]
+        turns.append({"role": message.role, "content": content})
+    return turns
+
+
+def flat_conversation(messages: Sequence[Message], token: str) -> Conversation:
+    """Messages in the form that chat templates of text models expect."""
+    return [{"role": message.role, "content": flat_text(message, token)} for message in messages]
+
+
+def flat_text(message: Message, token: str) -> str:
+    """A message as one text, the image token where an image goes."""
+    return "".join(token if part.media is not None else part.text or "" for part in message.parts)
+
+
+def image_token(processor: Processor) -> str:
+    """What stands for an image in this processor's texts."""
+    for holder in (processor, processor.tokenizer):
+        token = getattr(holder, "image_token", None)
+        if isinstance(token, str):
+            return token
+    return DEFAULT_IMAGE_TOKEN
+
+
+def _check_parts(parts: Sequence[Part]) -> None:
+    for part in parts:
+        if part.media is not None and part.media.kind == "video":
+            raise SampleError(f"{describe(part.media)}: the transformers backend doesn't take videos yet")

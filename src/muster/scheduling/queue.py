@@ -1,0 +1,371 @@
+"""The work queue: who may work on which request, and what is done. Exact whatever dies or comes back.
+
+Pure bookkeeping: no clock, no threads, no I/O. The coordinator calls it, the simulator calls it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.scheduling import allowance
+from muster.scheduling.claims import Claim, ClaimState, Item, Loss
+from muster.scheduling.line import ALONE, DONE, HELD, WAITING, Line
+from muster.scheduling.schedules import SCHEDULES, Schedule, longest_first
+from muster.scheduling.supply import CommonSupply, SharedOutSupply, Supply
+
+__all__ = ["Claim", "ClaimState", "Item", "Loss", "WorkQueue"]
+
+ALONE_AFTER = 2
+"""Deaths with a request in flight after which it is run alone."""
+CONDEMNED_AFTER = 3
+"""Deaths after which it is given up."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    name: str
+    share: int
+    slots: int
+    batched: bool
+    held: dict[int, None] = field(default_factory=dict)
+    """Places, in the order of their claims."""
+    units: int = 0
+    alone: bool = False
+    """Runs a request that was in flight in two deaths."""
+
+
+class WorkQueue:
+    """Gives requests out in claims and counts completions. Every index is done exactly once.
+
+    Inside, requests are known by their place in the order of the schedule, and costs are whole units (of
+    2^-40 of the largest cost), so that sums are exact however often they are added to and taken from.
+    """
+
+    def __init__(self, items: Sequence[Item], *, schedule: Schedule = "dynamic", replicas: int) -> None:
+        """`replicas` is the number expected; fewer or more may join. Raises `ValueError` for bad costs."""
+        if replicas < 1:
+            raise ValueError(f"replicas must be at least 1, not {replicas}")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"unknown schedule {schedule!r}: one of {', '.join(SCHEDULES)}")
+        costs = np.fromiter((item.cost for item in items), np.float64, len(items))
+        if not (np.isfinite(costs).all() and (costs >= 0).all()):
+            raise ValueError("predicted costs must be finite and not negative")
+        dynamic = schedule == "dynamic"
+        order = longest_first(costs, [item.media for item in items]) if dynamic else np.arange(len(items))
+        keys = np.fromiter((item.batch_key for item in items), np.int64, len(items))[order]
+        self._index = array("q", order.tobytes())
+        self._place = array("q", np.argsort(order).tobytes())
+        self._scale, self._units = _whole_units(costs[order])
+        self._keys = array("q", keys.tobytes())
+        self._states = bytearray(len(items))
+        self._supply: Supply = (
+            CommonSupply(keys, self._states)
+            if dynamic
+            else SharedOutSupply(schedule, len(items), replicas, self._states)
+        )
+        self._dynamic = dynamic
+        self._replicas = replicas
+        self._absent = set(range(replicas))
+        self._workers: dict[str, _Worker] = {}
+        self._holder: dict[int, _Worker] = {}
+        self._deaths: dict[int, int] = {}
+        self._suspects: list[int] = []
+        self._reserved: set[str] = set()
+        self._unclaimed = len(items)
+        self._unclaimed_units = self._remaining_units = sum(self._units)
+        self._done = 0
+
+    # Workers come and go
+
+    def join(self, worker: str, *, rank: int, slots: int, batched: bool) -> None:
+        """A worker is ready. `slots`: requests that it runs at the same time; `batched`: as one static batch.
+
+        A worker that is in already changes its capacity and keeps its claims; one that was lost comes back
+        empty-handed.
+        """
+        if rank < 0 or slots < 1:
+            raise ValueError(f"worker {worker!r}: rank {rank} must not be negative, slots {slots} at least 1")
+        share = rank % self._replicas
+        self._absent.discard(share)
+        known = self._workers.get(worker)
+        if known is None:
+            self._workers[worker] = _Worker(worker, share, slots, batched)
+        else:
+            before, known.share = known.share, share
+            known.slots, known.batched = slots, batched
+            self._abandon_unless_owned(before)
+
+    def lose(self, worker: str) -> Loss:
+        """A worker is dead or silent: what it held waits again, and each of those counts one death more.
+
+        Without effect for a worker that is not in (any more).
+        """
+        return self._part(worker, died=True)
+
+    def leave(self, worker: str) -> Loss:
+        """A worker ends in good order: what it still held waits again; nothing is held against it."""
+        return self._part(worker, died=False)
+
+    def forget_absent(self) -> None:
+        """Stop expecting ranks that never joined: their static shares become common."""
+        for share in sorted(self._absent):
+            self._supply.abandon(share)
+        self._absent.clear()
+
+    def abandon(self, rank: int) -> None:
+        """Stop expecting this rank, as `forget_absent` does for all. Its share becomes common."""
+        self._absent.discard(rank % self._replicas)
+        self._supply.abandon(rank % self._replicas)
+
+    # Work goes out and comes back
+
+    def claim(self, worker: str, limit: int, *, idle: bool) -> Claim:
+        """Up to `limit` requests for a worker; those of a batched worker share their batch key.
+
+        `idle`: the worker can do nothing else until it gets something. Then it gets at least one request if
+        any waits that it may have, and never `wait`. Otherwise it prefetches, and gets work only as far as
+        what it holds stays within its fair share of what is left.
+        Raises `ValueError` for a worker that is not in.
+        """
+        if limit < 1:
+            raise ValueError(f"worker {worker!r} claims {limit} requests: at least 1")
+        me = self._workers.get(worker)
+        if me is None:
+            raise ValueError(
+                f"worker {worker!r} is not in (never joined, or lost): it must join before it claims"
+            )
+        if self.finished:
+            return Claim((), "finished")
+        idle = idle or not me.held
+        withheld = Claim((), "empty" if idle else "wait")
+        if me.alone:
+            return withheld
+        if self._next_suspect() is not None:
+            if not me.held:
+                return self._give_suspect(me)
+            if not idle and self._reserve(me):
+                return withheld
+        line = self._supply.line(me.share, batched=me.batched, common=idle or len(me.held) < me.slots)
+        if line is None:
+            return Claim((), "empty")
+        allowed = self._allowance(me, line, limit, idle=idle)
+        return withheld if allowed is None else self._give(me, line, allowed)
+
+    def complete(self, worker: str, index: int) -> Literal["accepted", "duplicate"]:
+        """An answer has come. The first one counts, even from a worker that was lost in the meantime.
+
+        `worker` need not be in, nor hold the request. Raises `IndexError` for an index that doesn't exist.
+        """
+        del worker  # whose answer it is makes no difference: the first one counts
+        place = self._place_of(index)
+        state = self._states[place]
+        if state == DONE:
+            return "duplicate"
+        if state == HELD:
+            self._take_from_holder(place)
+        else:
+            self._unclaimed -= 1
+            self._unclaimed_units -= self._units[place]
+        self._finish(place)
+        return "accepted"
+
+    def release(self, worker: str, indices: Iterable[int]) -> None:
+        """Give back claims that were never started. Those that the worker doesn't hold are left alone."""
+        me = self._workers.get(worker)
+        if me is None:
+            return
+        places = dict.fromkeys(self._place_of(index) for index in indices)
+        self._wait_again([place for place in places if place in me.held], me.share)
+
+    def reopen(self, indices: Iterable[int]) -> None:
+        """Take completions back: their answers were lost with the worker that kept them. Nobody is blamed."""
+        places = [place for index in indices if self._states[place := self._place_of(index)] == DONE]
+        for place in places:
+            self._states[place] = WAITING
+            self._done -= 1
+            self._unclaimed += 1
+            self._unclaimed_units += self._units[place]
+            self._remaining_units += self._units[place]
+        self._supply.put_back(places, None)
+
+    # What is where
+
+    @property
+    def total(self) -> int:
+        """Requests in all."""
+        return len(self._states)
+
+    @property
+    def unclaimed(self) -> int:
+        """Requests that wait."""
+        return self._unclaimed
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that somebody holds."""
+        return len(self._holder)
+
+    @property
+    def done(self) -> int:
+        """Requests that are completed or condemned."""
+        return self._done
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything is done."""
+        return self._done == len(self._states)
+
+    @property
+    def remaining_cost(self) -> float:
+        """Predicted cost of everything that is not done, in the unit of the items."""
+        return self._remaining_units / self._scale
+
+    @property
+    def unclaimed_cost(self) -> float:
+        """Predicted cost of everything that waits, in the unit of the items."""
+        return self._unclaimed_units / self._scale
+
+    def holder(self, index: int) -> str | None:
+        """The worker that holds a request."""
+        worker = self._holder.get(self._place_of(index))
+        return None if worker is None else worker.name
+
+    def held(self, worker: str) -> tuple[int, ...]:
+        """The requests that a worker holds, oldest claim first."""
+        me = self._workers.get(worker)
+        return () if me is None else tuple(self._index[place] for place in me.held)
+
+    # Inside
+
+    def _place_of(self, index: int) -> int:
+        if index < 0:  # would count from the end
+            raise IndexError(f"no request {index}")
+        return self._place[index]
+
+    def _allowance(self, me: _Worker, line: Line, limit: int, *, idle: bool) -> allowance.Allowance | None:
+        """What the worker may take from a line that has something; None: it must wait."""
+        if not self._dynamic:  # a static share is the worker's whatever it costs
+            return allowance.Allowance(min(limit, me.slots), self._remaining_units)
+        now = allowance.Standing(
+            replicas=len(self._workers) + len(self._absent),
+            unclaimed=self._unclaimed,
+            unclaimed_units=self._unclaimed_units,
+            remaining=len(self._states) - self._done,
+            remaining_units=self._remaining_units,
+            slots=me.slots,
+            held=len(me.held),
+            held_units=me.units,
+            front_units=self._units[line.front()],
+        )
+        return (allowance.batch if me.batched else allowance.one_by_one)(now, limit, idle=idle)
+
+    def _give(self, me: _Worker, line: Line, allowed: allowance.Allowance) -> Claim:
+        """Take from the front of a line: the first whatever it costs, then as the allowance says."""
+        places: list[int] = []
+        spent, place = 0, line.front()
+        key = self._keys[place]
+        while place >= 0 and len(places) < allowed.requests:
+            units = self._units[place]
+            if places and (spent + units > allowed.units or (me.batched and self._keys[place] != key)):
+                break
+            self._states[place] = HELD
+            places.append(place)
+            spent += units
+            place = line.front()
+        return self._hand_over(me, places, spent)
+
+    def _hand_over(self, me: _Worker, places: list[int], units: int) -> Claim:
+        me.held.update(dict.fromkeys(places))
+        me.units += units
+        self._holder.update(dict.fromkeys(places, me))
+        self._unclaimed -= len(places)
+        self._unclaimed_units -= units
+        return Claim(tuple([self._index[place] for place in places]), "work")
+
+    def _next_suspect(self) -> int | None:
+        """The first request that waits to be run alone; answers of the lost may have settled some."""
+        while self._suspects and self._states[self._suspects[0]] != ALONE:
+            heapq.heappop(self._suspects)
+        if not self._suspects:
+            self._reserved.clear()
+            return None
+        return self._suspects[0]
+
+    def _give_suspect(self, me: _Worker) -> Claim:
+        """The request, and nothing beside it."""
+        place = heapq.heappop(self._suspects)
+        self._states[place] = HELD
+        self._reserved.discard(me.name)
+        me.alone = True
+        return self._hand_over(me, [place], self._units[place])
+
+    def _reserve(self, me: _Worker) -> bool:
+        """Whether this worker is to run dry, so that it can take a suspect: one worker for each of them."""
+        if me.name not in self._reserved and len(self._reserved) < len(self._suspects):
+            self._reserved.add(me.name)
+        return me.name in self._reserved
+
+    def _part(self, worker: str, *, died: bool) -> Loss:
+        me = self._workers.pop(worker, None)
+        if me is None:
+            return Loss((), ())
+        self._reserved.discard(worker)
+        places, condemned = list(me.held), []
+        for place in places if died else ():
+            self._deaths[place] = self._deaths.get(place, 0) + 1
+            if self._deaths[place] >= CONDEMNED_AFTER:
+                self._take_from_holder(place)
+                self._finish(place)
+                condemned.append(place)
+        requeued = [place for place in places if place in me.held]
+        self._wait_again(requeued, None)
+        self._abandon_unless_owned(me.share)
+        return Loss(self._indices(requeued), self._indices(condemned))
+
+    def _abandon_unless_owned(self, share: int) -> None:
+        if not any(worker.share == share for worker in self._workers.values()):
+            self._supply.abandon(share)
+
+    def _wait_again(self, places: list[int], share: int | None) -> None:
+        """Claims return to where they stood in the order: the longest, or the oldest, come first again."""
+        innocent: list[int] = []
+        for place in places:
+            self._take_from_holder(place)
+            self._unclaimed += 1
+            self._unclaimed_units += self._units[place]
+            if self._deaths.get(place, 0) >= ALONE_AFTER:
+                self._states[place] = ALONE
+                heapq.heappush(self._suspects, place)
+            else:
+                self._states[place] = WAITING
+                innocent.append(place)
+        self._supply.put_back(innocent, share)
+
+    def _take_from_holder(self, place: int) -> None:
+        holder = self._holder.pop(place)
+        del holder.held[place]
+        holder.units -= self._units[place]
+        if not holder.held:
+            holder.alone = False
+
+    def _finish(self, place: int) -> None:
+        self._states[place] = DONE
+        self._done += 1
+        self._remaining_units -= self._units[place]
+
+    def _indices(self, places: Iterable[int]) -> tuple[int, ...]:
+        return tuple([self._index[place] for place in places])
+
+
+def _whole_units(costs: NDArray[np.float64]) -> tuple[float, array[int]]:
+    """Costs as whole numbers, the largest about 2^40, and how many of them are one of the caller's units."""
+    largest = float(costs.max(initial=0.0))
+    shift = min(40 - int(np.frexp(largest)[1]), 1000)  # 2^1024 is not a float
+    return 2.0**shift, array("q", np.rint(np.ldexp(costs, shift)).astype(np.int64).tobytes())

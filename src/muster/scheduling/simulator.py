@@ -1,0 +1,203 @@
+"""A run under a simulated clock: the production queue, and replicas that only take time."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.scheduling.queue import Claim, Item, WorkQueue
+from muster.scheduling.schedules import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """How fast a replica is and how it works."""
+
+    speed: float = 1.0
+    """Cost per second in each of its slots, or of one batch."""
+    slots: int = 1
+    batched: bool = False
+    overlap: int = 0
+    """Claims ahead while it works: requests, or batches where it is batched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What became of a simulated run. Times in seconds, if costs are the seconds of a replica of speed 1."""
+
+    makespan: float
+    bound: float
+    """No schedule could have been faster than this, not even one that knew the costs."""
+    claims: int
+    """Claims that got work."""
+    busy: tuple[float, ...]
+    """Per replica, the time in which it worked (for slots, the mean over them)."""
+
+    @property
+    def efficiency(self) -> float:
+        """Bound over makespan, 0–1; 1 for an empty run."""
+        return self.bound / self.makespan if self.makespan else 1.0
+
+
+class Dispenser(Protocol):
+    """What the simulator needs of a queue: `WorkQueue`, or a stand-in to compare it with."""
+
+    def join(self, worker: str, *, rank: int, slots: int, batched: bool) -> None:
+        """See `WorkQueue.join`."""
+        ...
+
+    def claim(self, worker: str, limit: int, *, idle: bool) -> Claim:
+        """See `WorkQueue.claim`."""
+        ...
+
+    def complete(self, worker: str, index: int) -> Literal["accepted", "duplicate"]:
+        """See `WorkQueue.complete`."""
+        ...
+
+
+def batch_time(costs: Sequence[float], batch_sum: float) -> float:
+    """Time of a static batch: the longest, plus `batch_sum` (0–1) of what the others cost.
+
+    0 is a GPU whose decoding is bound by memory; 1 is a CPU that gains nothing from batching.
+    """
+    longest = max(costs)
+    return longest + batch_sum * (sum(costs) - longest)
+
+
+def lower_bound(costs: NDArray[np.float64], replicas: Sequence[Replica], *, batch_sum: float = 0.0) -> float:
+    """The makespan that no schedule can beat: all work spread evenly, or the longest request on the fastest.
+
+    For batched replicas, `all work` is that of the best batches there are: full ones of sorted costs.
+    Replicas must be all batched with equal slots, or none of them.
+    """
+    if not len(costs):
+        return 0.0
+    longest = float(costs.max()) / max(replica.speed for replica in replicas)
+    if replicas[0].batched:
+        firsts = float(np.sort(costs)[::-1][:: replicas[0].slots].sum())
+        work = firsts + batch_sum * (float(costs.sum()) - firsts)
+        return max(work / sum(replica.speed for replica in replicas), longest)
+    return max(float(costs.sum()) / sum(replica.speed * replica.slots for replica in replicas), longest)
+
+
+def simulate(
+    costs: Sequence[float] | NDArray[np.float64],
+    predicted: Sequence[float] | NDArray[np.float64],
+    replicas: Sequence[Replica],
+    schedule: Schedule = "dynamic",
+    *,
+    batch_keys: Sequence[int] | None = None,
+    batch_sum: float = 0.0,
+    handling: float = 0.0,
+    queue: Dispenser | None = None,
+) -> Simulation:
+    """Play a run of requests that cost `costs` on replicas, scheduled by `predicted`.
+
+    `handling`: seconds from a claim until its work can start (transport, media), hidden where the claim was
+    made ahead. `queue`: a stand-in for the `WorkQueue` that `schedule` and `predicted` would make.
+    """
+    real = np.asarray(costs, dtype=np.float64)
+    if queue is None:
+        keys = batch_keys if batch_keys is not None else [0] * len(real)
+        items = [Item(float(cost), key) for cost, key in zip(predicted, keys, strict=True)]
+        queue = WorkQueue(items, schedule=schedule, replicas=len(replicas))
+    run = _Run(queue, real.tolist(), replicas, batch_sum, handling)
+    bound = lower_bound(real, replicas, batch_sum=batch_sum)
+    return Simulation(run.play(), bound, run.claims, tuple(state.busy for state in run.states))
+
+
+@dataclass(slots=True)
+class _State:
+    name: str
+    replica: Replica
+    running: int = 0
+    """Requests in slots, or 1 while a batch runs."""
+    held: int = 0
+    ready: deque[tuple[float, tuple[int, ...]]] = field(default_factory=deque)
+    """Claimed, with the time from which it can start: single requests, or batches."""
+    busy: float = 0.0
+
+
+class _Run:
+    def __init__(
+        self,
+        queue: Dispenser,
+        costs: list[float],
+        replicas: Sequence[Replica],
+        batch_sum: float,
+        handling: float,
+    ) -> None:
+        self._queue = queue
+        self._costs = costs
+        self._batch_sum = batch_sum
+        self._handling = handling
+        self._ends: list[tuple[float, int, int, tuple[int, ...]]] = []
+        self._started = 0
+        self.claims = 0
+        self.states = [_State(f"worker {rank}", replica) for rank, replica in enumerate(replicas)]
+
+    def play(self) -> float:
+        """Run until everything is done; the makespan. Raises `RuntimeError` where work was left over."""
+        for rank, state in enumerate(self.states):
+            self._queue.join(state.name, rank=rank, slots=state.replica.slots, batched=state.replica.batched)
+        for rank in range(len(self.states)):
+            self._keep_busy(rank, 0.0)
+        now, done = 0.0, 0
+        while self._ends:
+            now, _, rank, indices = heapq.heappop(self._ends)
+            state = self.states[rank]
+            for index in indices:
+                done += self._queue.complete(state.name, index) == "accepted"
+            state.held -= len(indices)
+            state.running -= 1
+            self._keep_busy(rank, now)
+        if done != len(self._costs):
+            raise RuntimeError(f"the run ended with {done} of {len(self._costs)} requests done")
+        return now
+
+    def _keep_busy(self, rank: int, now: float) -> None:
+        """Start what can start, then claim: what fits now, and ahead."""
+        state = self.states[rank]
+        self._start(rank, now)
+        while self._claim(state, now):
+            self._start(rank, now)
+
+    def _claim(self, state: _State, now: float) -> bool:
+        replica = state.replica
+        if replica.batched:
+            if len(state.ready) >= (replica.overlap if state.running else 1):
+                return False
+            limit = replica.slots
+        else:
+            limit = replica.slots + replica.overlap - state.held
+        if limit < 1:
+            return False
+        indices = self._queue.claim(state.name, limit, idle=not state.held).indices
+        if not indices:
+            return False
+        self.claims += 1
+        state.held += len(indices)
+        available = now + self._handling
+        if replica.batched:
+            state.ready.append((available, indices))
+        else:
+            state.ready.extend((available, (index,)) for index in indices)
+        return True
+
+    def _start(self, rank: int, now: float) -> None:
+        state = self.states[rank]
+        replica = state.replica
+        lanes = 1 if replica.batched else replica.slots
+        while state.ready and state.running < lanes:
+            available, indices = state.ready.popleft()
+            seconds = batch_time([self._costs[index] for index in indices], self._batch_sum) / replica.speed
+            state.running += 1
+            state.busy += seconds / lanes
+            self._started += 1
+            heapq.heappush(self._ends, (max(now, available) + seconds, self._started, rank, indices))

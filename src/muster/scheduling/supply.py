@@ -1,0 +1,91 @@
+"""Which line a worker is served from: one for all (dynamic), or its own share (static)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.scheduling.line import Line
+from muster.scheduling.schedules import Schedule, static_share
+
+
+class Supply(Protocol):
+    """Waiting requests by place. The queue owns their states; a supply only knows the lines."""
+
+    def line(self, share: int, *, batched: bool, common: bool) -> Line | None:
+        """Where a worker with that share takes from next, or None where nothing waits for it.
+
+        `common`: whether it may take from what belongs to nobody (always so where all is common).
+        """
+        ...
+
+    def put_back(self, places: Iterable[int], share: int | None) -> None:
+        """Let requests wait again: in that share, or in common."""
+        ...
+
+    def abandon(self, share: int) -> None:
+        """Make what waits in a share common."""
+        ...
+
+
+class CommonSupply:
+    """One order for everybody, and one line per batch key for workers with static batches."""
+
+    def __init__(self, keys: NDArray[np.int64], states: bytearray) -> None:
+        """`keys`: the batch key of each place."""
+        self._all = Line(range(len(keys)), states)
+        self._keys: list[int] = []
+        self._lines: list[Line] = []
+        names, inverse = np.unique(keys, return_inverse=True)
+        if len(names) > 1:
+            self._keys = inverse.tolist()
+            by_key = np.argsort(inverse, kind="stable")
+            starts = np.flatnonzero(np.diff(inverse[by_key])) + 1
+            self._lines = [Line(places.tolist(), states) for places in np.split(by_key, starts)]
+
+    def line(self, share: int, *, batched: bool, common: bool) -> Line | None:  # noqa: ARG002
+        """The common line, or for batches the line of the longest request's key."""
+        front = self._all.front()
+        if front < 0:
+            return None
+        return self._lines[self._keys[front]] if batched and self._lines else self._all
+
+    def put_back(self, places: Iterable[int], share: int | None) -> None:  # noqa: ARG002
+        """Back to their place in the order, whoever had them."""
+        for place in places:
+            self._all.put_back(place)
+            if self._lines:
+                self._lines[self._keys[place]].put_back(place)
+
+    def abandon(self, share: int) -> None:
+        """Nothing belongs to anybody here."""
+
+
+class SharedOutSupply:
+    """A share per rank, decided beforehand, and a common pool of what lost its owner."""
+
+    def __init__(self, schedule: Schedule, total: int, replicas: int, states: bytearray) -> None:
+        self._shares: Sequence[Line] = [
+            Line(static_share(schedule, total, replicas, rank), states) for rank in range(replicas)
+        ]
+        self._common = Line((), states)
+
+    def line(self, share: int, *, batched: bool, common: bool) -> Line | None:  # noqa: ARG002
+        """The worker's own share while it lasts, then the pool."""
+        own = self._shares[share]
+        if own.front() >= 0:
+            return own
+        return self._common if common and self._common.front() >= 0 else None
+
+    def put_back(self, places: Iterable[int], share: int | None) -> None:
+        """Into the share, or the pool."""
+        line = self._common if share is None else self._shares[share]
+        for place in places:
+            line.put_back(place)
+
+    def abandon(self, share: int) -> None:
+        """Pour a share into the pool."""
+        self._common.extend(self._shares[share].drain())

@@ -1,0 +1,67 @@
+"""Guards against shares that overlap, leave a gap, or differ from what the reference tools compute."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muster.scheduling.queue import Item, WorkQueue
+from muster.scheduling.schedules import Schedule, contiguous_share, longest_first, strided_share
+
+
+def internvl_local_indices(total_size: int, world_size: int, rank: int) -> range:
+    """InferenceSampler._get_local_indices of InternVL's evaluation scripts, word for word."""
+    shard_size = total_size // world_size
+    left = total_size % world_size
+    shard_sizes = [shard_size + int(r < left) for r in range(world_size)]
+    begin = sum(shard_sizes[:rank])
+    end = min(sum(shard_sizes[: rank + 1]), total_size)
+    return range(begin, end)
+
+
+@given(total=st.integers(0, 300), world_size=st.integers(1, 40))
+def test_static_shares_are_the_reference_tools(total: int, world_size: int) -> None:
+    for rank in range(world_size):
+        assert contiguous_share(total, world_size, rank) == internvl_local_indices(total, world_size, rank)
+        assert list(strided_share(total, world_size, rank)) == list(range(total))[rank::world_size]
+
+
+@given(
+    total=st.integers(0, 80),
+    replicas=st.integers(1, 9),
+    schedule=st.sampled_from(("contiguous", "strided")),
+    slots=st.integers(1, 7),
+)
+def test_each_rank_is_served_its_share_in_the_original_order(
+    total: int, replicas: int, schedule: Schedule, slots: int
+) -> None:
+    queue = WorkQueue([Item(float(total - i)) for i in range(total)], schedule=schedule, replicas=replicas)
+    share = contiguous_share if schedule == "contiguous" else strided_share
+    for rank in range(replicas):
+        queue.join(f"worker {rank}", rank=rank, slots=slots, batched=False)
+    for rank in range(replicas):
+        got: list[int] = []
+        while (claim := queue.claim(f"worker {rank}", slots, idle=True)).indices:
+            got.extend(claim.indices)
+        assert got == list(share(total, replicas, rank))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(("", "x", "y", "z")))))
+def test_longest_first_keeps_equal_costs_with_shared_media_together(rows: list[tuple[int, str]]) -> None:
+    costs, media = np.array([float(cost) for cost, _ in rows]), [identity for _, identity in rows]
+    order = longest_first(costs, media).tolist()
+    assert sorted(order) == list(range(len(rows)))
+    assert all(costs[a] >= costs[b] for a, b in pairwise(order))
+    for cost in range(6):
+        of_cost = [rows[index][1] or f"alone {index}" for index in order if rows[index][0] == cost]
+        changes = sum(a != b for a, b in pairwise(of_cost))
+        assert changes == max(len(set(of_cost)) - 1, 0)
+
+
+def test_unknown_schedules_are_refused() -> None:
+    with pytest.raises(ValueError, match="dynamic, contiguous, strided"):
+        WorkQueue([], schedule="random", replicas=1)  # type: ignore[arg-type]
