@@ -111,7 +111,7 @@ class RunConfig(BaseModel):
     max_new_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)
-    seed: int = 0
+    seed: int | None = None
     repeats: int = Field(1, ge=1)
     max_failures: CountOrShare = 0
     worker_timeout: Seconds = 120.0

@@ -35,13 +35,13 @@ def plan(config: RunConfig) -> list[PlannedTask]:
 
 def generation(default: Generation, config: RunConfig) -> Generation:
     """The task's generation settings with what the run overrides."""
-    given = {
-        "max_new_tokens": config.max_new_tokens,
-        "temperature": config.temperature,
-        "top_p": config.top_p,
-        "seed": config.seed,
-    }
-    return replace(default, **{name: value for name, value in given.items() if value is not None})
+    return replace(
+        default,
+        max_new_tokens=config.max_new_tokens or default.max_new_tokens,
+        temperature=default.temperature if config.temperature is None else config.temperature,
+        top_p=config.top_p or default.top_p,
+        seed=default.seed if config.seed is None else config.seed,
+    )
 
 
 def portable(config: RunConfig, output: Path) -> RunConfig:

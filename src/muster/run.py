@@ -165,7 +165,7 @@ def model_settings(config: RunConfig) -> ModelSettings:
         args=config.model_args,
         batch_size=config.batch_size,
         max_in_flight=config.max_in_flight,
-        seed=config.seed,
+        seed=config.seed or 0,
         trust_remote_code=config.trust_remote_code,
         request_timeout=config.request_timeout,
     )

@@ -12,10 +12,18 @@ def main() -> None:
     from muster.cli.app import app
 
     try:
-        app(prog_name="muster")
+        app([_dashes(word) for word in sys.argv[1:]], prog_name="muster")
     except MusterError as error:
         sys.stderr.write(f"muster: {error}\n")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()  # the reader (`| head`) has enough; Python would complain again at exit
         sys.exit(0)
+
+
+def _dashes(word: str) -> str:
+    """`--model_args=a_b=c`, as lmms-eval's users type it, is `--model-args=a_b=c`."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value

@@ -10,11 +10,6 @@ from muster import __version__
 from muster.cli import models, run, score, status, tasks
 
 
-def _underscores_too(name: str) -> str:
-    """`--model_args`, as lmms-eval's users type it, is `--model-args`."""
-    return name.replace("_", "-") if name.startswith("--") else name
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"muster {__version__}")
@@ -28,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _underscores_too},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

@@ -27,9 +27,8 @@ def gather_answers(
 ) -> list[Answered]:
     """Bring the answers of `size` workers to the one at position 0, which gets them all; the others get nothing.
 
-    Args:
-        position: of this worker among those that take part.
-        timeout: seconds for the group to form, and for each exchange.
+    `position` is this worker's among those that take part; `timeout` (seconds) is for the group to form and for
+    each exchange.
 
     Raises:
         RuntimeError: a worker died or did not come (torch.distributed's own error).
