@@ -145,7 +145,7 @@ def show(results: Results, *, as_json: bool) -> None:
     from muster.report.terminal import results_table
 
     console = Console() if sys.stdout.isatty() else Console(width=140)
-    console.print(results_table(results))
+    console.print(results_table(results, console.width))
 
 
 def _exit_status(results: Results, config: RunConfig) -> int:

@@ -140,6 +140,7 @@ class Coordinator:
         worker.load_seconds = load_seconds
         worker.slots, worker.batched = slots, batched
         worker.ready_at = worker.ready_at or now
+        self.progress.ready_at = self.progress.ready_at or now
         self._enter(worker)
 
     def pull(self, name: str, limit: int, idle: bool, now: float) -> Granted:
@@ -272,6 +273,8 @@ class Coordinator:
         task = self.progress.tasks[self.workload.task(index)]
         task.add(completion, self._live_scores(index, completion, task))
         self.progress.tokens += completion.usage.completion_tokens or 0
+        self.progress.answered += 1
+        self.progress.answered_at = now
 
     def _live_scores(self, index: int, completion: Completion, task: TaskProgress) -> dict[str, float]:
         if completion.text is None:

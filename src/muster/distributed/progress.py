@@ -55,6 +55,12 @@ class Progress:
     tasks: list[TaskProgress]
     workers: dict[str, WorkerProgress] = field(default_factory=dict)
     tokens: int = 0
+    answered: int = 0
+    """In this attempt."""
+    ready_at: float | None = None
+    """When the first worker was ready (unix seconds)."""
+    answered_at: float = 0.0
+    """When the last answer came."""
     notice: str = ""
     """What the user should know right now: draining, waiting for ranks …"""
 
@@ -63,6 +69,17 @@ class Progress:
         if name in self.workers:
             state.answered = self.workers[name].answered
         self.workers[name] = state
+
+    @property
+    def rate(self) -> float:
+        """Answers per second, from the readiness of the first worker to the last answer; 0 before there is one."""
+        seconds = self.answered_at - (self.ready_at or self.answered_at)
+        return self.answered / seconds if seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to go at the rate so far."""
+        return (self.total - self.done) / self.rate if self.rate else None
 
     @property
     def done(self) -> int:

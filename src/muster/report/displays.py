@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,9 +26,8 @@ class RichDisplay:
     @contextmanager
     def show(self, progress: Progress) -> Iterator[None]:
         """Live bars until the context ends."""
-        clock = _Clock(progress)
         with Live(
-            get_renderable=lambda: render(progress, clock),
+            get_renderable=lambda: render(progress),
             console=self._console,
             refresh_per_second=5,
             transient=False,
@@ -50,12 +48,11 @@ class PlainDisplay:
     @contextmanager
     def show(self, progress: Progress) -> Iterator[None]:
         """A line every ten seconds and one at the end."""
-        clock = _Clock(progress)
         over = threading.Event()
 
         def report() -> None:
             while not over.wait(_PLAIN_SECONDS):
-                self.say(summary(progress, clock))
+                self.say(summary(progress))
 
         reporter = threading.Thread(target=report, name="muster-progress", daemon=True)
         reporter.start()
@@ -64,39 +61,14 @@ class PlainDisplay:
         finally:
             over.set()
             reporter.join()
-            self.say(summary(progress, clock))
+            self.say(summary(progress))
 
     def say(self, line: str) -> None:
         """Print a line."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-class _Clock:
-    """Rate and time left, counted from the first answer of this attempt."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.began = time.monotonic()
-        self._progress = progress
-        self._done_at_start = progress.done
-        self._first: float | None = None
-
-    @property
-    def rate(self) -> float:
-        """Answers per second."""
-        answered = self._progress.done - self._done_at_start
-        if answered and self._first is None:
-            self._first = time.monotonic()
-        if self._first is None or answered < 2:
-            return 0.0
-        return answered / max(time.monotonic() - self._first, 0.2)
-
-    @property
-    def left(self) -> float | None:
-        """Seconds to go at the present rate."""
-        return (self._progress.total - self._progress.done) / rate if (rate := self.rate) else None
-
-
-def summary(progress: Progress, clock: _Clock) -> str:
+def summary(progress: Progress) -> str:
     """The whole run in one line."""
     parts = [f"{progress.done}/{progress.total} answered"]
     if progress.kept_back:
@@ -104,16 +76,16 @@ def summary(progress: Progress, clock: _Clock) -> str:
     if progress.errored:
         parts.append(f"{progress.errored} errors")
     parts.append(_workers(progress))
-    if clock.rate:
-        parts.append(f"{clock.rate:.1f}/s")
-    if (left := clock.left) and progress.done < progress.total:
+    if progress.rate:
+        parts.append(f"{progress.rate:.1f}/s")
+    if (left := progress.seconds_left) and progress.done < progress.total:
         parts.append(f"{duration(left)} left")
     if progress.notice:
         parts.append(progress.notice)
     return " · ".join(part for part in parts if part)
 
 
-def render(progress: Progress, clock: _Clock) -> RenderableType:
+def render(progress: Progress) -> RenderableType:
     """Bars per task and a line for the run."""
     table = Table.grid(padding=(0, 2))
     for task in progress.tasks:
@@ -126,14 +98,19 @@ def render(progress: Progress, clock: _Clock) -> RenderableType:
             mean,
             Text(errors, style="red"),
         )
-    return Group(table, Text(summary(progress, clock), style="dim"))
+    return Group(table, Text(summary(progress), style="dim"))
 
 
 def _workers(progress: Progress) -> str:
     states: dict[str, int] = {}
     for worker in progress.workers.values():
-        states[worker.state] = states.get(worker.state, 0) + 1
-    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        state = "finished" if worker.state == "left" else worker.state
+        states[state] = states.get(state, 0) + 1
+    return (
+        "replicas: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        if states
+        else ""
+    )
 
 
 def duration(seconds: float) -> str:

@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from muster.results.results import MetricResult, Results
+from muster.results.results import MetricResult, Results, SampleCounts
+
+WIDE = 110
+"""Columns of a terminal from which there is room to say how each task was scored."""
 
 
-def results_table(results: Results) -> Table:
-    """One row per task and metric, the task's headline metric first and bold."""
-    table = Table(title=None, header_style="bold", pad_edge=False)
-    table.add_column("task")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
-    table.add_column("unit")
+def results_table(results: Results, width: int) -> Table:
+    """One row per task and metric, the task's headline metric first and bold, for a terminal `width` columns wide."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("task", no_wrap=True, style="bold")
+    table.add_column("metric", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
     table.add_column("answered", justify="right")
-    table.add_column("errors", justify="right")
-    table.add_column("scored as")
+    if width >= WIDE:
+        table.add_column("scored as", style="dim")
     for name, task in results.tasks.items():
-        names = sorted(task.metrics, key=lambda metric: metric != task.primary)
-        counts = task.samples
-        for row, metric in enumerate(names or [""]):
+        metrics = sorted(task.metrics, key=lambda metric: metric != task.primary)
+        for row, metric in enumerate(metrics or [""]):
             result = task.metrics.get(metric)
             style = "bold" if metric == task.primary else ""
-            first = row == 0
-            table.add_row(
-                Text(name if first else "", style="bold"),
+            cells = [
+                Text(name if row == 0 else ""),
                 Text(metric or "no answers", style=style),
                 Text(_value(result), style=style),
                 _interval(result),
                 result.unit if result else "",
-                f"{counts.succeeded}/{counts.requested}" if first else "",
-                Text(str(counts.errored), style="red" if counts.errored else "dim") if first else "",
-                Text(f"{task.metric} ({task.metric_variant})", style="dim") if first else "",
-            )
+                _counts(task.samples) if row == 0 else "",
+            ]
+            if width >= WIDE:
+                cells.append(Text(f"{task.metric} ({task.metric_variant})" if row == 0 else ""))
+            table.add_row(*cells)
     return table
+
+
+def _counts(counts: SampleCounts) -> Text:
+    text = Text(f"{counts.succeeded}/{counts.requested}")
+    if counts.errored:
+        text.append(f"\n{counts.errored} errors", style="red")
+    if counts.missing:
+        text.append(f"\n{counts.missing} missing", style="red")
+    return text
 
 
 def _value(result: MetricResult | None) -> str:
