@@ -349,7 +349,7 @@ def test_a_full_disk_keeps_whole_lines_and_goes_on_once_there_is_room(small_disk
     ballast.write_bytes(bytes(40_000))
     journal = Journal.open(path, RUN)
     records = [record(str(number), "x" * 300) for number in range(100)]
-    with pytest.raises(RunError, match="No space left on device"):  # noqa: PT012  # it fails at one of them
+    with pytest.raises(RunError, match="No space left on device"):  # it fails at one of them
         for each in records:
             journal.append(each)
             journal.flush()

@@ -102,6 +102,7 @@ class RunConfig(BaseModel):
     engine: Literal["auto", "inline", "local", "torchrun"] = "auto"
     replicas: int | None = Field(None, ge=1)
     schedule: Literal["dynamic", "contiguous", "strided"] = "dynamic"
+    lengths_from: Annotated[list[Path], BeforeValidator(_names)] = Field(default_factory=list)
     collect: Literal["stream", "gather"] = "stream"
     dist_backend: Literal["auto", "nccl", "gloo"] = "auto"
     batch_size: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], BeforeValidator(_batch_size)] = (

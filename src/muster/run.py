@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +27,11 @@ from muster.models.protocol import ModelSettings
 from muster.models.registry import load_backend, resolve_model
 from muster.planning import plan, portable
 from muster.results.folder import RunFolder
-from muster.results.journal import Journal, completed_keys
+from muster.results.journal import Journal, completed_keys, read_journal
 from muster.results.manifest import Attempt, Manifest, check_covered, check_resumable
 from muster.results.results import Results
 from muster.results.scoring import score_run
+from muster.scheduling.cost import TokenHistory
 from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask
 
@@ -92,7 +93,7 @@ def run(config: RunConfig, display: Display) -> Results:
                 display.say(f"journal: {journal.recovery}")
             done = completed_keys(folder.journal)
             check_covered(done, planned)
-            workload = Workload(planned, done)
+            workload = Workload(planned, done, _history([folder, *map(RunFolder, config.lengths_from)]))
             if done:
                 display.say(f"resuming {folder.root}: {len(done)} answers are there, {len(workload)} to go")
             if len(workload) < replicas and isinstance(engine, LocalEngine):
@@ -250,6 +251,17 @@ def _progress(planned: list[PlannedTask], workload: Workload) -> Progress:
         shown = info.means.get(info.primary) or next(iter(info.means.values()), "")
         tasks.append(TaskProgress(task.task.name, total, done=total - remaining, shown_score=shown))
     return Progress(tasks)
+
+
+def _history(runs: Sequence[RunFolder]) -> TokenHistory:
+    """Answer lengths of earlier runs, and of this one's earlier attempts: what the longest-first order goes by."""
+    history = TokenHistory()
+    for run in runs:
+        if not run.journal.exists():
+            raise ConfigurationError(f"--lengths-from {run.root}: there is no run (no {run.journal.name})")
+        for record in read_journal(run.journal):
+            history.add(record.completion)
+    return history
 
 
 def _job(config: RunConfig, settings: ModelSettings, folder: RunFolder, replicas: int) -> Job:

@@ -50,6 +50,10 @@ def command(
         str | None, typer.Option(help="Data-parallel replicas of the model (default: as many as fit).")
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="dynamic (default), contiguous or strided")] = None,
+    lengths_from: Annotated[
+        str | None,
+        typer.Option(help="Earlier runs, of any model, whose answer lengths tell what to start first."),
+    ] = None,
     collect: Annotated[
         str | None, typer.Option(help="stream (default), or gather over the process group at the end")
     ] = None,

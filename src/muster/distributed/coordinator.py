@@ -144,8 +144,10 @@ class Coordinator:
         self._enter(worker)
 
     def pull(self, name: str, limit: int, idle: bool, now: float) -> Granted:
-        """Claim up to `limit` requests for a worker."""
+        """Claim up to `limit` requests for a worker. Raises `ValueError` before it was `ready`."""
         worker = self._touch(name, now)
+        if worker.ready_at is None:
+            raise ValueError(f"{name} pulls before its model is loaded")
         if self.draining:
             return Granted([], "finished")
         if worker.state == "lost":  # it was silent or stuck, and has come back by itself

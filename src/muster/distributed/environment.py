@@ -144,10 +144,10 @@ def tasks_per_node(text: str) -> list[int]:
 
 def first_host(node_list: str) -> str:
     """The first host of a Slurm node list: `gpu[003-005,9],x1` gives `gpu003`."""
-    match = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\]([^,]*))?", node_list)
+    match = re.match(r"(?:[^\[\],]|\[[^\]]*\])+", node_list)
     if match is None:
         raise ConfigurationError(f"cannot read Slurm's node list: {node_list!r}")
-    return match[1] + (match[2] or "") + (match[3] or "")
+    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", match[0])
 
 
 def master_address(ranks: Ranks, env: Mapping[str, str] = os.environ) -> Address:

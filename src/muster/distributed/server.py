@@ -142,6 +142,10 @@ class CoordinatorServer:
             pass  # seen below as the end of the connection
         except MusterError as error:
             self.error = error
+        except Exception as error:
+            log.exception("a message of %s could not be acted on", peer.name if peer else "a worker")
+            reason = f"its message could not be acted on ({type(error).__name__}: {error})"
+            writer.write(wire.frame(encode(Refused(reason))))  # or it would come back and say it again
         finally:
             writer.close()
             if peer is not None and self._peers.get(peer.name) is peer:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from muster.core import Generation, Request, RequestKey
-from muster.scheduling.cost import predict
+from muster.scheduling.cost import TokenHistory, predict
 from muster.scheduling.queue import Item
 from muster.tasks.plan import PlannedTask
 
@@ -24,18 +24,19 @@ class Workload:
         self,
         planned: Sequence[PlannedTask],
         done: Collection[RequestKey] = (),
-        history: Mapping[RequestKey, float] | None = None,
+        history: TokenHistory | None = None,
     ) -> None:
         self.planned = planned
         self.items: list[Item] = []
         self._places: list[_Place] = []
         batch_keys: dict[Generation, int] = {}
+        known = history or TokenHistory()
         for request, place in _requests(planned):
             if request.key in done:
                 continue
             batch_key = batch_keys.setdefault(request.generation, len(batch_keys))
             media = request.media[0].identity if request.media else ""
-            cost = predict(request, (history or {}).get(request.key))
+            cost = predict(request, known.expected(request.key))
             self.items.append(Item(cost, batch_key, media))
             self._places.append(place)
 

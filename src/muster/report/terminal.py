@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +29,7 @@ def results_table(results: Results, width: int) -> Table:
         for row, metric in enumerate(metrics or [""]):
             result = task.metrics.get(metric)
             style = "bold" if metric == task.primary else ""
-            cells = [
+            cells: list[RenderableType] = [
                 Text(name if row == 0 else ""),
                 Text(metric or "no answers", style=style),
                 Text(_value(result), style=style),

@@ -1,0 +1,89 @@
+"""GPUs divided among local processes: the arithmetic, and real NVML answers through a stand-in for the driver."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muster.core import ConfigurationError
+from muster.distributed.devices import bind, share, visible_gpus
+
+
+@pytest.mark.parametrize(
+    ("variable", "gpus"),
+    [
+        ("0,1,2", ["0", "1", "2"]),
+        ("GPU-8932f937,GPU-1a", ["GPU-8932f937", "GPU-1a"]),
+        ("MIG-GPU-8932/1/0,MIG-x", ["MIG-GPU-8932/1/0", "MIG-x"]),
+        ("", []),
+        ("-1", []),
+        ("0,-1,1", ["0"]),  # CUDA stops at the first invalid entry
+        (" 3 , 5 ", ["3", "5"]),
+    ],
+)
+def test_cuda_visible_devices_is_taken_as_cuda_takes_it(variable: str, gpus: list[str]) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": variable}) == gpus
+
+
+def test_a_machine_without_a_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus({}) == [] or visible_gpus({})[0]  # this machine's own answer, whatever it has
+
+
+def test_mig_instances_stand_for_their_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs, the second split in two: a GPU in MIG mode can't be used as a whole."""
+
+    class NVMLError(Exception):
+        pass
+
+    def mode(device: int) -> tuple[int, int]:
+        if device == 0:
+            raise NVMLError("not supported")
+        return 1, 1
+
+    def instance(device: int, slot: int) -> str:
+        if slot > 1:
+            raise NVMLError("empty slot")
+        return f"MIG-{device}-{slot}"
+
+    fake = SimpleNamespace(
+        NVMLError=NVMLError,
+        NVML_DEVICE_MIG_ENABLE=1,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetMigMode=mode,
+        nvmlDeviceGetMaxMigDeviceCount=lambda device: 7,
+        nvmlDeviceGetMigDeviceHandleByIndex=instance,
+        nvmlDeviceGetUUID=lambda handle: handle,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    assert visible_gpus({}) == ["0", "MIG-1-0", "MIG-1-1"]
+
+
+@given(st.integers(1, 64), st.integers(1, 64))
+def test_shares_are_equal_disjoint_and_in_order(gpus: int, processes: int) -> None:
+    names = [str(index) for index in range(gpus)]
+    if processes > gpus:
+        with pytest.raises(ConfigurationError, match="start at most"):
+            share(names, 0, processes)
+        return
+    shares = [share(names, rank, processes) for rank in range(processes)]
+    assert {len(each) for each in shares} == {gpus // processes}
+    flat = [name for each in shares for name in each]
+    assert flat == names[: len(flat)]
+
+
+def test_without_gpus_everybody_gets_the_cpu() -> None:
+    assert share([], 3, 8) == []
+
+
+def test_bind_sets_the_variable() -> None:
+    env: dict[str, str] = {}
+    bind(["2", "3"], env)
+    assert env == {"CUDA_VISIBLE_DEVICES": "2,3"}

@@ -1,0 +1,312 @@
+"""The way between worker and coordinator: strangers, garbage, cut connections, lost acknowledgements."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muster.core import Completion, Failure, Generation, Media, Message, Part, Request, RequestKey, Sample
+from muster.distributed import messages, wire
+from muster.distributed.coordinator import Coordinator
+from muster.distributed.link import LostCoordinatorError, SocketLink
+from muster.distributed.messages import Hello, Ready, Stop, Welcome
+from muster.distributed.progress import Progress, TaskProgress
+from muster.distributed.server import CoordinatorServer
+from muster.distributed.stream import ClaimedRequests
+from muster.distributed.wire import Connection, HandshakeError
+from muster.distributed.workload import Workload
+from muster.models.protocol import ModelSettings, RequestStream
+from muster.results.journal import Record
+from muster.scheduling.queue import WorkQueue
+from muster.tasks.definition import Task
+from muster.tasks.plan import PlannedTask
+from toy_task import ToyMetric, ToyPrompt, ToySource
+
+SECRET = b"s" * 32
+
+
+@dataclass
+class Served:
+    """A coordinator that serves in a thread of its own, with what it recorded."""
+
+    port: int
+    records: list[Record]
+    coordinator: Coordinator
+    server: CoordinatorServer
+
+
+@contextmanager
+def serving(count: int, reconnect: float = 10.0) -> Iterator[Served]:
+    samples = [Sample(str(i), f"question {i}") for i in range(count)]
+    task = Task("toy", 1, ToySource(samples), ToyPrompt(), ToyMetric())
+    workload = Workload([PlannedTask(task, task.source.load(), Generation())])
+    records: list[Record] = []
+
+    class Sink:
+        def append(self, record: Record) -> None:
+            records.append(record)
+
+    coordinator = Coordinator(
+        workload,
+        WorkQueue(workload.items, replicas=1),
+        Sink(),
+        Progress([TaskProgress(task.name, count)]),
+        attempt=1,
+        worker_timeout=60,
+        request_timeout=60,
+    )
+    settings = msgspec.Raw(msgspec.msgpack.encode(ModelSettings("m")))
+    welcome = Welcome("b", settings, heartbeat_seconds=0.1, reconnect_seconds=reconnect)
+    started = threading.Event()
+    served: list[Served] = []
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        server = CoordinatorServer(
+            coordinator, welcome, SECRET, on_log=lambda *_: None, on_broken=lambda *_: None
+        )
+        port = await server.start("127.0.0.1")
+        served.append(Served(port, records, coordinator, server))
+        started.set()
+        await over.wait()
+        await server.close()
+
+    over = asyncio.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
+    thread.start()
+    started.wait(10)
+    try:
+        yield served[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(10)
+        loop.close()
+
+
+def link_to(port: Callable[[], int]) -> SocketLink:
+    hello = Hello("worker-0", 0, "host", os.getpid())
+    link = SocketLink(
+        lambda: Connection.connect(("127.0.0.1", port()), SECRET, 2.0), hello, lambda stop, lost: None
+    )
+    link.ready(Ready(1, False, 0.0), lambda: 0.0)
+    return link
+
+
+def answer_all(requests: RequestStream) -> Iterator[Completion]:
+    for request in requests:
+        yield Completion(request.key, "text")
+
+
+class Proxy:
+    """Passes bytes between worker and coordinator until it is cut; then it takes new connections."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._pairs: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._target))
+            self._pairs += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+    def cut(self) -> None:
+        for end in self._pairs:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+        self._pairs.clear()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+
+def test_everything_is_answered_once() -> None:
+    with serving(500) as served:
+        link = link_to(lambda: served.port)
+        ClaimedRequests(link).answers_from(answer_all)
+        link.leave()
+        assert served.coordinator.finished
+        assert len({record.completion.key for record in served.records}) == len(served.records) == 500
+
+
+def test_connections_that_break_cost_nothing() -> None:
+    """Cut again and again while requests and answers are on the way."""
+    with serving(3000) as served:
+        proxy = Proxy(served.port)
+        link = link_to(lambda: proxy.port)
+
+        def slowly(requests: RequestStream) -> Iterator[Completion]:
+            for number, request in enumerate(requests):
+                if number % 97 == 50:
+                    proxy.cut()
+                yield Completion(request.key, "text")
+
+        ClaimedRequests(link).answers_from(slowly)
+        link.leave()
+        proxy.close()
+        assert served.coordinator.finished
+        assert len({record.completion.key for record in served.records}) == len(served.records) == 3000
+
+
+def test_a_coordinator_that_is_gone_ends_the_worker() -> None:
+    with serving(10, reconnect=0.5) as served:
+        link = link_to(lambda: served.port)
+        stream = ClaimedRequests(link)
+        next(stream)
+    limit = time.monotonic() + 10
+    with pytest.raises(LostCoordinatorError, match="has been gone"):
+        while time.monotonic() < limit:
+            link.pull(1, idle=True, park=True)
+
+
+def test_a_wrong_secret_is_refused_by_both_sides() -> None:
+    with serving(1) as served:
+        with pytest.raises(HandshakeError, match="another run"):
+            Connection.connect(("127.0.0.1", served.port), b"x" * 32, 2.0)
+        assert served.coordinator.workers == {}
+
+
+def test_what_is_not_a_coordinator_is_recognised() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def play_http() -> None:
+        accepted, _ = listener.accept()
+        accepted.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 11\r\n\r\nBad Request")
+        accepted.close()
+
+    threading.Thread(target=play_http, daemon=True).start()
+    with pytest.raises(HandshakeError, match="not a Muster coordinator"):
+        Connection.connect(listener.getsockname(), SECRET, 2.0)
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"\x00", b"\xff" * 100, wire.frame(b"not msgpack"), wire.frame(b"\xc1" * 50), b"\xff\xff\xff\xff"],
+)
+def test_garbage_ends_its_own_connection_only(garbage: bytes) -> None:
+    with serving(50) as served:
+        connection = Connection.connect(("127.0.0.1", served.port), SECRET, 2.0)
+        connection._socket.sendall(garbage)
+        connection._socket.shutdown(socket.SHUT_WR)
+        assert connection.receive() is None
+        link = link_to(lambda: served.port)
+        ClaimedRequests(link).answers_from(answer_all)
+        link.leave()
+        assert served.coordinator.finished
+
+
+def test_messages_that_make_no_sense_end_their_own_connection_only() -> None:
+    """Authenticated, well-formed, and wrong: an index that doesn't exist, a pull before anything is ready."""
+    answer = (10_000, Completion(RequestKey("toy", "x"), "t"))
+    for message in (messages.Answers(1, [answer]), messages.Pull(1, 5, True), messages.Pull(1, 0, True)):
+        with serving(20) as served:
+            connection = Connection.connect(("127.0.0.1", served.port), SECRET, 2.0)
+            connection.send(messages.encode(Hello("stray", 0, "h", 1)))
+            connection.receive()
+            connection.send(messages.encode(message))
+            while connection.receive() is not None:
+                continue
+            link = link_to(lambda: served.port)
+            ClaimedRequests(link).answers_from(answer_all)
+            link.leave()
+            assert served.coordinator.finished
+
+
+def test_drain_ends_a_waiting_worker() -> None:
+    with serving(1) as served:
+        first, second = link_to(lambda: served.port), None
+        stream = ClaimedRequests(first)
+        next(stream)
+        second = SocketLink(
+            lambda: Connection.connect(("127.0.0.1", served.port), SECRET, 2.0),
+            Hello("worker-1", 1, "host", 1),
+            lambda stop, lost: None,
+        )
+        second.ready(Ready(1, False, 0.0), lambda: 0.0)
+        threading.Timer(0.3, second.drain).start()
+        assert second.pull(1, idle=True, park=True).requests == []
+
+
+texts = st.text(max_size=20)
+media = st.builds(Media, kind=st.just("image"), data=st.binary(max_size=30)) | st.builds(
+    Media, kind=st.just("video"), path=texts
+)
+parts = st.builds(Part, text=texts) | st.builds(Part, media=media)
+keys = st.builds(RequestKey, texts, texts, st.integers(0, 9))
+requests = st.builds(
+    Request,
+    key=keys,
+    messages=st.lists(
+        st.builds(
+            Message, role=st.sampled_from(["system", "user", "assistant"]), parts=st.lists(parts).map(tuple)
+        )
+    ).map(tuple),
+    generation=st.builds(Generation, stop=st.lists(texts).map(tuple)),
+)
+completions = st.builds(
+    Completion,
+    key=keys,
+    text=st.none() | texts,
+    failure=st.none() | st.builds(Failure, st.just("sample"), texts, texts),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 40), requests), max_size=3))
+def test_requests_survive_the_wire(batch: list[tuple[int, Request]]) -> None:
+    grant = messages.Grant(1, batch, "work")
+    assert messages.decode_from_coordinator(messages.encode(grant)) == grant
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 40), completions), max_size=3))
+def test_answers_survive_the_wire(batch: list[tuple[int, Completion]]) -> None:
+    answers = messages.Answers(7, batch)
+    assert messages.decode_from_worker(messages.encode(answers)) == answers
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_decoder(payload: bytes) -> None:
+    for decode in (messages.decode_from_worker, messages.decode_from_coordinator):
+        try:
+            decode(payload)
+        except msgspec.DecodeError:
+            continue
+
+
+def test_stop_is_a_message() -> None:
+    assert messages.decode_from_coordinator(messages.encode(Stop("over", "done"))) == Stop("over", "done")
