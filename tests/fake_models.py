@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from muster.core import Completion, ReplicaError, Request, Usage
+from muster.core import Completion, ConfigurationError, Failure, ReplicaError, Request, Usage
 from muster.models.protocol import ModelSettings, RequestStream
+from muster.models.transformers.prefetch import OneAhead
 
 
 class Echo:
@@ -124,8 +126,71 @@ class Forgetful(Echo):
                 yield self.reply(request)
 
 
+class Spawns(Echo):
+    """Starts a process of its own, as engines and decoders do, and never ends it."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        subprocess.Popen(["sleep", "600"])
+
+
+class NumpyTokens(Echo):
+    """Counts tokens as numpy does."""
+
+    def reply(self, request: Request) -> Completion:
+        import numpy as np
+
+        usage = Usage(np.int64(3), np.int64(4))  # type: ignore[arg-type]
+        return Completion(
+            request.key, f"answer {request.key.sample_id}", usage=usage, seconds=np.float32(0.5)
+        )  # type: ignore[arg-type]
+
+
+class NoCompletion(Echo):
+    """Yields something else."""
+
+    def reply(self, request: Request) -> Completion:
+        return Completion(request.key, 17)  # type: ignore[arg-type]
+
+
+class BadFailure(Echo):
+    """Fails with a message that no encoding can carry, as file names can be."""
+
+    def reply(self, request: Request) -> Completion:
+        return Completion(request.key, failure=Failure("sample", "OSError", "no file caf\udce9"))
+
+
+class NoSlots(Echo):
+    """Says that it works on nothing."""
+
+    slots = 0
+
+
+class Misconfigured(Unloadable):
+    """Can't do what was asked."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        raise ConfigurationError("dtype=float3 is no dtype")
+
+
 class Surrogates(Echo):
     """Answers with text that no encoding can carry."""
 
     def reply(self, request: Request) -> Completion:
         return Completion(request.key, "a\ud83d b\ud83d\ude00")
+
+
+class PrefetchingRaises(Raises):
+    """Static batches of four, one prepared ahead in a background thread; raises at the sample `raises`."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self.slots, self.batched = 4, True
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        with OneAhead(lambda: requests.take(self.slots) or None) as batches:
+            for batch in batches:
+                time.sleep(self.number("seconds"))
+                for request in batch:
+                    self.touch(request)
+                    yield self.reply(request)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from muster.results.results import Results
 from processes import Run, fake, start, write_benchmark
 
 
@@ -251,3 +256,145 @@ def test_text_that_no_encoding_carries_is_the_same_on_every_engine(tmp_path: Pat
         assert run.wait() == 0, run.stderr
         texts.append({record.completion.text for record in run.journal()})
     assert texts == [{"a\ufffd b\U0001f600"}] * 2
+
+
+ENGINES = pytest.mark.parametrize("engine", ["inline", "local"])
+
+
+@ENGINES
+def test_numbers_of_numpy_are_numbers(tmp_path: Path, engine: str) -> None:
+    """They can't be encoded as they are, and once were answers that got lost."""
+    run = start(tmp_path / "run", *arguments(write_benchmark(tmp_path, 9), "NumpyTokens", engine=engine))
+    assert run.wait() == 0, run.stderr
+    assert_complete(run, 9)
+    assert {record.completion.usage.completion_tokens for record in run.journal()} == {4}
+
+
+@ENGINES
+def test_what_is_no_completion_breaks_the_replica_and_is_explained(tmp_path: Path, engine: str) -> None:
+    run = start(tmp_path / "run", *arguments(write_benchmark(tmp_path, 9), "NoCompletion", engine=engine))
+    assert run.wait() == 1
+    assert "is no completion" in run.stderr
+
+
+@ENGINES
+def test_failures_that_no_encoding_carries_are_recorded(tmp_path: Path, engine: str) -> None:
+    run = start(tmp_path / "run", *arguments(write_benchmark(tmp_path, 9), "BadFailure", engine=engine))
+    assert run.wait() == 3, run.stderr
+    assert run.results().tasks["echo"].samples.errored == 9
+
+
+@ENGINES
+def test_a_backend_without_slots_is_refused(tmp_path: Path, engine: str) -> None:
+    run = start(tmp_path / "run", *arguments(write_benchmark(tmp_path, 9), "NoSlots", engine=engine))
+    assert run.wait() == 1
+    assert "slots must be at least 1" in run.stderr
+
+
+@ENGINES
+def test_a_configuration_that_the_backend_refuses_is_exit_2(tmp_path: Path, engine: str) -> None:
+    run = start(tmp_path / "run", *arguments(write_benchmark(tmp_path, 9), "Misconfigured", engine=engine))
+    assert run.wait() == 2
+    assert run.stderr.count("muster: dtype=float3 is no dtype") == 1
+    assert "Traceback" not in run.stderr
+
+
+def test_workers_that_are_told_to_stop_are_replaced(task: Path, tmp_path: Path) -> None:
+    """SIGTERM to the workers alone: they leave in good order, and the run must not wait for them for ever."""
+    run = start(tmp_path / "run", *arguments(task, "Echo", replicas=2, model_args="seconds=0.02"))
+    run.until_answered(30)
+    for worker in run.workers().values():
+        worker.send_signal(signal.SIGTERM)
+    assert run.wait() == 0, run.stderr
+    assert_complete(run)
+
+
+def test_a_worker_that_cant_be_started_again_is_given_up(task: Path, tmp_path: Path) -> None:
+    run = start(tmp_path / "run", *arguments(task, "Echo", replicas=2, model_args="seconds=0.02"))
+    run.until_answered(30)
+    shutil.rmtree(tmp_path / "run" / "logs")
+    (tmp_path / "run" / "logs").write_text("not a folder")
+    for worker in run.workers().values():
+        worker.send_signal(signal.SIGKILL)
+    assert run.wait() == 1
+    assert "could not be started" in run.stderr
+
+
+def test_a_hung_replica_is_noticed_while_the_others_are_busy(tmp_path: Path) -> None:
+    """Answers that come all the time once kept the coordinator from looking after the silent."""
+    task = write_benchmark(tmp_path, 1500)
+    options = {
+        "replicas": 2,
+        "request_timeout": 1,
+        "model_args": f"seconds=0.01,hang=s7,once={tmp_path}/hung",
+    }
+    run = start(tmp_path / "run", *arguments(task, "Hangs", **options))
+    run.until(lambda: "in touch" in run.logs(), "the stack of the hung replica")
+    assert run.answered() < 1400
+    assert run.wait() == 0, run.stderr
+    assert_complete(run, 1500)
+
+
+def test_what_a_model_started_ends_with_its_worker(task: Path, tmp_path: Path) -> None:
+    run = start(
+        tmp_path / "run", *arguments(task, "Spawns", replicas=1, engine="local", model_args="seconds=0.02")
+    )
+    run.until_answered(10)
+    (worker,) = run.workers().values()
+    (grandchild,) = worker.children()
+    worker.send_signal(signal.SIGKILL)
+    grandchild.wait(timeout=20)
+    assert run.wait() == 0, run.stderr
+    assert_complete(run)
+
+
+@pytest.mark.parametrize(("engine", "status"), [("inline", 143), ("local", 143)])
+def test_sigterm_while_the_model_loads_ends_at_once(
+    task: Path, tmp_path: Path, engine: str, status: int
+) -> None:
+    run = start(tmp_path / "run", *arguments(task, "Echo", engine=engine, model_args="load_seconds=300"))
+    run.until((tmp_path / "run" / "manifest.json").exists, "the start")
+    time.sleep(1.5)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait() == status, run.stderr
+
+
+def test_a_load_that_never_ends_is_given_up(task: Path, tmp_path: Path) -> None:
+    run = start(
+        tmp_path / "run", *arguments(task, "Echo", replicas=2, model_args="load_seconds=300", load_timeout=1)
+    )
+    assert run.wait() == 1
+    assert "not loaded within 1 s" in run.stderr
+
+
+@pytest.mark.parametrize("where", ["thread", "event loop"])
+def test_from_a_notebook_or_a_thread(tmp_path: Path, where: str) -> None:
+    task = write_benchmark(tmp_path, 20)
+    output = tmp_path / "run"
+    call = f"muster.evaluate('demo', {str(task)!r}, backend={fake('Echo')!r}, replicas=2, output={str(output)!r})"
+    inside = {
+        "thread": f"t = threading.Thread(target=lambda: {call}); t.start(); t.join()",
+        "event loop": f"async def main(): {call}\nasyncio.run(main())",
+    }[where]
+    code = f"import asyncio, threading, muster\n{inside}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert Results.load(output / "results.json").complete, done.stderr
+
+
+@pytest.mark.parametrize("count", [9, 16])
+def test_a_failed_inline_model_leaves_no_thread_that_claims(tmp_path: Path, count: int) -> None:
+    """The prefetching thread of the failed `generate` waits for work when the model starts again."""
+    run = start(
+        tmp_path / "run",
+        *arguments(
+            write_benchmark(tmp_path / "bench", count),
+            "PrefetchingRaises",
+            request_timeout=15,
+            model_args=f"seconds=0.3,raises=s0,once={tmp_path}/raised",
+        ),
+    )
+    assert run.wait() == 0, run.stderr
+    assert_complete(run, count)

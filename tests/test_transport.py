@@ -65,6 +65,7 @@ def serving(count: int, reconnect: float = 10.0) -> Iterator[Served]:
         attempt=1,
         worker_timeout=60,
         request_timeout=60,
+        load_timeout=60,
     )
     settings = msgspec.Raw(msgspec.msgpack.encode(ModelSettings("m")))
     welcome = Welcome("b", settings, heartbeat_seconds=0.1, reconnect_seconds=reconnect)
@@ -181,6 +182,33 @@ def test_connections_that_break_cost_nothing() -> None:
         proxy.close()
         assert served.coordinator.finished
         assert len({record.completion.key for record in served.records}) == len(served.records) == 3000
+
+
+def test_a_backend_that_pulls_on_after_a_cut_answers_everything_once() -> None:
+    """The coordinator gives back what the worker is still working on; it must not be done, or answered, twice."""
+    with serving(60) as served:
+        proxy = Proxy(served.port)
+        link = link_to(lambda: proxy.port)
+        pulled: list[RequestKey] = []
+
+        def ahead(requests: RequestStream) -> Iterator[Completion]:
+            held: list[RequestKey] = []
+            for request in requests:
+                held.append(request.key)
+                pulled.append(request.key)
+                if len(held) == 4:
+                    proxy.cut()
+                if len(held) == 8:
+                    yield from (Completion(key, "text") for key in held)
+                    held.clear()
+            yield from (Completion(key, "text") for key in held)
+
+        ClaimedRequests(link).answers_from(ahead)
+        link.leave()
+        proxy.close()
+        assert served.coordinator.finished
+        assert len({record.completion.key for record in served.records}) == len(served.records) == 60
+        assert len(pulled) == len(set(pulled)) == 60
 
 
 def test_a_coordinator_that_is_gone_ends_the_worker() -> None:

@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from muster.core import JSON, ConfigurationError
 
 ENVIRONMENT_PREFIX = "MUSTER_"
+FOREIGN_VARIABLES = {"DIST_TIMEOUT": "rendezvous_timeout", "RAY_ADDRESS": "ray_address"}
+"""Variables of other tools that set an option, below everything else."""
 
 
 def parse_model_args(text: str) -> dict[str, JSON]:
@@ -99,7 +101,8 @@ class RunConfig(BaseModel):
     trust_remote_code: bool = False
     limit: CountOrShare | None = None
     sample_ids: Names | None = None
-    engine: Literal["auto", "inline", "local", "torchrun"] = "auto"
+    engine: Literal["auto", "inline", "local", "torchrun", "ray"] = "auto"
+    ray_address: str | None = None
     replicas: int | None = Field(None, ge=1)
     schedule: Literal["dynamic", "contiguous", "strided"] = "dynamic"
     lengths_from: Annotated[list[Path], BeforeValidator(_names)] = Field(default_factory=list)
@@ -117,6 +120,7 @@ class RunConfig(BaseModel):
     max_failures: CountOrShare = 0
     worker_timeout: Seconds = 120.0
     request_timeout: Seconds = 600.0
+    load_timeout: Seconds = 3600.0
     rendezvous_timeout: Seconds = 600.0
     progress: Literal["auto", "rich", "plain", "none"] = "auto"
 
@@ -126,7 +130,8 @@ def load_config(
 ) -> RunConfig:
     """Put a run's configuration together: `given` over the file over `MUSTER_…` variables over the defaults.
 
-    `DIST_TIMEOUT` (seconds) is the rendezvous time-out where nothing else says one, as for VLMEvalKit.
+    `DIST_TIMEOUT` (seconds) is the rendezvous time-out where nothing else says one, as for VLMEvalKit, and
+    `RAY_ADDRESS` the address of the Ray cluster.
 
     Raises:
         ConfigurationError: an unknown name or a value that doesn't fit; says which, and where it came from.
@@ -134,8 +139,9 @@ def load_config(
     known = RunConfig.model_fields
     values: dict[str, object] = {}
     origin: dict[str, str] = {}
-    if "DIST_TIMEOUT" in env:
-        values["rendezvous_timeout"], origin["rendezvous_timeout"] = env["DIST_TIMEOUT"], "DIST_TIMEOUT"
+    for variable, name in FOREIGN_VARIABLES.items():
+        if env.get(variable):
+            values[name], origin[name] = env[variable], variable
     for name in known:
         variable = ENVIRONMENT_PREFIX + name.upper()
         if variable in env:

@@ -107,6 +107,7 @@ def run(config: RunConfig, display: Display) -> Results:
                 attempt=len(manifest.attempts),
                 worker_timeout=config.worker_timeout,
                 request_timeout=config.request_timeout,
+                load_timeout=config.load_timeout,
             )
             if len(workload):
                 with display.show(progress), _how_to_go_on(folder, progress):
@@ -130,6 +131,8 @@ def choose_engine(config: RunConfig) -> tuple[Engine, int]:
         )
     if ranks is not None and config.engine in ("auto", "torchrun"):
         return _spmd(config, ranks)
+    if config.engine == "ray":
+        return _ray(config)
     replicas = (
         config.replicas or accelerate_processes() or max(1, len(visible_gpus()) if _uses_gpus(config) else 1)
     )
@@ -153,6 +156,19 @@ def _spmd(config: RunConfig, ranks: Ranks) -> tuple[Engine, int]:
             "leave --replicas out"
         )
     return SpmdEngine(ranks), ranks.world_size
+
+
+def _ray(config: RunConfig) -> tuple[Engine, int]:
+    from muster.engines.ray import RayEngine
+
+    if config.collect == "gather":
+        raise ConfigurationError("--collect gather needs a launcher's ranks: start with torchrun")
+    if config.schedule != "dynamic" and config.replicas is None:
+        raise ConfigurationError(
+            f"--schedule {config.schedule} divides the samples before the start: with --engine ray, where nodes come "
+            "and go, say --replicas"
+        )
+    return RayEngine(config.ray_address, config.replicas), config.replicas or 1
 
 
 def _uses_gpus(config: RunConfig) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from muster.core import RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +48,14 @@ def command(
         str | None, typer.Option(help="First N samples of each task, or that fraction (0.1).")
     ] = None,
     sample_ids: Annotated[str | None, typer.Option(help="Only these samples: id,id or task/id,…")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto (default), inline, local or torchrun")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto (default), inline, local, torchrun or ray")] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="With --engine ray: a cluster's HOST:PORT, or `auto` on one of its nodes (default: RAY_ADDRESS, "
+            "else a Ray that is started here)."
+        ),
+    ] = None,
     replicas: Annotated[
         str | None, typer.Option(help="Data-parallel replicas of the model (default: as many as fit).")
     ] = None,
@@ -87,6 +97,9 @@ def command(
             help="Seconds without an answer after which a replica is taken for stuck (default 600)."
         ),
     ] = None,
+    load_timeout: Annotated[
+        str | None, typer.Option(help="Seconds that loading the model may take (default 3600).")
+    ] = None,
     rendezvous_timeout: Annotated[
         str | None, typer.Option(help="Seconds that ranks wait for each other at the start (default 600).")
     ] = None,
@@ -117,7 +130,9 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
         return serve_rank(ranks, config.model_args, config.rendezvous_timeout)
     from muster.run import run
 
-    results = run(config, _display(config, as_json=as_json))
+    noise = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+    with noise:  # what models print must not mix with the JSON
+        results = run(config, _display(config, as_json=as_json))
     show(results, as_json=as_json)
     return _exit_status(results, config)
 
@@ -154,6 +169,11 @@ def show(results: Results, *, as_json: bool) -> None:
 
 def _exit_status(results: Results, config: RunConfig) -> int:
     requested = sum(task.samples.requested for task in results.tasks.values())
+    if not results.complete:
+        missing = sum(task.samples.missing for task in results.tasks.values())
+        raise RunError(
+            f"{missing} of {requested} samples were neither answered nor failed; run the same command again"
+        )
     allowed = config.max_failures
     tolerated = allowed * requested if isinstance(allowed, float) else allowed
     if results.errored <= tolerated:

@@ -8,6 +8,7 @@ from typing import Self
 
 from muster.core.errors import FailureKind, RequestError
 from muster.core.request import RequestKey
+from muster.core.text import valid_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ class Failure:
         """The failure an exception stands for; what is not a `RequestError` is the sample's own fault."""
         kind = error.kind if isinstance(error, RequestError) else "sample"
         frames = "".join(traceback.format_exception(error))
-        return cls(kind, type(error).__name__, str(error) or type(error).__name__, frames)
+        return cls(
+            kind, type(error).__name__, valid_text(str(error)) or type(error).__name__, valid_text(frames)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,8 @@ class Worker:
     load_seconds: float = 0.0
     busy_seconds: float = 0.0
     answered: int = 0
-    condemned: int = 0
-    """Requests that were given up when this worker was lost."""
+    stuck: bool = False
+    """It was given up because it answered nothing, though it lives."""
     holding: dict[int, None] = field(default_factory=dict)
     """Request indices it works on, oldest first."""
 
@@ -70,11 +70,6 @@ class Worker:
     def alive(self) -> bool:
         """Whether work can be expected from it."""
         return self.state in ("starting", "loading", "working")
-
-    @property
-    def settled(self) -> int:
-        """Requests that are done with thanks to this worker: the measure of whether it bears fruit."""
-        return self.answered + self.condemned
 
 
 class Coordinator:
@@ -90,6 +85,7 @@ class Coordinator:
         attempt: int,
         worker_timeout: float,
         request_timeout: float,
+        load_timeout: float,
     ) -> None:
         self.workload = workload
         self.workers: dict[str, Worker] = {}
@@ -101,6 +97,7 @@ class Coordinator:
         self._pledged: dict[int, str] = {}
         self._worker_timeout = worker_timeout
         self._request_timeout = request_timeout
+        self._load_timeout = load_timeout
 
     @property
     def finished(self) -> bool:
@@ -129,8 +126,7 @@ class Coordinator:
         old = self.workers.get(name)
         worker = Worker(name, rank, host, pid, "loading", seen=now, progressed=now)
         if old is not None:
-            worker.answered, worker.condemned = old.answered, old.condemned
-            worker.busy_seconds = old.busy_seconds
+            worker.answered, worker.busy_seconds = old.answered, old.busy_seconds
         self.workers[name] = worker
         self.progress.worker(name, WorkerProgress(host=host, state="loading"))
 
@@ -191,8 +187,11 @@ class Coordinator:
                 self.progress.tasks[self.workload.task(index)].kept_back += 1
 
     def beat(self, name: str, busy_seconds: float, now: float) -> None:
-        """A sign of life."""
-        self._touch(name, now).busy_seconds = busy_seconds
+        """A sign of life. A worker that was only silent is back with it; one that was stuck must answer first."""
+        worker = self._touch(name, now)
+        worker.busy_seconds = busy_seconds
+        if worker.state == "lost" and not worker.stuck and worker.ready_at is not None:
+            self._enter(worker)
 
     def leave(self, name: str, released: Sequence[int], busy_seconds: float, now: float) -> None:
         """A worker stops in good order; what it claimed and never started goes back."""
@@ -222,6 +221,10 @@ class Coordinator:
             stuck = now - worker.progressed
             if silent > self._worker_timeout:
                 verdicts.append(Verdict(worker.name, f"silent for {silent:.0f} s{self._working_on(worker)}"))
+            elif worker.state == "loading" and stuck > self._load_timeout:
+                verdicts.append(
+                    Verdict(worker.name, f"its model was not loaded within {self._load_timeout:.0f} s")
+                )
             elif worker.holding and stuck > self._request_timeout:
                 verdicts.append(
                     Verdict(worker.name, f"no answer for {stuck:.0f} s{self._working_on(worker)}")
@@ -244,6 +247,7 @@ class Coordinator:
 
     def _enter(self, worker: Worker) -> None:
         worker.state = self.progress.workers[worker.name].state = "working"
+        worker.stuck = False
         self._queue.join(worker.name, rank=worker.rank, slots=worker.slots, batched=worker.batched)
 
     def _touch(self, name: str, now: float) -> Worker:
@@ -261,7 +265,6 @@ class Coordinator:
             del self._pledged[index]
             self.progress.tasks[self.workload.task(index)].kept_back -= 1
         self._queue.reopen(gone)
-        worker.condemned += len(loss.condemned)
         for index in loss.condemned:
             failure = Failure(
                 "replica",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,9 @@ from typing import Literal
 
 from muster.core import ConfigurationError
 
-Launcher = Literal["torchrun", "openmpi", "mpich", "slurm"]
+log = logging.getLogger(__name__)
+
+Launcher = Literal["torchrun", "openmpi", "mpich", "slurm", "accelerate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def read_ranks(env: Mapping[str, str] = os.environ) -> Ranks | None:
                 continue  # `srun --pty bash` and the like: one process is a process alone
             _check(ranks)
             return ranks
-    return None
+    return _accelerate_machines(env)
 
 
 def _read_torchrun(env: Mapping[str, str], launcher: Launcher) -> Ranks:
@@ -160,7 +164,7 @@ def master_address(ranks: Ranks, env: Mapping[str, str] = os.environ) -> Address
     if host is None and ranks.local_world_size == ranks.world_size:
         host = "127.0.0.1"
     if host is None and ranks.launcher == "slurm":
-        host = first_host(env.get("SLURM_STEP_NODELIST", env.get("SLURM_JOB_NODELIST", "")))
+        host = _slurm_address(first_host(env.get("SLURM_STEP_NODELIST", env.get("SLURM_JOB_NODELIST", ""))))
     if host is None:
         raise ConfigurationError(
             "several nodes, but MASTER_ADDR is not set: export the address of rank 0's node as MASTER_ADDR"
@@ -168,11 +172,37 @@ def master_address(ranks: Ranks, env: Mapping[str, str] = os.environ) -> Address
     return Address((host, _number(env, "MASTER_PORT", default=_default_port(env))))
 
 
+def _slurm_address(node: str) -> str:
+    """The node's name where it resolves, else the address by which Slurm itself reaches it.
+
+    On clusters whose nodes are in no name service Slurm's configuration alone knows the addresses (NodeAddr).
+    """
+    try:
+        socket.getaddrinfo(node, None)
+        return node
+    except OSError:
+        log.debug("%s does not resolve; asking Slurm", node)
+    try:
+        shown = subprocess.run(
+            ["scontrol", "show", "node", node, "--oneliner"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        log.debug("scontrol does not tell the address of %s: %s", node, error)
+        return node  # whoever connects will say that this name is not known
+    match = re.search(r"\bNodeAddr=(\S+)", shown)
+    return match[1] if match is not None else node
+
+
 def _default_port(env: Mapping[str, str]) -> int:
-    """The same on every rank of a job, different for jobs that share a node."""
+    """The same on every rank of a job's step, different for jobs and steps that share a node."""
     job = env.get("SLURM_JOB_ID") or env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_orte_hnp_uri") or ""
     digits = int("".join(character for character in job if character.isdigit())[-9:] or 0)
-    return 20_000 + digits % 10_000
+    step = env.get("SLURM_STEP_ID", "")
+    return 20_000 + (digits + 131 * int(step if step.isdigit() else 0)) % 10_000
 
 
 def accelerate_processes(env: Mapping[str, str] = os.environ) -> int | None:
@@ -182,17 +212,51 @@ def accelerate_processes(env: Mapping[str, str] = os.environ) -> int | None:
     pass N on; only its own command line, our parent's, has it. None where that is not what happened, or N is
     not to be found there.
     """
-    if (
-        env.get("ACCELERATE_USE_CPU", "").lower() not in ("true", "1")
-        or "MASTER_ADDR" not in env
-        or "RANK" in env
-    ):
+    if not _alone_under_accelerate(env):
         return None
+    return _option(_parent_command(), ("--num_processes", "--num-processes"))
+
+
+def _accelerate_machines(env: Mapping[str, str]) -> Ranks | None:
+    """The machine's rank under `accelerate launch --cpu --num_machines M`, which starts one process on each.
+
+    It sets no ranks, so that each machine would take itself for the only one and evaluate everything.
+    """
+    if not _alone_under_accelerate(env):
+        return None
+    words = _parent_command()
+    machines = _option(words, ("--num_machines", "--num-machines"))
+    machine = _option(words, ("--machine_rank", "--machine-rank"))
+    if machines == 1 or (machines is None and env["MASTER_ADDR"] in ("127.0.0.1", "localhost")):
+        return None
+    if machines is None or machine is None:
+        raise ConfigurationError(
+            f"accelerate launch started one process on each machine of a group that meets at {env['MASTER_ADDR']}, "
+            "and did not say which this is: pass --num_machines and --machine_rank on its command line, or start "
+            "with torchrun"
+        )
+    ranks = Ranks(machine, machines, 0, 1, "accelerate")
+    _check(ranks)
+    processes = _option(words, ("--num_processes", "--num-processes"))
+    if processes is not None and processes > machines:
+        log.warning(
+            "accelerate launch --cpu starts one process on each machine, not the %d of --num_processes in all: "
+            "start with torchrun --nproc-per-node for more",
+            processes,
+        )
+    return ranks
+
+
+def _alone_under_accelerate(env: Mapping[str, str]) -> bool:
+    on_cpu = env.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
+    return on_cpu and "MASTER_ADDR" in env and "RANK" not in env
+
+
+def _parent_command() -> list[str]:
     try:
-        words = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        return Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
-        return None
-    return _option(words, ("--num_processes", "--num-processes"))
+        return []
 
 
 def _option(words: Sequence[str], names: Sequence[str]) -> int | None:

@@ -6,11 +6,12 @@ import collections
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from muster.core import Completion, Request, RunError
+from muster.core.text import valid_text
 from muster.distributed import messages as wire_messages
 from muster.distributed.messages import (
     Acknowledged,
@@ -39,6 +40,23 @@ Connect = Callable[[], Connection]
 
 _MOST_AHEAD = 512
 _RETRY_SECONDS = 0.25
+_CHUNK_BYTES = 16 << 20
+_OVERHEAD_BYTES = 200
+"""What an answer takes beside its text."""
+
+
+def _chunks(answers: list[tuple[int, Completion]]) -> Iterator[list[tuple[int, Completion]]]:
+    """As many answers at a time as fit well into a frame."""
+    chunk: list[tuple[int, Completion]] = []
+    size = 0
+    for answer in answers:
+        chunk.append(answer)
+        size += _OVERHEAD_BYTES + 4 * len(answer[1].text or "")
+        if size > _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 class LostCoordinatorError(RunError):
@@ -147,7 +165,7 @@ class SocketLink:
 
     def log(self, text: str) -> None:
         """Send lines for this worker's log file."""
-        self._post(Log(text))
+        self._post(Log(valid_text(text)))
 
     def drain(self) -> None:
         """Claim nothing more; a waiting pull ends."""
@@ -222,15 +240,21 @@ class SocketLink:
                     connection.send(wire_messages.encode(message))
             except OSError:
                 connection.close()  # the reader notices and reconnects; answers are kept until acknowledged
+            except Exception as error:
+                log.exception("a message could not be sent")
+                with self._changed:
+                    self._failed = f"a message could not be sent: {error}"
+                    self._changed.notify_all()
+                connection.close()
 
     def _collect(self) -> list[FromWorker]:
         batch: list[FromWorker] = []
-        if self._answers:
+        for some in _chunks(self._answers):
             self._number += 1
-            answers = Answers(self._number, self._answers)
-            self._answers = []
+            answers = Answers(self._number, some)
             self._unacknowledged[answers.number] = answers
             batch.append(answers)
+        self._answers = []
         if self._pledges:
             self._number += 1
             pledge = Pledge(self._number, self._pledges)
@@ -296,6 +320,8 @@ class SocketLink:
                     self._collects.append(message)
                 case Stop(how="drain" | "over"):
                     self.drained = True
+                    if message.how == "over":
+                        self._kept.clear()  # all are in the coordinator's hands
                 case Refused():
                     self._failed = message.reason
                 case Welcome():

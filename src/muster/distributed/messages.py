@@ -7,9 +7,12 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from muster.core import Completion, Failure, Request
+from muster.distributed.media_transfer import Probe
 
 SCHEMA = 1
 """Raised with every incompatible change; both sides must agree."""
+MORE_FOLLOWS = 0
+"""The number of no pull."""
 
 
 class Hello(msgspec.Struct, tag=True, frozen=True):
@@ -29,6 +32,8 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     batched: bool
     load_seconds: float
     device: str = ""
+    sees_media: bool = False
+    """Whether it reads the plan's images and videos by itself (`Welcome.probes`); else their bytes are sent."""
 
 
 class Pull(msgspec.Struct, tag=True, frozen=True):
@@ -71,10 +76,14 @@ class Log(msgspec.Struct, tag=True, frozen=True):
 
 
 class Broken(msgspec.Struct, tag=True, frozen=True):
-    """The replica failed while `loading` or generating; the worker ends after this."""
+    """The replica failed while `loading` or generating; the worker ends after this.
+
+    `configuration`: what was asked for can't be done by any replica.
+    """
 
     failure: Failure
     loading: bool
+    configuration: bool = False
 
 
 class Leave(msgspec.Struct, tag=True, frozen=True):
@@ -95,10 +104,15 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     collect: Literal["stream", "gather"] = "stream"
     process_group: Literal["auto", "nccl", "gloo"] = "auto"
     group_seconds: float = 600.0
+    probes: list[Probe] = []
+    """Files of the plan, for the worker to find out whether it sees them."""
 
 
 class Grant(msgspec.Struct, tag=True, frozen=True):
-    """The answer to the pull of the same number: requests by index, or why there are none."""
+    """The answer to the pull of the same number: requests by index, or why there are none.
+
+    With `MORE_FOLLOWS` for a number it brings requests, and the pull is still to be answered.
+    """
 
     number: int
     requests: list[tuple[int, Request]]

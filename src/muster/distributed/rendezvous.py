@@ -1,19 +1,27 @@
-"""How ranks find the coordinator: rank 0 writes its address into the launcher's c10d store, the others read it."""
+"""How ranks find the coordinator: rank 0 writes its address into the launcher's c10d store, the others read it.
+
+The name it is written under is the same for every attempt: torchrun counts restarts per node, so that after a node
+was restarted alone its ranks and rank 0 disagree about the attempt. What an earlier attempt left behind is recognised
+by nobody answering there with its secret.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from muster.core import RunError
-from muster.distributed.environment import Ranks, master_address
+from muster.distributed.environment import Ranks, host_name, master_address
+from muster.distributed.interfaces import describe_interfaces
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -22,6 +30,14 @@ log = logging.getLogger(__name__)
 
 _kept: list[Store] = []
 """The process that hosts a store must keep it alive until it ends."""
+_met: list[Meeting] = []
+"""What this process published or found."""
+_KEY = "muster/coordinator"
+_ARRIVED = "muster/told_that_it_is_over"
+_LONGEST_PAUSE = 1.0
+"""Between two looks; thousands of ranks may look."""
+_COMPLAIN_SECONDS = 10.0
+_CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,83 +46,169 @@ class Meeting:
 
     addresses: list[tuple[str, int]]
     secret: str
+    state: Literal["open", "over"] = "open"
+    """`over`: rank 0 has ended, and there is nothing left to join."""
+
+
+OVER = Meeting([], "", "over")
+Unreachable = Callable[[Meeting], str]
+"""Why nobody can be met there, or an empty string."""
 
 
 def publish(ranks: Ranks, meeting: Meeting, timeout: float) -> None:
     """Rank 0: tell the others. Raises `RunError` when the store can't be reached."""
-    open_store(ranks, timeout).set(_key(ranks), msgspec.json.encode(meeting).decode())
+    open_store(ranks, timeout).set(_KEY, msgspec.json.encode(meeting).decode())
+    _met.append(meeting)
 
 
-def join(ranks: Ranks, timeout: float, usable: Callable[[Meeting], bool]) -> Meeting:
-    """Other ranks: the meeting that rank 0 published, once `usable` says that somebody answers there.
-
-    An address that an earlier attempt of the group left behind is passed over until rank 0 replaces it.
+def join(ranks: Ranks, timeout: float, unreachable: Unreachable) -> Meeting:
+    """Other ranks: the meeting that rank 0 published, once somebody answers there, or `OVER`.
 
     Raises:
-        RunError: rank 0 never came; says where it was expected and for how long.
+        RunError: rank 0 never came, or can't be reached from here; says where and for how long it was tried.
     """
-    limit = time.monotonic() + timeout
+    began = time.monotonic()
+    limit = began + timeout
     store = open_store(ranks, timeout)
+    reason, pause = "", 0.1
     while True:
-        meeting = _read(store, ranks, max(1.0, limit - time.monotonic()))
-        if meeting is not None and usable(meeting):
-            return meeting
+        meeting, lost = _read(store)
+        if lost:
+            store = _reopen(ranks, limit)
+        elif meeting is not None:
+            reason = "" if meeting.state == "over" else unreachable(meeting)
+            if not reason:
+                _met.append(meeting)
+                return meeting
+            if began and time.monotonic() - began > _COMPLAIN_SECONDS:
+                began = 0.0  # once is enough
+                log.warning("%s; still trying", _cannot_reach(ranks, meeting, reason))
         if time.monotonic() > limit:
+            if meeting is not None and reason:
+                raise RunError(f"{_cannot_reach(ranks, meeting, reason)}. Tried for {timeout:.0f} s")
             host, port = master_address(ranks)
             raise RunError(
-                f"rank {ranks.rank} waited {timeout:.0f} s for rank 0, which never said where it is "
-                f"(rendezvous at {host}:{port}). Look at rank 0's output; raise --rendezvous-timeout for slow nodes"
+                f"rank {ranks.rank} on {host_name()} waited {timeout:.0f} s for rank 0, which never said where it "
+                f"is (rendezvous at {host}:{port}). Look at rank 0's output; raise --rendezvous-timeout for slow nodes"
             )
-        time.sleep(0.2)
+        time.sleep(pause)
+        pause = min(_LONGEST_PAUSE, 1.5 * pause)
 
 
-def _read(store: Store, ranks: Ranks, wait: float) -> Meeting | None:
-    from torch.distributed import DistStoreError
+def announce_end(ranks: Ranks, absent: int, patience: float) -> None:
+    """Rank 0, when all is over: spare ranks that come only now the wait for a coordinator.
+
+    Under srun and mpirun the meeting point ended with the worker that hosted it, so it is opened once more, for
+    `patience` seconds or until the `absent` ranks have asked. Raises `RunError` when that can't be done.
+    """
+    store = open_store(ranks, 5.0)
+    store.set(_KEY, msgspec.json.encode(OVER).decode())
+    limit = time.monotonic() + patience
+    while not uses_agent_store() and time.monotonic() < limit and store.add(_ARRIVED, 0) < absent:
+        time.sleep(0.1)
+
+
+def say_goodbye() -> None:
+    """A rank that was told `OVER`: let rank 0 know."""
+    try:
+        _kept[-1].add(_ARRIVED, 1)
+    except RuntimeError as error:
+        log.debug("rank 0 is gone: %s", error)
+
+
+def _cannot_reach(ranks: Ranks, meeting: Meeting, reason: str) -> str:
+    places = ", ".join(f"{host}:{port}" for host, port in meeting.addresses)
+    return (
+        f"rank {ranks.rank} on {host_name()} cannot reach the coordinator, which rank 0 says is at {places}: {reason}. "
+        "If that is not an address of the network that joins the nodes, set GLOO_SOCKET_IFNAME (or "
+        "NCCL_SOCKET_IFNAME) on rank 0's node to the interface that is; else look for a firewall. Interfaces "
+        f"on {host_name()}: {describe_interfaces()}"
+    )
+
+
+def _read(store: Store) -> tuple[Meeting | None, bool]:
+    """What is published, and whether the store is gone."""
+    from torch.distributed import DistError
 
     try:
-        store.wait([_key(ranks)], timedelta(seconds=wait))
-        return msgspec.json.decode(store.get(_key(ranks)), type=Meeting)
-    except DistStoreError:
-        return None  # the wait ran out
+        if not store.check([_KEY]):  # not wait(): it could not be ended by a signal
+            return None, False
+        return msgspec.json.decode(store.get(_KEY), type=Meeting), False
+    except DistError:
+        return None, True
 
 
-def _key(ranks: Ranks) -> str:
-    return f"muster/attempt_{ranks.attempt}/coordinator"
+def _reopen(ranks: Ranks, limit: float) -> Store:
+    """The store, after its host went away. Where that was the launcher's agent it won't come back."""
+    if uses_agent_store():
+        host, port = master_address(ranks)
+        raise RunError(
+            f"rank {ranks.rank} on {host_name()}: the launcher's rendezvous at {host}:{port} is gone. Rank 0's node "
+            "has ended or failed; look at its output"
+        )
+    return open_store(ranks, max(1.0, limit - time.monotonic()))
 
 
 def group_store(ranks: Ranks, timeout: float) -> Store:
-    """The group's store, under this attempt's own names."""
+    """The group's store, under names that belong to this coordinator alone."""
     from torch._C._distributed_c10d import PrefixStore
 
     store = _kept[-1] if _kept else open_store(ranks, timeout)
-    return PrefixStore(f"attempt_{ranks.attempt}", store)
+    secret = _met[-1].secret if _met else str(ranks.attempt)
+    return PrefixStore(f"muster/{hashlib.sha256(secret.encode()).hexdigest()[:16]}", store)
+
+
+def uses_agent_store(env: Mapping[str, str] = os.environ) -> bool:
+    """Whether the launcher hosts the store (torchrun), not rank 0."""
+    return env.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def open_store(ranks: Ranks, timeout: float, env: Mapping[str, str] = os.environ) -> Store:
     """The group's store: torchrun's own, or one that rank 0 hosts for srun and mpirun.
 
     Raises:
-        RunError: nobody answers at the meeting point.
+        RunError: nobody answers at the meeting point, or rank 0 can't open it; says which.
     """
+    host, port = master_address(ranks, env)
+    hosts_it = ranks.rank == 0 and not uses_agent_store(env)
+    if not hosts_it:
+        _wait_for_listener(ranks, host, port, timeout)
+
     from torch._C._distributed_c10d import TCPStore
     from torch.distributed import DistError
 
-    host, port = master_address(ranks, env)
-    hosts_it = ranks.rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
         store = TCPStore(
             host,
             port,
             is_master=hosts_it,
-            timeout=timedelta(seconds=timeout),
+            timeout=timedelta(seconds=timeout if hosts_it else min(timeout, 30.0)),
             wait_for_workers=False,
             multi_tenant=True,
         )
     except DistError as error:
         role = "open" if hosts_it else "reach"
         raise RunError(
-            f"rank {ranks.rank} could not {role} the rendezvous at {host}:{port} within {timeout:.0f} s: {error}. "
+            f"rank {ranks.rank} could not {role} the rendezvous at {host}:{port}: {str(error).splitlines()[0]}. "
             "Check MASTER_ADDR, MASTER_PORT and that the nodes can reach each other"
         ) from error
     _kept.append(store)
     return store
+
+
+def _wait_for_listener(ranks: Ranks, host: str, port: int, timeout: float) -> None:
+    """Wait, in a way that a signal can end, until something listens at the meeting point."""
+    limit = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+            return
+        except OSError as error:
+            if time.monotonic() > limit:
+                raise RunError(
+                    f"rank {ranks.rank} could not reach the rendezvous at {host}:{port} from {host_name()} within "
+                    f"{timeout:.0f} s: {error.strerror or error}. Check MASTER_ADDR, MASTER_PORT, that rank 0 was "
+                    f"started, and that the nodes can reach each other. Interfaces on {host_name()}: "
+                    f"{describe_interfaces()}"
+                ) from error
+        time.sleep(0.2)

@@ -7,15 +7,18 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from muster.core import Failure, MusterError
+from muster.core import Completion, Failure, MusterError, Request, SampleError
 from muster.distributed import wire
-from muster.distributed.coordinator import Coordinator
+from muster.distributed.coordinator import Coordinator, Granted
+from muster.distributed.media_transfer import media_bytes, needs_files, probes, with_media
 from muster.distributed.messages import (
+    MORE_FOLLOWS,
     SCHEMA,
     Acknowledged,
     Answers,
@@ -32,6 +35,7 @@ from muster.distributed.messages import (
     Pull,
     Ready,
     Refused,
+    Stop,
     Welcome,
     decode_from_worker,
     encode,
@@ -41,6 +45,10 @@ log = logging.getLogger(__name__)
 
 _MOST_BUFFERED = 64 << 20
 """Bytes that may wait for a worker that doesn't read; then its messages are no longer taken."""
+_MOST_CLAIMED_WITH_MEDIA = 64
+"""Requests that a worker may claim at a time where each brings its files' bytes."""
+_MEDIA_READERS = 4
+"""Threads that read media for workers; the journal's syncs have their own."""
 
 
 @dataclass(slots=True)
@@ -48,6 +56,7 @@ class _Peer:
     name: str
     writer: asyncio.StreamWriter
     parked: Pull | None = None
+    sees_media: bool = False
 
 
 class CoordinatorServer:
@@ -60,10 +69,14 @@ class CoordinatorServer:
         secret: bytes,
         *,
         on_log: Callable[[str, str], None],
-        on_broken: Callable[[str, Failure, bool], None],
+        on_broken: Callable[[str, Broken], None],
     ) -> None:
-        """Args of the callbacks: `on_log(worker, text)`, `on_broken(worker, failure, while_loading)`."""
-        self._coordinator, self._welcome, self._secret = coordinator, welcome, secret
+        """The callbacks get the worker's name first."""
+        files = probes(coordinator.workload.planned)
+        self._coordinator, self._secret = coordinator, secret
+        self._welcome = msgspec.structs.replace(welcome, probes=files)
+        self._media_readers = ThreadPoolExecutor(_MEDIA_READERS, "muster-media")
+        self._sending: set[asyncio.Task[None]] = set()
         self._on_log, self._on_broken = on_log, on_broken
         self._peers: dict[str, _Peer] = {}
         self._server: asyncio.Server | None = None
@@ -112,11 +125,14 @@ class CoordinatorServer:
     def unpark(self) -> None:
         """Try the waiting pulls again."""
         for peer in list(self._peers.values()):
-            if peer.parked is not None:
+            if peer.parked is not None and self._coordinator.workers[peer.name].alive:
                 self._answer_pull(peer, peer.parked)
 
     async def close(self) -> None:
         """Hang up on everybody."""
+        for task in self._sending:
+            task.cancel()
+        self._media_readers.shutdown(wait=False, cancel_futures=True)
         if self._server is not None:
             self._server.close()
         for peer in self._peers.values():
@@ -136,16 +152,17 @@ class CoordinatorServer:
                     break
                 if writer.transport.get_write_buffer_size() > _MOST_BUFFERED:
                     await writer.drain()
-        except (wire.HandshakeError, msgspec.DecodeError) as error:
+        except wire.HandshakeError as error:
             log.warning("%s: %s", writer.get_extra_info("peername"), error)
         except ConnectionError:
             pass  # seen below as the end of the connection
         except MusterError as error:
             self.error = error
         except Exception as error:
-            log.exception("a message of %s could not be acted on", peer.name if peer else "a worker")
-            reason = f"its message could not be acted on ({type(error).__name__}: {error})"
-            writer.write(wire.frame(encode(Refused(reason))))  # or it would come back and say it again
+            log.exception("a message of %s could not be acted on", peer.name if peer else "a stranger")
+            if peer is not None:  # or it would come back and say it again
+                reason = f"its message could not be acted on ({type(error).__name__}: {error})"
+                writer.write(wire.frame(encode(Refused(reason))))
         finally:
             writer.close()
             if peer is not None and self._peers.get(peer.name) is peer:
@@ -169,6 +186,10 @@ class CoordinatorServer:
         peer = _Peer(hello.worker, writer)
         self._peers[hello.worker] = peer
         self.send(hello.worker, self._welcome)
+        if (
+            self._coordinator.draining
+        ):  # it missed the broadcast, and must not wait for a coordinator that is gone
+            self.send(hello.worker, Stop("over" if self._coordinator.finished else "drain", "the run ends"))
         self.unpark()
         self.changed.set()
         return peer
@@ -192,14 +213,17 @@ class CoordinatorServer:
                 self._after_answers(peer)
             case Beat():
                 coordinator.beat(name, message.busy_seconds, now)
+                if peer.parked is not None and coordinator.workers[name].alive:
+                    self._answer_pull(peer, peer.parked)  # it may have come back from a silence
             case Ready():
+                peer.sees_media = message.sees_media or not self._welcome.probes
                 coordinator.ready(name, message.slots, message.batched, message.load_seconds, now)
                 self.changed.set()
             case Log():
                 self._on_log(name, message.text)
             case Broken():
                 coordinator.lose(name, message.failure.message, now, "failed" if message.loading else "lost")
-                self._on_broken(name, message.failure, message.loading)
+                self._on_broken(name, message)
                 return False
             case Leave():
                 coordinator.leave(name, message.released, message.busy_seconds, now)
@@ -229,16 +253,63 @@ class CoordinatorServer:
             self.send(name, Collect(how, position, len(keepers)))
 
     def _answer_pull(self, peer: _Peer, pull: Pull) -> None:
-        granted = self._coordinator.pull(peer.name, pull.limit, pull.idle, time.time())
+        limit = pull.limit if peer.sees_media else min(pull.limit, _MOST_CLAIMED_WITH_MEDIA)
+        granted = self._coordinator.pull(peer.name, limit, pull.idle, time.time())
         state = granted.state
         if state == "wait" or (state == "empty" and pull.park):
             peer.parked = pull
             return
         peer.parked = None
+        if not peer.sees_media and any(needs_files(request) for _index, request in granted.requests):
+            task = asyncio.create_task(self._send_with_media(peer, pull, granted))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+            return
         self.send(peer.name, Grant(pull.number, granted.requests, state))
+
+    async def _send_with_media(self, peer: _Peer, pull: Pull, granted: Granted) -> None:
+        """Send claimed requests with their files' bytes, as much at a time as may be buffered."""
+        batch: list[tuple[int, Request]] = []
+        size = 0
+        failed: list[tuple[int, Completion]] = []
+        try:
+            for index, request in granted.requests:
+                filled = await self._filled(request)
+                if self._peers.get(peer.name) is not peer:
+                    return  # its claims went back to the queue
+                if isinstance(filled, Completion):
+                    failed.append((index, filled))
+                    continue
+                if batch and size + media_bytes(filled) > _MOST_BUFFERED:
+                    self.send(peer.name, Grant(MORE_FOLLOWS, batch, "work"))
+                    batch, size = [], 0
+                    await peer.writer.drain()
+                batch.append((index, filled))
+                size += media_bytes(filled)
+            if batch:
+                self.send(peer.name, Grant(pull.number, batch, "work"))
+            if failed:
+                self._coordinator.answer(peer.name, failed, time.time())
+            if not batch:
+                self._answer_pull(peer, pull)
+            if failed:
+                self._after_answers(peer)
+        except ConnectionError as error:
+            log.debug("%s went away while it was sent media: %s", peer.name, error)
+        except MusterError as error:
+            self.error = error
+            self.changed.set()
+
+    async def _filled(self, request: Request) -> Request | Completion:
+        """The request with its files' bytes, or its failure where one can't be read."""
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._media_readers, with_media, request)
+        except SampleError as error:
+            return Completion(request.key, failure=Failure.from_exception(error))
 
 
 def _no_delay(writer: asyncio.StreamWriter) -> None:
     connected = writer.get_extra_info("socket")
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    wire.notice_silence(connected)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol, Self
 
-from muster.core import Completion, Failure, ReplicaError, Request, RequestKey
+import msgspec
+
+from muster.core import Completion, Failure, ReplicaError, Request, RequestKey, Usage
+from muster.core.text import valid_text
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Completion).decode
 
 
 class Pulled(NamedTuple):
@@ -72,7 +80,7 @@ class ClaimedRequests:
             raise ReplicaError(
                 f"the backend answered {completion.key}, which it had not pulled or had answered already"
             )
-        self._link.deliver(index, _readable(completion))
+        self._link.deliver(index, _carriable(completion))
 
     def answers_from(self, generate: Callable[[Self], Iterator[Completion]]) -> None:
         """Run a model's `generate` until the stream is finished, and pass on all that it answers.
@@ -98,28 +106,49 @@ class ClaimedRequests:
 
     def _pull(self, limit: int, *, idle: bool) -> list[Request]:
         self._pulls += 1
-        if self.finished:
-            return []
-        # A worker that holds nothing has nothing better to do than to wait for work that may come back.
-        pulled = self._link.pull(limit, idle=idle, park=not self._held)
-        self.finished = pulled.state == "finished"
-        with self._lock:
-            if pulled.requests and self._busy_since is None:
-                self._busy_since = self._clock()
-            self._held.update({request.key: index for index, request in pulled.requests})
-        return [request for _index, request in pulled.requests]
+        while not self.finished:
+            # A worker that holds nothing has nothing better to do than to wait for work that may come back.
+            pulled = self._link.pull(limit, idle=idle, park=not self._held)
+            self.finished = pulled.state == "finished"
+            with self._lock:
+                if pulled.requests and self._busy_since is None:
+                    self._busy_since = self._clock()
+                # After a broken connection the coordinator may give us what we are still working on.
+                new = [request for _index, request in pulled.requests if request.key not in self._held]
+                self._held.update({request.key: index for index, request in pulled.requests})
+            if new or not pulled.requests:
+                return new
+        return []
 
 
-def _readable(completion: Completion) -> Completion:
-    """Lone surrogates, which no encoding can carry, become replacement characters."""
-    text = completion.text
-    if text is None or text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
-        return completion
-    mended = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+def _carriable(completion: Completion) -> Completion:
+    """The completion as it can be encoded: text without lone surrogates, counts as plain numbers.
+
+    Raises:
+        ReplicaError: what the backend yielded is no completion.
+    """
+    try:
+        _decode(_encode(completion))  # encoding alone checks no types
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
+        try:
+            completion = _mended(completion)
+            _decode(_encode(completion))
+        except (TypeError, ValueError, OverflowError, AttributeError, msgspec.MsgspecError) as error:
+            raise ReplicaError(f"the backend yielded something that is no completion: {error}") from error
+    return completion
+
+
+def _mended(completion: Completion) -> Completion:
+    usage, failure = completion.usage, completion.failure
     return Completion(
         completion.key,
-        mended,
-        usage=completion.usage,
-        seconds=completion.seconds,
-        finish_reason=completion.finish_reason,
+        None if completion.text is None else valid_text(completion.text),
+        failure and replace(failure, message=valid_text(failure.message)),
+        Usage(_whole(usage.prompt_tokens), _whole(usage.completion_tokens)),
+        None if completion.seconds is None else float(completion.seconds),
+        completion.finish_reason,
     )
+
+
+def _whole(count: int | None) -> int | None:
+    return None if count is None else operator.index(count)

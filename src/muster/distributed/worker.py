@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from muster.core import Failure, MusterError, ReplicaError
+from muster.core import ConfigurationError, Failure, MusterError, ReplicaError
 from muster.distributed import rendezvous
 from muster.distributed.environment import host_name, read_ranks
 from muster.distributed.gather import Answered, gather_answers
 from muster.distributed.link import LostCoordinatorError, SocketLink
+from muster.distributed.media_transfer import sees
 from muster.distributed.messages import Broken, Collect, Hello, Ready, Stop
 from muster.distributed.stream import ClaimedRequests
 from muster.distributed.wire import Connection, HandshakeError
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 EXIT_BROKEN = 70
 """Exit status of a worker whose replica failed; the reason went to the coordinator."""
 _CONNECT_SECONDS = 10.0
-_OVER_SECONDS = 10.0
+OVER_SECONDS = 10.0
 """How long a worker may go on with what nobody wants any more."""
 
 
@@ -81,6 +82,7 @@ def run_worker(start: Start) -> int:
         return 1
     handler = _LinkLog(link) if start.ship_logs else logging.NullHandler()
     logging.getLogger().addHandler(handler)
+    logging.getLogger("muster").setLevel(logging.INFO)
     signals = _drain_on_signal(link)
     try:
         status = _serve(link, start.name)
@@ -98,7 +100,11 @@ def _serve(link: SocketLink, name: str) -> int:
     loading = True
     try:
         model = load_model(link.welcome.backend, link.welcome.settings)
-        ready = Ready(*capacity(model), load_seconds=time.monotonic() - started)
+        ready = Ready(
+            *capacity(model),
+            load_seconds=time.monotonic() - started,
+            sees_media=sees(link.welcome.probes),
+        )
         link.ready(ready, lambda: stream.busy_seconds)
         loading = False
         log.info("%s is ready after %.1f s", name, ready.load_seconds)
@@ -110,7 +116,8 @@ def _serve(link: SocketLink, name: str) -> int:
         raise
     except Exception as error:  # noqa: BLE001  whatever a backend raises breaks the replica, and is told
         log.error("%s broke:\n%s", name, traceback.format_exc())
-        link.broken(Broken(Failure.from_exception(error), loading))
+        failure = Failure.from_exception(error)
+        link.broken(Broken(failure, loading, configuration=isinstance(error, ConfigurationError)))
         return EXIT_BROKEN
     link.leave()
     return 0
@@ -164,8 +171,13 @@ def load_model(backend: str, settings: bytes | msgspec.Raw | ModelSettings) -> M
 
 
 def capacity(model: Model) -> tuple[int, bool]:
-    """The model's slots, and whether they are one static batch."""
-    return int(getattr(model, "slots", 1)), bool(getattr(model, "batched", False))
+    """The model's slots, and whether they are one static batch. Raises `ReplicaError` for less than one."""
+    slots = int(getattr(model, "slots", 1))
+    if slots < 1:
+        raise ReplicaError(
+            f"the backend says that it works on {slots} requests at a time: slots must be at least 1"
+        )
+    return slots, bool(getattr(model, "batched", False))
 
 
 class _LinkLog(logging.Handler):
@@ -200,7 +212,7 @@ def _obey(stop: Stop, lost: bool) -> None:
         frames = sys._current_frames()[threading.main_thread().ident or 0]
         log.warning("%s; the stack:\n%s", stop.reason, "".join(traceback.format_stack(frames)))
     elif stop.how == "over":
-        sure_end = threading.Timer(_OVER_SECONDS, os._exit, [1 if lost else 0])
+        sure_end = threading.Timer(OVER_SECONDS, os._exit, [1 if lost else 0])
         sure_end.daemon = True
         sure_end.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,34 +15,21 @@ from typing import BinaryIO
 
 import msgspec
 
-from muster.distributed.worker import Start
+from muster.engines.replica import Replica
 
 log = logging.getLogger(__name__)
 
-MOST_FRUITLESS_STARTS = 3
-"""Starts in a row that settled nothing, after which a replica is given up."""
 _ABORT_SECONDS = 3.0
 
 
 @dataclass(slots=True)
-class Child:
-    """One replica's process and its history."""
+class Child(Replica):
+    """Implements `Replica` with a process on this machine."""
 
-    start: Start
     env: Mapping[str, str]
     log_file: Path
     process: asyncio.subprocess.Process | None = None
-    fruitless_starts: int = 0
-    settled_before: int = 0
-    given_up: bool = False
-    failure: str = ""
-    """Why it failed last."""
     _output: BinaryIO | None = field(default=None, repr=False)
-
-    @property
-    def name(self) -> str:
-        """The worker's name."""
-        return self.start.name
 
     @property
     def running(self) -> bool:
@@ -66,13 +54,18 @@ class Child:
         assert stdin is not None
         stdin.write(msgspec.json.encode(self.start) + b"\n")  # stays open: its end tells the worker to end
 
-    async def wait(self) -> int:
-        """Wait for the end of the process; negative for a signal."""
-        assert self.process is not None
-        status = await self.process.wait()
-        if self._output is not None:
-            self._output.close()
-        return status
+    async def wait(self) -> str:
+        """Wait for the end of the process; see `Replica`."""
+        process, output = self.process, self._output  # another start may replace them meanwhile
+        assert process is not None
+        status = await process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(
+                process.pid, signal.SIGKILL
+            )  # what the model has started, and left behind with its memory
+        if output is not None:
+            output.close()
+        return describe_exit(status)
 
     async def abort(self) -> None:
         """End a process that may be stuck: SIGABRT, which writes its stacks to its log, then SIGKILL."""
@@ -85,19 +78,17 @@ class Child:
             self._signal(signal.SIGKILL)
             await self.wait()
 
+    def kill(self) -> None:
+        """End the process at once."""
+        if self.running:
+            self._signal(signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         try:
             os.killpg(self.process.pid, number)  # with whatever the model started
         except ProcessLookupError:
             log.debug("%s had ended already", self.name)
-
-    def may_restart(self, settled: int) -> bool:
-        """Count one more death, and say whether another start is worth it: it is as long as starts bear fruit."""
-        self.fruitless_starts = 0 if settled > self.settled_before else self.fruitless_starts + 1
-        self.settled_before = settled
-        self.given_up = self.fruitless_starts >= MOST_FRUITLESS_STARTS
-        return not self.given_up
 
 
 def describe_exit(status: int) -> str:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from muster.core import Failure, InterruptedRunError, MusterError, RunError
+from muster.core import ConfigurationError, InterruptedRunError, MusterError, RunError
 from muster.distributed.coordinator import Coordinator
-from muster.distributed.messages import Stop, Welcome
+from muster.distributed.messages import Broken, Stop, Welcome
 from muster.distributed.server import CoordinatorServer
-from muster.engines.children import Child, describe_exit
 from muster.engines.job import Job
+from muster.engines.replica import Replica
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ _GOODBYE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Workers that somebody else starts: their names, and how long they may take to come (seconds)."""
+    """Workers that somebody else starts or places: their names, and how long they may take to come (seconds)."""
 
     names: frozenset[str] = frozenset()
     timeout: float = 600.0
@@ -37,11 +39,13 @@ class Cluster:
 
     def __init__(self, coordinator: Coordinator, job: Job, secret: bytes, expected: Expected) -> None:
         self._coordinator, self._job, self._expected = coordinator, job, expected
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, Replica] = {}
         self._failures: dict[str, str] = {}
         self._interrupted: signal.Signals | None = None
         self._began = time.monotonic()
         self._forgot_absent = False
+        self._ending = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         welcome = Welcome(
             job.backend,
@@ -56,40 +60,54 @@ class Cluster:
             coordinator, welcome, secret, on_log=self._write_log, on_broken=self._broken
         )
 
-    async def run(self, children: Sequence[Child], on_sync: Callable[[], None]) -> None:
+    async def run(self, children: Sequence[Replica], on_sync: Callable[[], None]) -> None:
         """Run until the coordinator has finished; see `Engine.execute` for what is raised. The server listens."""
-        self._children = {child.name: child for child in children}
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        loop = self._loop = asyncio.get_running_loop()
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        handled = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+        for number in handled:
             loop.add_signal_handler(number, self._interrupt, number)
         synced = asyncio.create_task(self._sync(on_sync))
         try:
             for child in children:
-                await child.launch()
-                self._spawn(self._supervise(child))
+                await self.add(child)
             await self._until_over()
         finally:
             synced.cancel()
             await self._say_goodbye()
             await self.server.close()
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in handled:
                 loop.remove_signal_handler(number)
+
+    async def add(self, child: Replica) -> None:
+        """Start one more replica and look after it."""
+        self._children[child.name] = child
+        if await self._launch(child):
+            self._spawn(self._supervise(child))
+
+    def fail(self, error: MusterError) -> None:
+        """End the run with this error."""
+        self.server.error = error
+        self.server.changed.set()
 
     async def _until_over(self) -> None:
         coordinator, changed = self._coordinator, self.server.changed
         draining_since: float | None = None
+        checked = time.monotonic()
         while not coordinator.finished:
             changed.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), _TICK_SECONDS)
-            except TimeoutError:
+            if time.monotonic() - checked > _TICK_SECONDS:  # however busy the others are
+                checked = time.monotonic()
                 self._check_workers()
             if self.server.error is not None:
                 raise self.server.error
             if self._interrupted is not None:
                 draining_since = draining_since or time.monotonic()
                 late = time.monotonic() - draining_since > self._job.drain_seconds
-                if coordinator.finished or late or coordinator.outstanding == 0:
+                idle = coordinator.outstanding == 0 and not coordinator.keepers
+                if coordinator.finished or late or idle:
                     break
             elif (reason := self._hopeless()) is not None:
                 raise RunError(reason)
@@ -103,20 +121,24 @@ class Cluster:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _supervise(self, child: Child) -> None:
+    async def _supervise(self, child: Replica) -> None:
         """Replace a child whenever it dies, as long as that bears fruit."""
         while True:
-            status = await child.wait()
+            ended = await child.wait()
             worker = self._coordinator.workers.get(child.name)
-            if worker is not None and worker.state == "left":
+            if (
+                worker is not None
+                and worker.state == "left"
+                and (self._ending or self._interrupted is not None)
+            ):
                 return
-            reason = self._failures.pop(child.name, "") or describe_exit(status)
+            reason = self._failures.pop(child.name, "") or ended
             self.server.drop(child.name)
             self._coordinator.lose(child.name, reason, time.time())
             self.server.work_returned()
             child.failure = reason
             failed_to_load = worker is not None and worker.state == "failed"
-            if failed_to_load or not child.may_restart(worker.settled if worker else 0):
+            if failed_to_load or not child.may_restart(worker.answered if worker else 0):
                 child.given_up = True
                 self.server.changed.set()
                 return
@@ -124,7 +146,16 @@ class Cluster:
                 return
             log.warning("%s %s; starting it again", child.name, reason)
             self._coordinator.progress.notice = f"{child.name} {reason}; started again"
+            if not await self._launch(child):
+                return
+
+    async def _launch(self, child: Replica) -> bool:
+        try:
             await child.launch()
+        except OSError as error:
+            child.failure, child.given_up = f"could not be started: {error}", True
+            self.server.changed.set()
+        return not child.given_up
 
     def _check_workers(self) -> None:
         for verdict in self._coordinator.check(time.time()):
@@ -132,13 +163,13 @@ class Cluster:
             self._coordinator.progress.notice = f"{verdict.worker} was given up: {verdict.reason}"
             self._failures[verdict.worker] = verdict.reason
             self._coordinator.lose(verdict.worker, verdict.reason, time.time())
+            self.server.send(verdict.worker, Stop("dump", verdict.reason))
+            self.server.work_returned()
             child = self._children.get(verdict.worker)
-            if child is None:  # a launcher's rank must not exit, or the launcher would end the whole group
-                self.server.send(verdict.worker, Stop("dump", verdict.reason))
-                self.server.work_returned()
-            else:
-                self.server.drop(verdict.worker)
-                self._spawn(child.abort())  # its supervisor starts it again
+            if (
+                child is not None
+            ):  # a launcher's rank must not exit, or the launcher would end the whole group
+                self._spawn(child.abort())  # its supervisor hangs up on it and starts it again
         if self._late() and not self._forgot_absent:
             self._forgot_absent = True
             if absent := self._absent():
@@ -146,9 +177,11 @@ class Cluster:
                 self._coordinator.forget_absent()
                 self.server.unpark()
 
-    def _broken(self, worker: str, failure: Failure, loading: bool) -> None:
-        doing = "could not load the model" if loading else "failed"
-        self._failures[worker] = f"{doing}: {failure.type}: {failure.message}"
+    def _broken(self, worker: str, broken: Broken) -> None:
+        if broken.configuration:
+            self.fail(ConfigurationError(broken.failure.message))
+        doing = "could not load the model" if broken.loading else "failed"
+        self._failures[worker] = f"{doing}: {broken.failure.type}: {broken.failure.message}"
         self.server.changed.set()
 
     def _write_log(self, worker: str, text: str) -> None:
@@ -184,6 +217,11 @@ class Cluster:
             + "run the same command again to go on"
         )
 
+    def interrupt(self) -> None:
+        """Drain as for Ctrl-C; may be called from any thread while the run goes on."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._interrupt, signal.SIGINT)
+
     def _interrupt(self, number: int) -> None:
         if self._interrupted is not None:  # the second time: don't wait for what is started
             self._job_over()
@@ -196,24 +234,28 @@ class Cluster:
 
     def _job_over(self) -> None:
         for child in self._children.values():
-            if child.process is not None and child.running:
-                child.process.kill()
+            child.kill()
 
     async def _say_goodbye(self) -> None:
         """Let the workers leave; then end those that didn't."""
+        self._ending = True
         self._coordinator.drain()  # whoever asks now hears that it is over
         self.server.broadcast(Stop("over", "the run is over"))
         self.server.unpark()
+        for child in self._children.values():
+            worker = self._coordinator.workers.get(child.name)
+            if worker is None or worker.state != "working":  # it loads a model that nobody needs any more
+                child.kill()
         limit = time.monotonic() + (_GOODBYE_SECONDS if self._coordinator.finished else 2.0)
         while time.monotonic() < limit:
-            staying = [name for name in self.server.connected if self._coordinator.workers[name].alive]
+            workers = self._coordinator.workers
+            staying = [name for name in self.server.connected if workers[name].state == "working"]
             if not staying and not any(child.running for child in self._children.values()):
                 break
             await asyncio.sleep(0.02)
         for task in list(self._tasks):
             task.cancel()
-        for child in self._children.values():
-            await child.abort()
+        await asyncio.gather(*(child.abort() for child in self._children.values()))
 
     async def _sync(self, on_sync: Callable[[], None]) -> None:
         while True:
@@ -221,6 +263,5 @@ class Cluster:
             try:
                 await asyncio.to_thread(on_sync)
             except MusterError as error:
-                self.server.error = error
-                self.server.changed.set()
+                self.fail(error)
                 return

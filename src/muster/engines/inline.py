@@ -20,13 +20,12 @@ from muster.distributed.environment import host_name
 from muster.distributed.stream import ClaimedRequests, Pulled
 from muster.distributed.worker import capacity, load_model
 from muster.engines.job import Job
+from muster.engines.replica import MOST_FRUITLESS_STARTS
 from muster.models.protocol import Model
 
 log = logging.getLogger(__name__)
 
 NAME = "worker-0"
-MOST_FAILURES = 3
-"""Failures of the model in a row, without an answer in between, after which the run is given up."""
 
 
 class InlineLink:
@@ -35,15 +34,17 @@ class InlineLink:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._changed = threading.Condition(threading.RLock())
+        self._stale = False
 
     def pull(self, limit: int, *, idle: bool, park: bool) -> Pulled:  # noqa: ARG002  there is nobody to wait for
         """Claim; waits for this worker's own answers where the scheduler withholds more."""
         with self._changed:
-            while True:
+            while not self._stale:
                 granted = self._coordinator.pull(NAME, limit, idle, time.time())
                 if granted.state != "wait":
                     return Pulled(granted.requests, granted.state)
                 self._changed.wait(timeout=1.0)
+        return Pulled([], "finished")
 
     def deliver(self, index: int, completion: Completion) -> None:
         """Hand over an answer."""
@@ -51,14 +52,22 @@ class InlineLink:
             self._coordinator.answer(NAME, [(index, completion)], time.time())
             self._changed.notify_all()
 
-    def rejoin(self, reason: str, slots: int, batched: bool) -> None:
-        """The model failed: its work goes back and it starts again with nothing."""
+    def rejoin(self, reason: str, slots: int, batched: bool) -> InlineLink:
+        """The model failed: its work goes back and it starts again with nothing, over the link that is returned.
+
+        Threads that the failed `generate` left waiting in `pull` get nothing more: what they claimed nobody would
+        answer.
+        """
+        successor = InlineLink(self._coordinator)
         with self._changed:
+            successor._changed = self._changed
+            self._stale = True
             now = time.time()
             self._coordinator.lose(NAME, reason, now)
             self._coordinator.join(NAME, 0, host_name(), os.getpid(), now)
             self._coordinator.ready(NAME, slots, batched, 0.0, now)
             self._changed.notify_all()
+        return successor
 
     @contextmanager
     def locked(self) -> Iterator[Coordinator]:
@@ -76,16 +85,17 @@ class InlineEngine:
         """See `Engine`."""
         link = InlineLink(coordinator)
         coordinator.join(NAME, 0, host_name(), os.getpid(), time.time())
-        with _signals(coordinator) as received, _watch(link, job, on_sync) as watch:
+        with _signals(coordinator) as received, _watch(link, job, on_sync) as watch, _interruptible(received):
             started = time.monotonic()
             try:
                 model = load_model(job.backend, job.settings)
+                slots, batched = capacity(model)
             except MusterError:
                 raise
             except Exception as error:
                 raise RunError(f"the model could not be loaded: {type(error).__name__}: {error}") from error
             with link.locked():
-                coordinator.ready(NAME, *capacity(model), time.monotonic() - started, time.time())
+                coordinator.ready(NAME, slots, batched, time.monotonic() - started, time.time())
             self._work(link, model, coordinator)
             if watch.error is not None:
                 raise watch.error
@@ -94,7 +104,7 @@ class InlineEngine:
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
 
     def _work(self, link: InlineLink, model: Model, coordinator: Coordinator) -> None:
-        failures, settled = 0, 0
+        failures, answered = 0, 0
         stream = ClaimedRequests(link)
         while not coordinator.finished and not coordinator.draining:
             try:
@@ -103,11 +113,11 @@ class InlineEngine:
                 raise
             except Exception as error:
                 log.error("the model failed:\n%s", traceback.format_exc())
-                link.rejoin(f"{type(error).__name__}: {error}", *capacity(model))
+                link = link.rejoin(f"{type(error).__name__}: {error}", *capacity(model))
                 stream = ClaimedRequests(link)
-                done = coordinator.workers[NAME].settled
-                failures, settled = 1 if done > settled else failures + 1, done
-                if failures >= MOST_FAILURES:
+                done = coordinator.workers[NAME].answered
+                failures, answered = 0 if done > answered else failures + 1, done
+                if failures >= MOST_FRUITLESS_STARTS:
                     raise RunError(
                         f"the model failed {failures} times in a row: {type(error).__name__}: {error}"
                     ) from error
@@ -136,7 +146,7 @@ class _Watch(threading.Thread):
             with self._link.locked() as coordinator:
                 now = time.time()
                 coordinator.workers[NAME].seen = now  # this thread runs, so the process does
-                verdicts = [v for v in coordinator.check(now) if coordinator.workers[NAME].state == "working"]
+                verdicts = coordinator.check(now)
             if verdicts:
                 self._abandon(verdicts[0].reason)
 
@@ -166,6 +176,15 @@ def _watch(link: InlineLink, job: Job, on_sync: Callable[[], None]) -> Iterator[
 
 
 @contextmanager
+def _interruptible(received: list[int]) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        number = received[0] if received else signal.SIGINT
+        raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number) from None
+
+
+@contextmanager
 def _signals(coordinator: Coordinator) -> Iterator[list[int]]:
     """The first SIGINT or SIGTERM drains, a second one interrupts at once. Only the main thread can do that."""
     received: list[int] = []
@@ -177,8 +196,8 @@ def _signals(coordinator: Coordinator) -> Iterator[list[int]]:
         received.append(number)
         coordinator.drain()
         coordinator.progress.notice = "stopping: finishing what is started (again to stop at once)"
-        if len(received) > 1:
-            raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
+        if len(received) > 1 or coordinator.workers[NAME].state == "loading":
+            raise KeyboardInterrupt  # which no `except Exception` of a backend takes for a sample's failure
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

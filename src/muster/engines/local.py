@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from muster.distributed.worker import Start
 from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
+from muster.engines.loop import run_to_end
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,11 +24,11 @@ class LocalEngine:
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
-        asyncio.run(self._execute(coordinator, job, on_sync))
-
-    async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         secret = secrets.token_bytes(32)
         cluster = Cluster(coordinator, job, secret, Expected())
+        run_to_end(lambda: self._execute(cluster, secret, job, on_sync), cluster.interrupt)
+
+    async def _execute(self, cluster: Cluster, secret: bytes, job: Job, on_sync: Callable[[], None]) -> None:
         port = await cluster.server.start(LOOPBACK)
         gpus = [] if job.settings.args.get("device") == "cpu" else visible_gpus()
         children = [

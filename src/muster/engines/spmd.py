@@ -14,22 +14,35 @@ import os
 import secrets
 import signal
 import socket
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 
-from muster.core import InterruptedRunError, RunError
+from muster.core import ConfigurationError, InterruptedRunError, RunError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.devices import bind, share, visible_gpus
 from muster.distributed.environment import Ranks, host_name, master_address
-from muster.distributed.interfaces import interface_address
+from muster.distributed.farewell import say_farewell
+from muster.distributed.interfaces import (
+    chosen_by,
+    describe_interfaces,
+    interface_address,
+    interface_addresses,
+    is_loopback,
+)
 from muster.distributed.wire import HandshakeError
-from muster.distributed.worker import Start, connect_to_any, run_worker
+from muster.distributed.worker import OVER_SECONDS, Start, connect_to_any, run_worker
 from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
 
 log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 60.0
+"""How long rank 0 stays, when all is over, for ranks that the launcher started and that never came."""
 
 
 class SpmdEngine:
@@ -39,16 +52,49 @@ class SpmdEngine:
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
+        self._coordinator: Coordinator | None = None
+        self._failed = self._interrupted = False
+        self._patient_until = time.monotonic() + _PATIENCE_SECONDS
+        atexit.register(self._end)
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
-        asyncio.run(self._execute(coordinator, job, on_sync))
+        self._coordinator, self._failed = coordinator, True
+        self._patient_until = time.monotonic() + job.rendezvous_timeout
+        try:
+            asyncio.run(self._execute(coordinator, job, on_sync))
+            self._failed = False
+        except InterruptedRunError:
+            self._interrupted = True
+            raise
+
+    def _end(self) -> None:
+        """When everything is written, or nothing was to do: let go of the ranks that never came or never left."""
+        if not self._interrupted:
+            self._tell_latecomers()
+        if self._coordinator is not None:
+            _end_stragglers(self._coordinator)
+
+    def _tell_latecomers(self) -> None:
+        workers = self._coordinator.workers if self._coordinator is not None else {}
+        if rendezvous.uses_agent_store():
+            left = sum(worker.state == "left" for worker in workers.values())
+            # A failed group that the launcher may start again would read it in its next attempt.
+            if not self._failed and left < self._ranks.world_size:
+                say_farewell(0, 0.0, rank_variables(self._ranks))
+            return
+        absent = sum(worker_name(rank) not in workers for rank in range(1, self._ranks.world_size))
+        if absent:
+            patience = min(_PATIENCE_SECONDS, self._patient_until - time.monotonic())
+            say_farewell(absent, patience, rank_variables(self._ranks))
 
     async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         ranks, secret = self._ranks, secrets.token_bytes(32)
         others = frozenset(worker_name(rank) for rank in range(1, ranks.world_size))
         cluster = Cluster(coordinator, job, secret, Expected(others, job.rendezvous_timeout))
         bound, hosts = listen_addresses(ranks)
+        if not rendezvous.uses_agent_store():
+            _check_port_is_free(ranks)
         port = await cluster.server.start(bound)
         start = Start(
             worker_name(0),
@@ -58,8 +104,8 @@ class SpmdEngine:
             publish=[(host, port) for host in hosts],
             rendezvous_timeout=job.rendezvous_timeout,
         )
-        atexit.register(_end_stragglers, coordinator)
-        child = Child(start, _devices(ranks, job.settings.args), job.folder.log(worker_name(0)))
+        env = _devices(ranks, job.settings.args) | rank_variables(ranks)
+        child = Child(start, env, job.folder.log(worker_name(0)))
         await cluster.run([child], on_sync)
 
 
@@ -70,16 +116,30 @@ def serve_rank(ranks: Ranks, model_args: Mapping[str, object], rendezvous_timeou
         RunError: rank 0 never came.
         ConfigurationError: more processes on this node than GPUs.
     """
-    interrupted: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: interrupted.append(number))
+    signal.signal(signal.SIGTERM, _stop_waiting)
     devices = _devices(ranks, model_args)
     if "CUDA_VISIBLE_DEVICES" in devices:
         bind(devices["CUDA_VISIBLE_DEVICES"].split(","))
-    meeting = rendezvous.join(ranks, rendezvous_timeout, _answers)
-    if interrupted:
-        raise InterruptedRunError(f"rank {ranks.rank} was told to stop", interrupted[0])
+    if ranks.local_world_size != ranks.world_size:
+        _warn_of_a_wrong_interface()
+    meeting = rendezvous.join(ranks, rendezvous_timeout, _unreachable)
+    if meeting.state == "over":
+        rendezvous.say_goodbye()
+        sys.stderr.write(f"rank {ranks.rank}: rank 0 has ended, and left nothing to do\n")
+        return 0
     start = Start(worker_name(ranks.rank), ranks.rank, meeting.addresses, meeting.secret, ship_logs=True)
     return run_worker(start)
+
+
+def _stop_waiting(number: int, _frame: FrameType | None) -> None:
+    raise InterruptedRunError("told to stop while waiting for rank 0", number)
+
+
+def _warn_of_a_wrong_interface() -> None:
+    try:
+        interface_address()
+    except ConfigurationError as error:
+        log.warning("%s. Only --collect gather needs it on this node", error)
 
 
 def _end_stragglers(coordinator: Coordinator) -> None:
@@ -91,9 +151,12 @@ def _end_stragglers(coordinator: Coordinator) -> None:
         if worker.state != "lost" or worker.host != host_name() or worker.rank == 0:
             continue
         try:
-            command = Path(f"/proc/{worker.pid}/cmdline").read_bytes()
-            if b"muster" in command:  # and not somebody who got the number since
-                os.kill(worker.pid, signal.SIGKILL)
+            # One that still runs was told that all is over, and ends by itself, in good order for the launcher.
+            limit = time.monotonic() + OVER_SECONDS + 2.0
+            while b"muster" in Path(f"/proc/{worker.pid}/cmdline").read_bytes():
+                if time.monotonic() > limit:
+                    os.kill(worker.pid, signal.SIGKILL)
+                time.sleep(0.1)
         except OSError as error:
             log.debug("%s is gone: %s", worker.name, error)
 
@@ -103,13 +166,38 @@ def worker_name(rank: int) -> str:
     return f"worker-{rank}"
 
 
-def _answers(meeting: rendezvous.Meeting) -> bool:
+def _unreachable(meeting: rendezvous.Meeting) -> str:
     try:
         connect_to_any(meeting.addresses, bytes.fromhex(meeting.secret)).close()
     except (OSError, HandshakeError) as error:
-        log.debug("nobody at %s yet: %s", meeting.addresses, error)
-        return False
-    return True
+        return str(error)
+    return ""
+
+
+def rank_variables(ranks: Ranks) -> dict[str, str]:
+    """The variables that torchrun sets, for a process that stands in for this rank and wouldn't see its own."""
+    if ranks.launcher != "accelerate":
+        return {}
+    return {
+        "RANK": str(ranks.rank),
+        "WORLD_SIZE": str(ranks.world_size),
+        "LOCAL_RANK": str(ranks.local_rank),
+        "LOCAL_WORLD_SIZE": str(ranks.local_world_size),
+    }
+
+
+def _check_port_is_free(ranks: Ranks) -> None:
+    """Say at once what else would be found in a worker's log, three starts later."""
+    host, port = master_address(ranks)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise RunError(
+                f"the rendezvous port {port} on {host} is taken ({error.strerror}): export another MASTER_PORT on "
+                "all ranks, or end what listens there"
+            ) from error
 
 
 def _devices(ranks: Ranks, model_args: Mapping[str, object]) -> dict[str, str]:
@@ -123,15 +211,21 @@ def listen_addresses(ranks: Ranks, env: Mapping[str, str] = os.environ) -> tuple
 
     One node needs only the loopback. On several, the interface that the user chose for Gloo or NCCL is used,
     or all interfaces: whoever connects must know the run's secret.
+
+    Raises:
+        ConfigurationError: the chosen interface doesn't exist, or no other node can reach it.
     """
     if ranks.local_world_size == ranks.world_size:
         return "127.0.0.1", ["127.0.0.1"]
     chosen = interface_address(env)
-    if chosen is not None:
-        return chosen, [chosen]
     master = master_address(ranks, env)[0]
-    try:
-        own = socket.gethostbyname(socket.gethostname())
-    except OSError as error:
-        raise RunError(f"this node's own name {socket.gethostname()!r} has no address: {error}") from error
-    return "0.0.0.0", list(dict.fromkeys([master, own, socket.gethostname()]))  # noqa: S104
+    if chosen is not None:
+        if is_loopback(chosen) and not is_loopback(master):
+            variable = chosen_by(env) or ""
+            raise ConfigurationError(
+                f"{variable}={env[variable]} is the loopback, which other nodes can't reach: name the interface that "
+                f"joins the nodes. There are: {describe_interfaces()}"
+            )
+        return chosen, [chosen]
+    own = [address for address in interface_addresses().values() if not is_loopback(address)]
+    return "0.0.0.0", list(dict.fromkeys([master, *own, socket.gethostname()]))  # noqa: S104

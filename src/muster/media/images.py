@@ -23,8 +23,8 @@ def load_image(media: Media) -> Image:
     source = _source(media)
     try:
         with Image.open(source) as image:
-            upright = ImageOps.exif_transpose(image)
-            return upright.convert("RGB")
+            ImageOps.exif_transpose(image, in_place=True)
+            return image.convert("RGB")
     except FileNotFoundError as error:
         raise SampleError(f"{describe(media)} does not exist") from error
     except Exception as error:

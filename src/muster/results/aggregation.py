@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from muster.core import JSON, RunError
+from muster.core.text import valid_text
 from muster.metrics.protocol import ScoredSample
-from muster.results.files import valid_text
 from muster.results.results import MetricResult, Metrics, SampleCounts, TaskResults, finite
 from muster.tasks.definition import Task
 

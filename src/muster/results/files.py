@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from muster.core import RunError
+from muster.core.text import valid_text
 
 
 @contextmanager
@@ -59,15 +60,6 @@ def encode_json(value: object) -> bytes:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
         return msgspec.json.encode(_without_surrogates(msgspec.to_builtins(value)))
-
-
-def valid_text(text: str) -> str:
-    """`text` as UTF-8 can hold it: surrogate pairs joined, lone surrogates replaced by U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _without_surrogates(value: object) -> object:

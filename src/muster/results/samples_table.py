@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 from muster.core import JSON
+from muster.core.text import valid_text
 from muster.results.answer_scoring import Answer
-from muster.results.files import encode_json, valid_text
+from muster.results.files import encode_json
 from muster.results.results import finite
 
 ROW_GROUP = 4096

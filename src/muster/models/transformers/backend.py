@@ -5,14 +5,19 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from muster.core import Completion, Failure, ReplicaError, TransientError, Usage
+from muster.core import Completion, Failure, ReplicaError, Request, TransientError, Usage
+from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelSettings, RequestStream
 from muster.models.transformers.batch_size import BatchSize
+from muster.models.transformers.cores import wants_process
 from muster.models.transformers.device_errors import classify
+from muster.models.transformers.options import Options, parse_options
 from muster.models.transformers.prefetch import OneAhead
 from muster.models.transformers.preparation import Batch, Prepared, Preparer
+from muster.models.transformers.preparation_process import PreparationProcess
 
 if TYPE_CHECKING:
     from muster.models.transformers.generation import Answer
@@ -27,13 +32,29 @@ class TransformersModel:
     batched = True
 
     def __init__(self, settings: ModelSettings) -> None:
+        options = parse_options(settings.args)
+        folder = fetch_model(settings.model, options.revision)  # once per node
+        trust = settings.trust_remote_code
+        self._process: PreparationProcess | None = None
+        if wants_process(options.preparation):
+            # It imports and loads at the same time as this one.
+            self._process = PreparationProcess.start(folder, options, trust_remote_code=trust)
+        try:
+            self._load(folder, options, settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, folder: Path, options: Options, settings: ModelSettings) -> None:
         # These import torch and transformers.
         from muster.models.transformers.generation import Generator
         from muster.models.transformers.loading import load
         from muster.models.transformers.memory import watch_memory
 
-        loaded = load(settings)
+        loaded = load(folder, options, trust_remote_code=settings.trust_remote_code)
         on_gpu = loaded.model.device.type == "cuda"
+        self._pin_memory = on_gpu
+        self._context_limit = loaded.context_limit
         self._preparer = Preparer(loaded.processor, loaded.context_limit, pin_memory=on_gpu)
         # The background thread pads with the processor's tokenizer while this one decodes; a tokenizer can't do both.
         tokenizer = copy.deepcopy(loaded.processor.tokenizer)
@@ -54,11 +75,24 @@ class TransformersModel:
 
         def next_batches() -> Prepared | None:
             claimed = requests.take(self._batch_size.limit)
-            return self._preparer.prepare(claimed) if claimed else None
+            return self._prepare(claimed) if claimed else None
 
         with OneAhead(next_batches, "muster-prepare") as ahead:
             for prepared in ahead:
                 yield from self._answer(prepared)
+
+    def close(self) -> None:
+        """End what runs beside this process. Losing the last reference to the model does so too."""
+        if self._process is not None:
+            self._process.close()
+
+    def _prepare(self, requests: list[Request]) -> Prepared:
+        """In the process beside this one, or here where there is none or it can't."""
+        if self._process is not None:
+            prepared = self._process.prepare(requests, self._context_limit, pin_memory=self._pin_memory)
+            if prepared is not None:
+                return prepared
+        return self._preparer.prepare(requests)
 
     def _answer(self, prepared: Prepared) -> Iterator[Completion]:
         yield from prepared.failures
@@ -96,7 +130,7 @@ class TransformersModel:
             return
         middle = len(batch) // 2
         for half in (batch.rows[:middle], batch.rows[middle:]):
-            yield from self._answer(self._preparer.assemble(half))
+            yield from self._answer(self._preparer.prepare(row.request for row in half))
 
 
 def _completions(batch: Batch, answers: list[Answer], seconds: float) -> list[Completion]:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import AutoModelForImageTextToText
-from transformers.utils import logging as transformers_logging
 
 from muster.core import JSON, ConfigurationError, ReplicaError
-from muster.models.fetch import fetch_model
-from muster.models.protocol import ModelSettings
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.interfaces import Processor, VisionLanguageModel
-from muster.models.transformers.options import Options, parse_options
+from muster.models.transformers.options import Options
 from muster.models.transformers.processor import load_processor
+from muster.models.transformers.quiet import quiet
 
 SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 """Settings in a model's generation config that would change, or be ignored by, what the task asks for."""
@@ -35,13 +32,11 @@ class Loaded:
     """Tokens of prompt and answer together, where the model says."""
 
 
-def load(settings: ModelSettings) -> Loaded:
-    """Fetch (once per node) and load. Raises `ConfigurationError` for what the user can change."""
-    options = parse_options(settings.args)
-    folder = fetch_model(settings.model, options.revision)
-    with _quiet():
-        processor = load_processor(folder, options, trust_remote_code=settings.trust_remote_code)
-        model = _load_model(folder, options, settings.trust_remote_code)
+def load(folder: Path, options: Options, *, trust_remote_code: bool) -> Loaded:
+    """Load what a folder holds. Raises `ConfigurationError` for what the user can change."""
+    with quiet():
+        processor = load_processor(folder, options, trust_remote_code=trust_remote_code)
+        model = _load_model(folder, options, trust_remote_code)
         _prepare_generation(model, processor, options.generation)
     return Loaded(cast("VisionLanguageModel", model), processor, _context_limit(model))
 
@@ -154,18 +149,3 @@ def _prepare_generation(model: Any, processor: Processor, overrides: Mapping[str
 def _context_limit(model: Any) -> int | None:
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Neither progress bars nor advice while loading; errors still show."""
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

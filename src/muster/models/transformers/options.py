@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, cast
 
 from muster.core import JSON, ConfigurationError
+
+Preparation: TypeAlias = Literal["auto", "thread", "process"]
+PREPARATIONS = ("auto", "thread", "process")
 
 PROCESSOR_PREFIX = "processor_"
 GENERATION_PREFIX = "generation_"
@@ -37,6 +41,8 @@ class Options:
     revision: str | None = None
     chat_template: str | None = None
     """A file with a Jinja chat template, in place of the model's own."""
+    preparation: Preparation = "auto"
+    """Where batches are prepared: in a thread of the replica or in a process beside it; auto goes by the cores."""
     quantization: Mapping[str, JSON] = field(default_factory=dict)
     """For `BitsAndBytesConfig`: load_in_4bit, load_in_8bit, bnb_4bit_…, llm_int8_…"""
     processor: Mapping[str, JSON] = field(default_factory=dict)
@@ -60,6 +66,7 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
         device_map=rest.pop("device_map", None),
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
+        preparation=_preparation(rest),
         quantization=_take_quantization(rest),
         processor=_take_processor(rest),
         generation=_take_generation(rest),
@@ -75,6 +82,13 @@ def _text(args: dict[str, JSON], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(f"--model-args {name}={value!r}: expected a text")
     return value
+
+
+def _preparation(args: dict[str, JSON]) -> Preparation:
+    value = args.pop("preparation", "auto")
+    if value not in PREPARATIONS:
+        raise ConfigurationError(f"--model-args preparation={value}: expected {', '.join(PREPARATIONS)}")
+    return cast("Preparation", value)
 
 
 def _take_quantization(args: dict[str, JSON]) -> dict[str, JSON]:

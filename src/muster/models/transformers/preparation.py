@@ -27,11 +27,14 @@ NOT_FOR_GENERATION = ("labels",)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One request, ready for the processor."""
+    """One request, ready for the processor.
+
+    In a batch that came from the preparation process the prompt and the images have stayed there.
+    """
 
     request: Request
-    prompt: str
-    images: tuple[Image, ...]
+    prompt: str = ""
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,10 +76,7 @@ class Preparer:
         return Prepared(prepared.batches, (*failures, *prepared.failures))
 
     def assemble(self, rows: Sequence[Row]) -> Prepared:
-        """Batches of rows that can run together and are of similar length.
-
-        Also used to cut a batch that was too large for the device.
-        """
+        """Batches of rows that can run together and are of similar length."""
         batches: list[Batch] = []
         failures: list[Completion] = []
         for group in _compatible(rows):

@@ -1,0 +1,95 @@
+"""Model backends without a model, for measuring everything else: `--backend benchmarks/backends.py:Class`.
+
+All take the model args `marks` (a folder) and `workers`: a worker that is ready waits there until all are, so
+that starting processes is not part of what is measured; the file `go` then holds the time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from muster.core import Completion, Request, Usage
+from muster.models.protocol import ModelSettings, RequestStream
+
+POLL_SECONDS = 0.01
+
+
+def wait_for_all(marks: Path, workers: int) -> None:
+    """Return when `workers` processes have called this; the last one writes the time into `go`."""
+    (marks / f"ready-{os.getpid()}").touch()
+    go = marks / "go"
+    while not go.exists():
+        if len(list(marks.glob("ready-*"))) >= workers:
+            temporary = marks / f".go-{os.getpid()}"
+            temporary.write_text(repr(time.time()))
+            try:
+                os.link(temporary, go)  # the first one counts
+            except FileExistsError:
+                return
+        time.sleep(POLL_SECONDS)
+
+
+class Instant:
+    """Answers one by one and at once, with `characters` of text."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Wait for the others."""
+        self.args = settings.args
+        self.text = "x" * self.number("characters", 8)
+        wait_for_all(Path(str(self.args["marks"])), self.number("workers", 1))
+
+    def number(self, name: str, default: int) -> int:
+        """A model arg."""
+        return int(str(self.args.get(name, default)))
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        """See `Model`."""
+        for request in requests:
+            yield self.reply(request)
+
+    def reply(self, request: Request) -> Completion:
+        """The answer."""
+        return Completion(request.key, self.text, usage=Usage(10, 3), seconds=0.0, finish_reason="stop")
+
+
+class InstantBatches(Instant):
+    """Answers static batches of `batch` at once."""
+
+    batched = True
+
+    @property
+    def slots(self) -> int:
+        """The size of a batch."""
+        return self.number("batch", 32)
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        """See `Model`."""
+        while batch := requests.take(self.slots):
+            yield from map(self.reply, batch)
+
+
+class Sleeper(Instant):
+    """Sleeps for as many microseconds as the sample's id ends with; the process that makes the file `slow`, longer.
+
+    `speed` is that one's; without it all are alike.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Find out who is slow, and wait for the others."""
+        self.speed = 1.0
+        if "speed" in settings.args:
+            try:
+                (Path(str(settings.args["marks"])) / "slow").touch(exist_ok=False)
+                self.speed = float(str(settings.args["speed"]))
+            except FileExistsError:
+                pass
+        super().__init__(settings)
+
+    def reply(self, request: Request) -> Completion:
+        """The answer, later."""
+        began = time.perf_counter()
+        time.sleep(int(request.key.sample_id.rpartition("-")[2]) * 1e-6 / self.speed)
+        return Completion(request.key, "x", usage=Usage(10, 3), seconds=time.perf_counter() - began)

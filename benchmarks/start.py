@@ -1,0 +1,198 @@
+"""How long Muster takes to start: its help, and the demo model's first answer.
+
+    python -m benchmarks.start [--quick]
+
+The first answer is compared with a plain script that imports torch and transformers, loads the same model and asks
+one question: nobody can be faster without a faster torch. Runs take turns; medians. Exits 1 if the first answer takes
+more than 1.25 times the script's time, or `--help` more than a quarter of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.first_answer import STEPS
+from benchmarks.runs import ENVIRONMENT, RunFailedError, scratch
+from benchmarks.tables import asked_for_quick, machine, say, table, verdict
+from muster.demo import demo_model_path
+from muster.results.journal_read import read_entries
+from muster.tasks.registry import load_tasks
+
+AIM_FIRST = 1.25
+AIM_HELP = 0.25
+LIGHT = {
+    "python -c pass": ["-c", "pass"],
+    "muster --help": ["-m", "muster", "--help"],
+    "muster run --help": ["-m", "muster", "run", "--help"],
+    "muster tasks": ["-m", "muster", "tasks"],
+    "python -c 'import torch, transformers'": ["-c", "import torch, transformers"],
+    "python -c 'from transformers import Auto…'": [
+        "-c",
+        "import torch; from transformers import AutoModelForImageTextToText, AutoProcessor",
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds since the command, one per step of `STEPS`, and until the program's first answer is kept."""
+
+    steps: tuple[float, ...]
+    ended: float
+
+    @property
+    def first_answer(self) -> float:
+        """Seconds until the model has answered."""
+        return self.steps[-1]
+
+
+def command(arguments: Sequence[str]) -> float:
+    """Run Python with these arguments; seconds."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *arguments], env=os.environ | ENVIRONMENT, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise RunFailedError(f"{arguments}: {done.stderr.decode()}")
+    return time.perf_counter() - began
+
+
+def muster_run(folder: Path) -> Start:
+    """`muster run` on one sample."""
+    marks, output = folder / "muster.json", folder / f"run-{time.time_ns()}"
+    began = time.time()
+    command(
+        [
+            *("-m", "muster", "run", "--model", "demo", "--tasks", "digits_read", "--limit", "1"),
+            *("--backend", "benchmarks.first_answer:Watched", "--model-args", f"marks={marks},device=cpu"),
+            *("--output", str(output), "--engine", "inline", "--progress", "none"),
+        ]
+    )
+    ended = time.time() - began
+    assert len(list(read_entries(output / "journal.jsonl"))) == 1
+    return Start(_since(began, marks), ended)
+
+
+def plain_script(folder: Path) -> Start:
+    """The floor."""
+    marks = folder / "script.json"
+    began = time.time()
+    command(["-m", "benchmarks.first_answer", str(marks)])
+    return Start(_since(began, marks), time.time() - began)
+
+
+def _since(began: float, marks: Path) -> tuple[float, ...]:
+    times = json.loads(marks.read_text())
+    marks.unlink()
+    return tuple(at - began for at in times)
+
+
+def write_question(folder: Path) -> None:
+    """What the plain script asks: the first sample of `digits_read`."""
+    (task,) = load_tasks(["digits_read"])
+    sample = task.source.load()[0]
+    image = folder / "image.png"
+    image.write_bytes(sample.images[0].data or b"")
+    text = task.prompt.render(sample)[-1].text
+    (folder / "script.question").write_text(json.dumps([str(demo_model_path()), str(image), text]))
+
+
+def forget_files() -> None:
+    """Drop torch's and transformers' files from the page cache, where the system lets a file's reader do that."""
+    import importlib.util
+
+    for package in ("torch", "transformers", "tokenizers", "numpy", "pyarrow"):
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        for path in Path(spec.origin).parent.rglob("*"):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def light_commands(repeats: int) -> dict[str, float]:
+    """Median seconds of the commands that load no model."""
+    seconds: dict[str, list[float]] = {name: [] for name in LIGHT}
+    for _ in range(repeats):
+        for name, arguments in LIGHT.items():
+            seconds[name].append(command(arguments))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def first_answers(folder: Path, repeats: int, *, cold: bool) -> tuple[list[Start], list[Start]]:
+    """Muster and the script by turns."""
+    muster: list[Start] = []
+    script: list[Start] = []
+    for _ in range(repeats):
+        for starts, run in ((muster, muster_run), (script, plain_script)):
+            if cold:
+                forget_files()
+            starts.append(run(folder))
+    return muster, script
+
+
+def first_answer_table(title: str, muster: list[Start], script: list[Start]) -> float:
+    """Print the parts; the ratio of the first answers."""
+    header = ("until the first answer, s", "muster run", "plain script", "ratio")
+    lines = []
+    for number, step in enumerate(STEPS):
+        mine, theirs = (
+            statistics.median(s.steps[number] - (s.steps[number - 1] if number else 0.0) for s in starts)
+            for starts in (muster, script)
+        )
+        lines.append([step, f"{mine:.2f}", f"{theirs:.2f}", ""])
+    first = _ratio(
+        lines, "the first answer", [s.first_answer for s in muster], [s.first_answer for s in script]
+    )
+    _ratio(lines, "the end of the command", [s.ended for s in muster], [s.ended for s in script])
+    table(title, header, lines)
+    return first
+
+
+def _ratio(lines: list[list[str]], name: str, muster: list[float], script: list[float]) -> float:
+    mine, theirs = statistics.median(muster), statistics.median(script)
+    lines.append([f"**{name}**", f"{mine:.2f}", f"{theirs:.2f}", f"{mine / theirs:.2f}"])
+    return mine / theirs
+
+
+def main() -> int:
+    """Print the tables; 1 if an aim was missed."""
+    quick = asked_for_quick(__doc__)
+    repeats = 1 if quick else 7
+    print(f"# Start\n\n{machine()}")
+    with scratch() as folder:
+        write_question(folder)
+        muster_run(folder)  # whatever is read the first time is in the page cache from here on
+        light = light_commands(repeats)
+        muster, script = first_answers(folder, repeats, cold=False)
+        floor = statistics.median(start.first_answer for start in script)
+        table(
+            f"Commands that load no model, median of {repeats}",
+            ("command", "s", "of the plain script's first answer"),
+            [[name, f"{seconds:.2f}", f"{seconds / floor:.0%}"] for name, seconds in light.items()],
+        )
+        ratio = first_answer_table(
+            f"The demo model, files in the page cache, median of {repeats}", muster, script
+        )
+        if not quick:
+            cold = first_answers(folder, 2, cold=True)
+            first_answer_table(
+                "The same with torch's and transformers' files not in the page cache, median of 2", *cold
+            )
+    say("One core's worth of threads (OMP_NUM_THREADS=1). `weights` includes building the model.")
+    helps = max(light["muster --help"], light["muster run --help"]) / floor
+    met = verdict(f"first answer within {AIM_FIRST} times the plain script's", ratio <= AIM_FIRST)
+    return 0 if verdict(f"help within {AIM_HELP:.0%} of the script's time", helps <= AIM_HELP) and met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Installs Muster from this checkout into a virtual environment: what `make demo` and `make test` call.
+
+On a machine without an NVIDIA GPU it takes the CPU build of torch, which is a tenth of the CUDA build's size. pip's
+own index has only one build per platform, and on Linux that is the CUDA one; so the CPU build is asked for by its
+version where pip is configured with an index or folder that has it, and otherwise fetched by uv, which knows where
+torch keeps it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TORCH_CPU = "torch==2.13.0+cpu"
+"""The build that Muster's own tests run with."""
+TORCH_ANY = "torch>=2.6"
+
+
+def main() -> None:
+    """Make the environment, then install torch and Muster, as far as they are missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--venv", type=Path, default=Path(".venv"), help="the environment to install into")
+    parser.add_argument("--extra", default="transformers", help="the optional part of Muster to install")
+    parser.add_argument("--torch", default="", help="a requirement or wheel, instead of the fitting build")
+    given = parser.parse_args()
+    environment: Path = given.venv.absolute()
+    try:
+        python = make_environment(environment)
+        install_torch(python, given.torch)
+        say(f"installing Muster and its {given.extra} packages into {given.venv}")
+        pip(python, "--editable", f"{ROOT}[{given.extra}]")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"the installation failed (status {error.returncode}): {error.cmd}")
+
+
+def make_environment(environment: Path) -> Path:
+    """The environment's interpreter; an environment that exists is used as it is."""
+    python = environment / "bin" / "python"
+    if not python.exists():
+        say(f"making a virtual environment in {environment}")
+        # One that lost its interpreter is made anew; a folder that is something else is not emptied.
+        venv.create(environment, with_pip=True, clear=(environment / "pyvenv.cfg").exists())
+    return python
+
+
+def install_torch(python: Path, wanted: str) -> None:
+    """Install what the user named, else nothing where there is a torch, else the build that fits the machine."""
+    if wanted:
+        pip(python, wanted)
+    elif has_torch(python):
+        say("using the torch that is installed there")
+    elif sys.platform != "linux" or has_nvidia_gpu():
+        say("installing torch")
+        pip(python, TORCH_ANY)
+    else:
+        install_torch_for_cpu(python)
+
+
+def install_torch_for_cpu(python: Path) -> None:
+    """The CPU build, from wherever it can be had; ends the program where it can't."""
+    say("no NVIDIA GPU here: installing the CPU build of torch")
+    if attempt([str(python), "-m", "pip", "install", "--quiet", TORCH_CPU]):
+        return
+    uv = shutil.which("uv")
+    if uv is None:
+        pip(python, "uv")
+        uv = str(python.parent / "uv")
+    # Without its dependencies: pip installs those with Muster, from the index that it is configured with.
+    from_torch = ["pip", "install", "--quiet", "--no-deps", "--torch-backend=cpu"]
+    if not attempt([uv, *from_torch, "--python", str(python), TORCH_ANY], show_errors=True):
+        sys.exit(
+            "the CPU build of torch can't be had from here. Give a requirement or a wheel that can: "
+            "`make demo TORCH=./torch-2.13.0+cpu-….whl`, or `make demo TORCH=torch` for the default build (gigabytes)"
+        )
+
+
+def has_torch(python: Path) -> bool:
+    """Whether the environment has torch; doesn't import it."""
+    probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    return attempt([str(python), "-c", probe])
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether the NVIDIA driver is loaded, by its own files or its own tool."""
+    if Path("/proc/driver/nvidia/version").exists():
+        return True
+    tool = shutil.which("nvidia-smi")
+    return tool is not None and attempt([tool, "--list-gpus"])
+
+
+def pip(python: Path, *packages: str) -> None:
+    """Install packages. Raises `subprocess.CalledProcessError`; pip has said why."""
+    subprocess.run([str(python), "-m", "pip", "install", "-qq", *packages], check=True)
+
+
+def attempt(command: Sequence[str], *, show_errors: bool = False) -> bool:
+    """Whether a command succeeds."""
+    errors = None if show_errors else subprocess.DEVNULL
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=errors)
+    return done.returncode == 0
+
+
+def say(line: str) -> None:
+    """Tell the user what takes its time."""
+    print(f"-- {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Draws the pictures of the documentation from real runs: `python -m scripts.render_readme_images`.
+
+Two runs of the demo model, each a minute at most: one process as README.md shows it, and four replicas of which one
+is killed on the way, for docs/distributed.md. Nothing in the pictures is written by hand but the prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.text import Text
+
+from muster.config import load_config
+from muster.distributed.progress import Progress
+from muster.report.displays import render
+from muster.report.terminal import results_table
+from muster.run import run
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+WIDTH = 120
+_WEB_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+"""A picture must not fetch anything when it is looked at."""
+
+
+class Camera:
+    """Implements `Display`: takes pictures of the progress."""
+
+    def __init__(self, moments: list[Callable[[Progress], bool]]) -> None:
+        """`moments`: each says whether it has come; they are waited for in order."""
+        self.pictures: list[Text] = []
+        self._moments = moments
+
+    @contextmanager
+    def show(self, progress: Progress) -> Iterator[None]:
+        """Watch until the run is over, and take the last picture then."""
+        over = threading.Event()
+
+        def watch() -> None:
+            for come in self._moments:
+                while not come(progress):
+                    if over.wait(0.01):
+                        return
+                self._take(progress)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            self._take(progress)
+
+    def say(self, line: str) -> None:
+        """Nothing is said in a run that goes well."""
+
+    def _take(self, progress: Progress) -> None:
+        console = new_console()
+        console.print(render(progress))
+        self.pictures.append(Text.from_ansi(console.export_text(styles=True).rstrip("\n")))
+
+
+def new_console() -> Console:
+    """A terminal that remembers what was printed."""
+    return Console(record=True, force_terminal=True, color_system="truecolor", width=WIDTH, file=StringIO())
+
+
+def one_process(target: Path) -> None:
+    """The whole screen of `muster run --model demo --tasks digits`."""
+    camera = Camera([])
+    with tempfile.TemporaryDirectory() as folder:
+        config = load_config({"model": "demo", "tasks": "digits", "output": f"{folder}/run"})
+        results = run(config, camera)
+    console = new_console()
+    console.print("[bold green]$[/] muster run --model demo --tasks digits", highlight=False)
+    console.print(camera.pictures[-1])
+    console.print(results_table(results, WIDTH))
+    save(console, target, "muster run")
+
+
+def killed_replica(target: Path) -> None:
+    """The progress of a run with four replicas, shortly after one was killed."""
+    when: dict[str, float] = {}
+
+    def shot(progress: Progress) -> bool:
+        if "killed" not in when and progress.done > progress.total * 0.25:
+            kill_a_worker()
+            when["killed"] = time.monotonic()
+        restarted = "started again" in progress.notice
+        return restarted and progress.done > progress.total * 0.6
+
+    camera = Camera([shot])
+    options = {"model": "demo", "tasks": "digits", "replicas": 4, "batch_size": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        run(load_config({**options, "output": f"{folder}/run"}), camera)
+    console = new_console()
+    console.print(
+        "[bold green]$[/] muster run --model demo --tasks digits --replicas 4 --batch-size 1", highlight=False
+    )
+    console.print(camera.pictures[0])
+    save(console, target, "one of four replicas was killed")
+
+
+def kill_a_worker() -> None:
+    """SIGKILL to one of this process's workers."""
+    for process in psutil.Process(os.getpid()).children():
+        if "muster.distributed.worker" in process.cmdline():
+            process.send_signal(signal.SIGKILL)
+            return
+    sys.exit("there is no worker to kill")
+
+
+def save(console: Console, target: Path, title: str) -> None:
+    """Write the picture; equal pictures are equal files."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture = console.export_svg(title=title, unique_id=target.stem)
+    target.write_text(_WEB_FONTS.sub("", picture), encoding="utf-8")
+    print(target)
+
+
+def main() -> None:
+    """Draw the pictures into a folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=IMAGES)
+    output: Path = parser.parse_args().output
+    one_process(output / "run.svg")
+    killed_replica(output / "killed-replica.svg")
+
+
+if __name__ == "__main__":
+    main()

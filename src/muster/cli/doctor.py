@@ -1,0 +1,74 @@
+"""`muster doctor`: what each rank sees, what doesn't fit, and what to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from muster.doctor.examination import Report
+
+
+def command(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the all_reduce; a process alone then needs no torch.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that each wait may take: for absent ranks, for the all_reduce.")
+    ] = 60.0,
+    output: Annotated[Path, typer.Option(help="Where the run folder would be, to check its disk.")] = Path(
+        "runs"
+    ),
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Examine this machine, or under torchrun, accelerate, srun or mpirun all ranks.
+
+    Start it exactly as you start `muster run`. Exit code 0: no errors (there may be warnings), 1: errors.
+    """
+    import faulthandler
+
+    from muster.core import ConfigurationError
+
+    if timeout <= 0:
+        raise ConfigurationError(f"--timeout {timeout:g} must be more than 0 seconds")
+    faulthandler.dump_traceback_later(6 * timeout + 120, exit=True)  # should a library hang beyond all limits
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # c10d's stack traces; the report says what matters
+    from muster.doctor.examination import examine
+
+    report = examine(os.environ, output, timeout=timeout, quick=quick)
+    if report is not None:
+        _show(report, as_json=json)
+    _leave(0 if report is None or report.ok else 1)
+
+
+def _show(report: Report, *, as_json: bool) -> None:
+    """Rank 0's report goes to standard output, the words of another rank to standard error."""
+    ranks = report.sightings[0].ranks
+    if ranks is not None and ranks.rank > 0:
+        from muster.doctor.rendering import describe
+
+        here = f"rank {ranks.rank} on {report.sightings[0].host}"
+        for finding in report.findings:
+            sys.stderr.write(f"muster doctor, {here}: {describe(finding, 1).plain}\n")
+        return
+    if as_json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
+        return
+    from rich.console import Console
+
+    from muster.doctor.rendering import print_report
+
+    print_report(report, Console() if sys.stdout.isatty() else Console(width=160))
+
+
+def _leave(status: int) -> NoReturn:
+    """End now: threads that are stuck in a driver or a collective must not hold up the process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

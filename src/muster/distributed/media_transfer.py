@@ -1,0 +1,114 @@
+"""Images and videos for workers that don't see the coordinator's disk: their bytes travel inside the requests.
+
+Whether a worker sees the files is found out by trying: the coordinator names some of them, and a worker that reads
+the same bytes there opens all of them by itself. That is right for shared disks, copies, containers and chroots
+alike. Only files that the plan names are ever read for somebody else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from muster.core import Media, Message, Part, Request, SampleError
+from muster.tasks.plan import PlannedTask
+
+PROBES_PER_TASK = 16
+MOST_BYTES = 512 << 20
+"""Of one request's media: a message must stay well below the longest frame."""
+_COMPARED_BYTES = 1 << 12
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """A file of the plan as the coordinator sees it."""
+
+    path: str
+    digest: str
+
+
+def probes(planned: Sequence[PlannedTask]) -> list[Probe]:
+    """Some files of each task, evenly spread; those that the coordinator can't read itself are left out."""
+    found: list[Probe] = []
+    for task in planned:
+        paths = list(
+            dict.fromkeys(
+                media.path
+                for sample in task.samples
+                for media in (*sample.images, *sample.videos)
+                if media.path is not None
+            )
+        )
+        step = max(1, len(paths) // PROBES_PER_TASK)
+        chosen = [*paths[::step][: PROBES_PER_TASK - 1], *paths[-1:]]
+        found += [Probe(path, digest) for path in dict.fromkeys(chosen) if (digest := _digest(path))]
+    return found
+
+
+def sees(expected: Iterable[Probe]) -> bool:
+    """Whether all these files are here too, with the same content."""
+    return all(_digest(probe.path) == probe.digest for probe in expected)
+
+
+def with_media(request: Request) -> Request:
+    """The request with the bytes of its files in it. Blocks.
+
+    Raises:
+        SampleError: a file can't be read, or all of them are too much to send.
+    """
+    size = 0
+    messages = []
+    for message in request.messages:
+        parts = []
+        for part in message.parts:
+            if part.media is not None and part.media.path is not None:
+                part = Part(media=_read(part.media, MOST_BYTES - size))  # noqa: PLW2901
+            size += part.media.size_hint if part.media is not None else 0
+            parts.append(part)
+        messages.append(Message(message.role, tuple(parts)))
+    return replace(request, messages=tuple(messages))
+
+
+def needs_files(request: Request) -> bool:
+    """Whether the request names files."""
+    return any(media.path is not None for media in request.media)
+
+
+def media_bytes(request: Request) -> int:
+    """Bytes of media that travel with the request."""
+    return sum(media.size_hint for media in request.media)
+
+
+def _read(media: Media, room: int) -> Media:
+    path = Path(media.path or "")
+    try:
+        size = path.stat().st_size
+        if size > room:
+            raise SampleError(
+                f"{media.kind} {path} is too large to send with its request ({size >> 20} MiB): put the benchmark's "
+                "files under the same path on every node"
+            )
+        return Media(media.kind, data=path.read_bytes())
+    except FileNotFoundError:
+        raise SampleError(f"{media.kind} {path} does not exist on the coordinator's node") from None
+    except OSError as error:
+        raise SampleError(
+            f"{media.kind} {path} can't be read on the coordinator's node: {error.strerror}"
+        ) from error
+
+
+def _digest(path: str) -> str:
+    """Of its size, beginning and end; an empty string where there is no such file."""
+    try:
+        size = Path(path).stat().st_size
+        with Path(path).open("rb") as stream:
+            content = stream.read(_COMPARED_BYTES)
+            if size > _COMPARED_BYTES:
+                stream.seek(max(_COMPARED_BYTES, size - _COMPARED_BYTES))
+                content += stream.read(_COMPARED_BYTES)
+    except OSError:
+        return ""
+    return hashlib.blake2b(b"%d:" % size + content, digest_size=16).hexdigest()

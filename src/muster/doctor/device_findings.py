@@ -1,0 +1,172 @@
+"""Drivers, GPUs, their memory, how ranks share them, and the all_reduce over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from muster.doctor.explain import explain
+from muster.doctor.finding import Finding, Symptom, by_node, grouped, name_ranks
+from muster.doctor.sighting import Gpu, Sighting
+
+_GIB = 1 << 30
+MEMORY_WARNING = 0.05
+"""Taken share of a GPU's memory from which it is a warning (a desktop takes a few hundred MB)."""
+MEMORY_ERROR = 0.5
+"""And from which it is an error: a model that was sized for the GPU won't load."""
+
+
+def device_findings(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+    """Everything about devices."""
+    yield from grouped(symptom for sighting in sightings for symptom in _driver(sighting))
+    yield from grouped(symptom for node in by_node(sightings) for symptom in _binding(node))
+    yield from _uneven(sightings)
+    yield from _shared(sightings)
+    yield from _memory(sightings)
+    yield from grouped(symptom for sighting in sightings for symptom in _collective(sighting))
+
+
+def _driver(sighting: Sighting) -> Iterator[Symptom]:
+    devices = sighting.devices
+    if devices.problem and devices.expected:
+        missing = "" if devices.nvidia_smi else ", and nvidia-smi is missing"
+        yield Symptom(
+            sighting,
+            "error",
+            f"GPUs are expected on {sighting.host} ({devices.expected}), but the NVIDIA driver doesn't answer: "
+            f"{devices.problem}{missing}",
+            "install or load the driver (`nvidia-smi` must work); in a container, start it with the GPUs "
+            "(`--gpus all`, `--nv`); on a machine without GPUs, unset CUDA_VISIBLE_DEVICES",
+        )
+    elif devices.driver and not devices.nvidia_smi:
+        yield Symptom(
+            sighting,
+            "warning",
+            f"nvidia-smi is missing on {sighting.host}, though the driver {devices.driver} answers",
+            "nothing for Muster, which asks the driver itself; the driver's utilities may not be in this container",
+        )
+    for gpu in devices.gpus:
+        if gpu.problem:
+            yield Symptom(
+                sighting,
+                "error",
+                f"{sighting.host} has no usable GPU {gpu.entry}: {gpu.problem}",
+                "correct CUDA_VISIBLE_DEVICES; `nvidia-smi -L` lists the GPUs",
+            )
+    torch = sighting.versions.get("torch", "")
+    if devices.driver and devices.visible and torch.endswith("+cpu"):
+        yield Symptom(
+            sighting,
+            "error",
+            f"torch {torch} is the CPU build and can't use the GPUs of {sighting.host}",
+            "install the CUDA build of torch",
+        )
+
+
+def _binding(node: Sequence[Sighting]) -> Iterator[Symptom]:
+    do = (
+        "start one process per GPU (--nproc-per-node, --ntasks-per-node, -np), or evaluate on the CPU with "
+        "--model-args device=cpu"
+    )
+    if _own_gpu_each(node):
+        do = (
+            "each task was given a GPU that the others don't see (Slurm's --gpus-per-task); let every task see "
+            "all of its node's GPUs: --gpus-per-node with --gpu-bind=none"
+        )
+    for sighting in node:
+        if sighting.devices.binding_problem:
+            problem = f"more processes than GPUs on {sighting.host}: {sighting.devices.binding_problem}"
+            yield Symptom(sighting, "error", problem, do)
+
+
+def _own_gpu_each(node: Sequence[Sighting]) -> bool:
+    uuids = [gpu.uuid for sighting in node for gpu in sighting.devices.gpus if gpu.uuid]
+    return len(node) > 1 and len(set(uuids)) == len(node) == len(uuids)
+
+
+def _uneven(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+    counts: dict[int, list[Sighting]] = {}
+    for sighting in sightings:
+        counts.setdefault(len(sighting.devices.visible), []).append(sighting)
+    if len(counts) > 1:
+        seen = ", ".join(
+            f"{count or 'no'} GPU(s) on {name_ranks(each.rank for each in members)} ({_hosts(members)})"
+            for count, members in sorted(counts.items(), reverse=True)
+        )
+        severity = "error" if 0 in counts else "warning"
+        yield Finding(
+            "error" if severity == "error" else "warning",
+            f"not all ranks see as many GPUs: {seen}",
+            "check the driver, the allocation (--gpus-per-node) and CUDA_VISIBLE_DEVICES of the nodes with fewer",
+        )
+
+
+def _hosts(members: Sequence[Sighting]) -> str:
+    names = sorted({each.host for each in members})
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _shared(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+    users: dict[str, list[Sighting]] = {}
+    for sighting in sightings:
+        for gpu in sighting.devices.gpus:
+            if gpu.uuid and gpu.entry in sighting.devices.bound and sighting.ranks is not None:
+                users.setdefault(gpu.uuid, []).append(sighting)
+    for uuid, members in users.items():
+        if len(members) > 1:
+            entry = next(gpu.entry for gpu in members[0].devices.gpus if gpu.uuid == uuid)
+            ranks = [each.rank for each in members]
+            yield Finding(
+                "error",
+                f"{name_ranks(ranks)} on {_hosts(members)} use the same GPU {entry} ({uuid})",
+                "start one process per GPU; the local rank, not the global one, picks the device",
+                ranks,
+            )
+
+
+def _memory(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for sighting in sightings:
+        for gpu in sighting.devices.gpus:
+            taken = gpu.total - gpu.free
+            if not gpu.total or gpu.uuid in seen or taken < max(MEMORY_WARNING * gpu.total, _GIB / 2):
+                continue
+            seen.add(gpu.uuid)
+            users = [
+                each.rank
+                for each in sightings
+                if each.ranks is not None
+                and any(own.uuid == gpu.uuid and own.entry in each.devices.bound for own in each.devices.gpus)
+            ]
+            yield Finding(
+                "error" if taken > MEMORY_ERROR * gpu.total else "warning",
+                f"GPU {gpu.entry} of {sighting.host} has only {gpu.free / _GIB:.1f} of {gpu.total / _GIB:.1f} GiB free "
+                f"before the start; {_holders(gpu)}",
+                "end those processes (leftovers of a crashed run: kill), or use other GPUs (CUDA_VISIBLE_DEVICES)",
+                users,
+            )
+
+
+def _holders(gpu: Gpu) -> str:
+    if not gpu.processes:
+        return "who holds the rest is not visible from here (another container or user)"
+    named = [
+        f"pid {each.pid}"
+        + (f" {each.name}" if each.name else "")
+        + (f" with {each.used / _GIB:.1f} GiB" if each.used is not None else "")
+        for each in gpu.processes
+    ]
+    return "held by " + ", ".join(named)
+
+
+def _collective(sighting: Sighting) -> Iterator[Symptom]:
+    test = sighting.collective
+    if test is None or test.ok:
+        return
+    where = f" while {test.step}" if test.step else ""
+    yield Symptom(
+        sighting,
+        "error",
+        f"the test all_reduce over {test.backend.upper() if test.backend == 'nccl' else 'Gloo'} failed{where}: "
+        f"{test.problem}",
+        explain(test.problem),
+    )

@@ -1,0 +1,82 @@
+"""The story of `muster doctor`: look, meet the others, try an all_reduce, diagnose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from muster.core import RunError
+from muster.distributed.environment import Ranks
+from muster.doctor.collective import all_reduce_alone, all_reduce_together
+from muster.doctor.diagnosis import choose_backend, diagnose
+from muster.doctor.exchange import follow, lead
+from muster.doctor.finding import Finding
+from muster.doctor.probe import look
+from muster.doctor.sighting import Backend, Collective, Sighting
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `--json` prints. `ok` is False when there is an error among the findings."""
+
+    ok: bool
+    sightings: list[Sighting]
+    findings: list[Finding] = field(default_factory=list)
+    schema: int = 1
+
+
+def examine(env: Mapping[str, str], output: Path, *, timeout: float, quick: bool) -> Report | None:
+    """The report on this process, or on its whole group where it is rank 0; None on a rank that handed over its part.
+
+    `timeout` (seconds) limits each wait; `quick` leaves out the all_reduce, and so torch in a process alone.
+    """
+    mine = look(env, output)
+    if mine.ranks is None or mine.ranks.world_size == 1:
+        return _report([mine if quick else _tested_alone(mine, timeout)], None)
+    try:
+        sightings = _meet(mine, mine.ranks, timeout, quick=quick)
+    except ImportError as error:
+        return _report([_cut_off(mine, f"the ranks can't meet without torch: {error}")], timeout)
+    except RunError as error:
+        return _report([_cut_off(mine, str(error))], timeout)
+    return None if sightings is None else _report(sightings, timeout)
+
+
+def _meet(mine: Sighting, ranks: Ranks, timeout: float, *, quick: bool) -> list[Sighting] | None:
+    if mine.network.meeting_problem:
+        raise RunError(mine.network.meeting_problem)
+    if mine.network.port_taken_by:
+        raise RunError("the port of the rendezvous is taken")
+
+    def test(store: Store, position: int, size: int, backend: Backend) -> Collective:
+        return all_reduce_together(store, position, size, backend, mine.devices.bound, timeout)
+
+    def choose(sightings: Sequence[Sighting]) -> Backend | None:
+        return None if quick else choose_backend(sightings)
+
+    if ranks.rank == 0:
+        return lead(ranks, mine, choose, test, timeout)
+    follow(ranks, mine, test, timeout)
+    return None
+
+
+def _tested_alone(mine: Sighting, timeout: float) -> Sighting:
+    if "torch" not in mine.versions:
+        return mine  # said among the findings
+    gpus = mine.devices.bound if choose_backend([mine]) == "nccl" else []
+    collective = all_reduce_alone(gpus, timeout)
+    return replace(mine, collective=collective, versions=mine.versions | collective.versions)
+
+
+def _cut_off(mine: Sighting, problem: str) -> Sighting:
+    return replace(mine, network=replace(mine.network, meeting_problem=problem))
+
+
+def _report(sightings: list[Sighting], waited: float | None) -> Report:
+    findings = diagnose(sightings, waited)
+    return Report(not any(finding.severity == "error" for finding in findings), sightings, findings)

@@ -1,0 +1,44 @@
+"""One look at this process and its machine. Needs no torch; every part has a limit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from muster.distributed.environment import accelerate_processes, host_name
+from muster.doctor.gpus import see_devices
+from muster.doctor.network import see_network
+from muster.doctor.rank_claims import rank_variables, usable_ranks
+from muster.doctor.sighting import Sighting
+from muster.doctor.surroundings import see_folders, see_settings, see_versions
+
+
+def look(env: Mapping[str, str], output: Path) -> Sighting:
+    """What this process sees; `output` is where its run folder would be."""
+    ranks, problem = usable_ranks(env)
+    return Sighting(
+        host=host_name(),
+        pid=os.getpid(),
+        machine=_machine(),
+        ranks=ranks,
+        ranks_problem=problem,
+        variables=rank_variables(env),
+        accelerate=any(name.startswith("ACCELERATE_") for name in env),
+        accelerate_processes=accelerate_processes(env),
+        cpus=sorted(os.sched_getaffinity(0)),
+        devices=see_devices(env, ranks),
+        network=see_network(env, ranks),
+        folders=see_folders(env, output),
+        versions=see_versions(),
+        settings=see_settings(env),
+    )
+
+
+def _machine() -> str:
+    """The machine's current boot and this process's network: hosts that share a name differ here."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot[:8]}-{Path('/proc/self/ns/net').readlink()}"
+    except OSError:
+        return ""

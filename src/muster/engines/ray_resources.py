@@ -1,0 +1,56 @@
+"""What a replica needs of a Ray cluster, and how many fit. Values in, values out; asking Ray is the engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class Node(NamedTuple):
+    """What one node of the cluster has in all."""
+
+    cpus: int
+    gpus: int
+
+
+class Need(NamedTuple):
+    """What Ray reserves for one replica, on one node."""
+
+    cpus: int
+    gpus: int
+
+    def __str__(self) -> str:
+        return " and ".join(f"{n} {what}" for n, what in ((self.gpus, "GPU"), (self.cpus, "CPU")) if n)
+
+
+def node_from(resources: Mapping[str, float]) -> Node:
+    """A node from Ray's `Resources`."""
+    return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+
+
+def need_of_replica(
+    nodes: Sequence[Node],
+    *,
+    gpus_per_replica: int,
+    replicas: int | None,
+    free_cpus: int,
+    threads: int | None,
+) -> Need:
+    """What to reserve for each replica.
+
+    With GPUs: these and one CPU. Without: an equal part of the CPUs that are free, at most a whole node, so that
+    one replica per node (or the number asked for) uses the cluster up. `threads` (OMP_NUM_THREADS) says
+    otherwise, up to what the smallest node has.
+    """
+    gpus = gpus_per_replica if any(node.gpus for node in nodes) else 0
+    sizes = [node.cpus for node in nodes if node.cpus and node.gpus >= gpus]
+    smallest = min(sizes, default=1)
+    share = 1 if gpus else free_cpus // (replicas or len(sizes) or 1)
+    return Need(max(1, min(smallest, threads or share)), gpus)
+
+
+def room(nodes: Sequence[Node], need: Need) -> int:
+    """Replicas that fit on these nodes when nobody else uses them."""
+    return sum(
+        min(node.cpus // need.cpus, node.gpus // need.gpus if need.gpus else node.cpus) for node in nodes
+    )

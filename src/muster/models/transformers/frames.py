@@ -1,0 +1,166 @@
+"""What a replica and its preparation process say to each other: frames of a header and raw tensor bytes.
+
+A frame is two lengths of eight bytes, a msgpack header and a payload. Both ends are Muster's own, on one machine and
+of one version, so there is neither a handshake nor a schema version.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from muster.core import Completion, Request
+from muster.models.transformers.preparation import Batch, Prepared, Row
+
+if TYPE_CHECKING:
+    import torch
+
+_LENGTHS = struct.Struct(">QQ")
+ALIGNMENT = 64
+"""Bytes; each tensor begins at a multiple of it, so that it can be used where it arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first frame: which processor to load."""
+
+    folder: str
+    processor: dict[str, Any]
+    chat_template: str | None
+    trust_remote_code: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Requests to prepare together."""
+
+    requests: list[Request]
+    context_limit: int | None
+
+
+class StoredTensor(NamedTuple):
+    """A tensor in a payload."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+    """Bytes."""
+
+
+class StoredBatch(NamedTuple):
+    """A batch without its tensors' contents."""
+
+    rows: tuple[int, ...]
+    """Which of the requests, by their place in `Work`."""
+    prompt_tokens: tuple[int, ...]
+    tensors: tuple[StoredTensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to `Work`; with `refused`, the requests have to be prepared elsewhere."""
+
+    batches: tuple[StoredBatch, ...] = ()
+    failures: tuple[Completion, ...] = ()
+    refused: str | None = None
+
+
+READY = Reply()
+"""What the process says once its processor is loaded."""
+
+
+def send_frame(connection: socket.socket, header: object, payload: Sequence[memoryview | bytes] = ()) -> None:
+    """Send one frame. Raises `OSError` when the other end is gone, and what msgspec raises for the header."""
+    encoded = msgspec.msgpack.encode(header)
+    connection.sendall(_LENGTHS.pack(len(encoded), sum(map(len, payload))) + encoded)
+    for part in payload:
+        connection.sendall(part)
+
+
+def receive_header(connection: socket.socket) -> tuple[bytes, int]:
+    """The next frame's header and the length of the payload that follows. Raises `EOFError` at the end."""
+    lengths = bytearray(_LENGTHS.size)
+    receive_into(connection, memoryview(lengths))
+    header_length, payload_length = _LENGTHS.unpack(lengths)
+    header = bytearray(header_length)
+    receive_into(connection, memoryview(header))
+    return bytes(header), payload_length
+
+
+def receive_into(connection: socket.socket, buffer: memoryview) -> None:
+    """Fill a buffer. Raises `EOFError` when the connection ends before."""
+    filled = 0
+    while filled < len(buffer):
+        # One call of the system for all that is to come: each costs a turn with the interpreter lock.
+        count = connection.recv_into(buffer[filled:], 0, socket.MSG_WAITALL)
+        if count == 0:
+            raise EOFError("the connection ended")
+        filled += count
+
+
+def send_prepared(connection: socket.socket, prepared: Prepared, requests: Sequence[Request]) -> None:
+    """Send what became of requests."""
+    places = {id(request): place for place, request in enumerate(requests)}
+    parts: list[memoryview | bytes] = []
+    end = 0
+    batches: list[StoredBatch] = []
+    for batch in prepared.batches:
+        tensors: list[StoredTensor] = []
+        for name, tensor in batch.inputs.items():
+            content = _bytes_of(tensor)
+            padding = -end % ALIGNMENT
+            parts += [bytes(padding), content]
+            tensors.append(
+                StoredTensor(name, _name(tensor.dtype), tuple(tensor.shape), end + padding, len(content))
+            )
+            end += padding + len(content)
+        rows = tuple(places[id(row.request)] for row in batch.rows)
+        batches.append(StoredBatch(rows, batch.prompt_tokens, tuple(tensors)))
+    send_frame(connection, Reply(tuple(batches), prepared.failures), [part for part in parts if part])
+
+
+def receive_prepared(
+    connection: socket.socket, requests: Sequence[Request], *, pin_memory: bool
+) -> Prepared | None:
+    """What became of requests; None where the other end refused them. Raises `EOFError` or `OSError`."""
+    import torch
+
+    header, size = receive_header(connection)
+    reply = msgspec.msgpack.decode(header, type=Reply)
+    buffer = torch.empty(size, dtype=torch.uint8, pin_memory=pin_memory)
+    receive_into(connection, buffer.numpy().data)
+    if reply.refused is not None:
+        return None
+    batches = tuple(
+        Batch(
+            tuple(Row(requests[place]) for place in batch.rows),
+            {tensor.name: _tensor(buffer, tensor) for tensor in batch.tensors},
+            batch.prompt_tokens,
+        )
+        for batch in reply.batches
+    )
+    return Prepared(batches, reply.failures)
+
+
+def _tensor(buffer: torch.Tensor, stored: StoredTensor) -> torch.Tensor:
+    import torch
+
+    content = buffer[stored.offset : stored.offset + stored.size]
+    return content.view(getattr(torch, stored.dtype)).reshape(stored.shape)
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    import torch
+
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,87 @@
+"""The preparation process itself: `python -m muster.models.transformers.preparation_child FD`.
+
+It holds the model's processor and one end of a socket, and ends when the other end does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+
+import msgspec
+
+from muster.core import ConfigurationError
+from muster.models.transformers.frames import (
+    READY,
+    Reply,
+    Setup,
+    Work,
+    receive_header,
+    send_frame,
+    send_prepared,
+)
+from muster.models.transformers.interfaces import Processor
+from muster.models.transformers.options import Options
+from muster.models.transformers.preparation import Preparer
+
+
+def main() -> None:
+    """Load the processor, then prepare what comes until the replica is gone."""
+    # Ctrl-C and a scheduler's warning go to whole process groups; what is started is to be finished first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    headers: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, headers), daemon=True).start()
+    setup = msgspec.msgpack.decode(headers.get(), type=Setup)
+    try:
+        processor = _load(setup)
+    except ConfigurationError:
+        os._exit(1)  # the replica meets the same error and tells the user
+    send_frame(connection, READY)
+    preparers: dict[int | None, Preparer] = {}
+    while True:
+        work = msgspec.msgpack.decode(headers.get(), type=Work)
+        if work.context_limit not in preparers:
+            preparers[work.context_limit] = Preparer(processor, work.context_limit)
+        _answer(connection, preparers[work.context_limit], work)
+
+
+def _listen(connection: socket.socket, headers: SimpleQueue[bytes]) -> None:
+    """Pass on what comes. The replica's end ends the process at once, whatever it is busy with."""
+    try:
+        while True:
+            headers.put(receive_header(connection)[0])
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+def _load(setup: Setup) -> Processor:
+    import torch
+
+    from muster.models.transformers.processor import load_processor
+    from muster.models.transformers.quiet import quiet
+
+    torch.set_num_threads(1)
+    options = Options(processor=setup.processor, chat_template=setup.chat_template)
+    with quiet():
+        return load_processor(Path(setup.folder), options, trust_remote_code=setup.trust_remote_code)
+
+
+def _answer(connection: socket.socket, preparer: Preparer, work: Work) -> None:
+    try:
+        prepared = preparer.prepare(work.requests)
+        send_prepared(connection, prepared, work.requests)
+    except OSError:
+        os._exit(0)  # the replica is gone
+    except Exception as error:  # noqa: BLE001 - what can't travel is prepared by the replica itself
+        send_frame(connection, Reply(refused=repr(error).encode("ascii", "replace").decode()))
+
+
+if __name__ == "__main__":
+    main()

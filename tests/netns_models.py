@@ -1,0 +1,52 @@
+"""A backend that shows what a worker could read of its images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from muster.core import Completion, Failure, Request, RequestError
+from muster.media import load_image
+from muster.models.protocol import ModelSettings, RequestStream
+
+
+class Gated:
+    """Answers as `fake_models.Echo`, `free` requests at once and the rest when the file `gate` exists.
+
+    On a host that doesn't see the gate's folder nothing waits. `seconds`: how long each takes.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.free = int(str(settings.args.get("free", 5)))
+        self.gate = Path(str(settings.args["gate"]))
+        self.seconds = float(str(settings.args.get("seconds", 0)))
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        for request in requests:
+            while self.free <= 0 and self.gate.parent.exists() and not self.gate.exists():
+                time.sleep(0.05)
+            self.free -= 1
+            time.sleep(self.seconds)
+            yield Completion(request.key, f"answer {request.key.sample_id}")
+
+
+class Pixels:
+    """Answers with the first pixel of every image, or fails as the images do. `seconds`: how long each takes."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.seconds = float(str(settings.args.get("seconds", 0)))
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        for request in requests:
+            time.sleep(self.seconds)
+            try:
+                yield Completion(
+                    request.key, " ".join(map(self.pixel, range(len(request.media)), [request] * 9))
+                )
+            except RequestError as error:
+                yield Completion(request.key, failure=Failure.from_exception(error))
+
+    @staticmethod
+    def pixel(number: int, request: Request) -> str:
+        return str(load_image(request.media[number]).getpixel((0, 0)))

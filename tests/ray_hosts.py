@@ -1,0 +1,150 @@
+"""A real Ray cluster in a network of its own: nobody else's Ray is found, and it ends with its namespace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from processes import DEADLINE
+
+ADDRESS = "10.78.0.1"
+_SETUP = f"""
+set -e
+ip link set lo up
+ip link add eth0 type veth peer name eth1
+ip addr add {ADDRESS}/24 dev eth0
+ip link set eth0 up
+ip link set eth1 up
+ip route add default via 10.78.0.254
+echo up
+sleep infinity &
+wait  # not exec: the namespace's first process must reap what others leave behind
+"""
+
+
+class RayNode:
+    """One raylet, and with `head` the cluster's other services."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def kill(self) -> None:
+        """The node is gone at once, with all that runs on it."""
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            if Path((process.cmdline() or [""])[0]).name == "raylet":
+                process.kill()
+        self._process.wait(timeout=DEADLINE)  # `ray start --block` ends what is left of the node
+
+
+class RayHost:
+    """The namespace and what runs in it."""
+
+    def __init__(self, namespace: psutil.Process, folder: Path) -> None:
+        self._namespace, self._folder = namespace, folder
+        self.address = f"{ADDRESS}:6380"
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """For everything that starts in the namespace."""
+        return {"RAY_TMPDIR": str(self._folder), "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": ""}
+
+    @property
+    def launcher(self) -> list[str]:
+        """Starts Python in the namespace, in the same folder."""
+        command = ["nsenter", "--target", str(self._namespace.pid), "--net", "--pid", "--mount"]
+        return [*command, f"--wd={Path.cwd()}", "--", sys.executable]
+
+    def start_node(self, cpus: int, *, head: bool = False) -> RayNode:
+        """`ray start`, which returns when the node is in the cluster."""
+        where = ["--head", "--port=6380", "--include-dashboard=false", f"--temp-dir={self._folder}"]
+        options = where if head else [f"--address={self.address}"]
+        common = [
+            f"--node-ip-address={ADDRESS}",
+            f"--num-cpus={cpus}",
+            "--object-store-memory=80000000",
+        ]
+        before = self.nodes() if not head else 0
+        process = subprocess.Popen(
+            [*self.launcher, "-m", "ray.scripts.scripts", "start", *options, *common, "--block"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **self.env},
+        )
+        until(lambda: self.nodes() > before, "the node to come up")
+        return RayNode(process)
+
+    def nodes(self) -> int:
+        """Raylets that run."""
+        return len(self._processes(lambda command: Path(command[0]).name == "raylet"))
+
+    def actors(self) -> list[psutil.Process]:
+        """Processes of replicas that Ray has placed."""
+        return self._processes(lambda command: command[0].startswith("ray::WorkerProcess"))
+
+    def rays(self) -> list[psutil.Process]:
+        """All of Ray's own processes."""
+        names = ("raylet", "gcs_server")
+        return self._processes(
+            lambda command: Path(command[0]).name in names or command[0].startswith("ray::")
+        )
+
+    def _processes(self, wanted: Callable[[list[str]], bool]) -> list[psutil.Process]:
+        found = []
+        for process in self._namespace_processes():
+            try:
+                command = process.cmdline()
+                if command and wanted(command):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def _namespace_processes(self) -> Iterator[psutil.Process]:
+        mine = _network(self._namespace.pid)
+        for process in psutil.process_iter():
+            if _network(process.pid) == mine:
+                yield process
+
+
+def _network(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
+    except OSError:
+        return ""
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    """Wait until something has come true."""
+    limit = time.monotonic() + DEADLINE
+    while not true():
+        assert time.monotonic() < limit, f"waited in vain for {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def ray_host() -> Iterator[RayHost]:
+    """A namespace with an address; whatever was started in it ends with it."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: it holds sockets
+    unshare = subprocess.Popen(
+        ["unshare", "--net", "--pid", "--mount-proc", "--fork", "--kill-child", "bash", "-c", _SETUP],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert unshare.stdout is not None
+        assert unshare.stdout.readline() == "up\n"
+        (namespace,) = psutil.Process(unshare.pid).children()
+        yield RayHost(namespace, folder)
+    finally:
+        unshare.kill()
+        unshare.communicate()
+        shutil.rmtree(folder, ignore_errors=True)

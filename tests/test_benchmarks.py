@@ -1,0 +1,61 @@
+"""The benchmarks run and print finite numbers. Whether an aim is met on a busy machine is not a test's business."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def run(name: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode in (0, 1), done.stderr  # 1: an aim was missed, which --quick can't judge
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "**Aim: " in done.stdout, done.stderr
+    return done.stdout
+
+
+def tables(output: str) -> list[list[list[str]]]:
+    """Every Markdown table: its rows without the header, as cells."""
+    found: list[list[list[str]]] = []
+    lines = output.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("|--"):
+            found.append([])
+            for row in lines[number + 1 :]:
+                if not row.startswith("|"):
+                    break
+                found[-1].append([cell.strip() for cell in row.strip("|").split("|")])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("balance_processes", [1]), ("overhead", [4, 3, 5]), ("start", [6, 8]), ("collection", [2, 1])],
+)
+def test_a_quick_run_prints_its_tables_with_finite_numbers(name: str, rows: list[int]) -> None:
+    found = tables(run(name))
+    assert [len(table) for table in found] == rows
+    for table in found:
+        for row in table:
+            said = " ".join(row[1:])
+            assert not re.search(r"\b(nan|inf|None)\b", said), row
+            numbers = [float(number.replace(",", "")) for number in NUMBER.findall(said)]
+            assert numbers, row
+            assert all(math.isfinite(number) for number in numbers)
+            assert any(numbers), row

@@ -1,0 +1,136 @@
+"""What `make demo` installs on which machine: a stand-in for the environment's Python writes down what it is told.
+
+Guards against gigabytes of CUDA libraries on a laptop, a CPU build on a GPU machine, and an installer that replaces
+the torch that somebody chose.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # the scripts are no part of the package
+from scripts import install  # noqa: E402
+
+
+class Machine:
+    """A folder of stand-ins. What each does is decided by files beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = self.program(
+            "python",
+            f"""
+            case "$*" in
+              *find_spec*) test -e {folder}/has-torch ;;
+              *"{install.TORCH_CPU}"*) test -e {folder}/pip-has-cpu-build ;;
+              *" uv") cp {folder}/uv-to-be {folder}/uv ;;
+            esac""",
+        )
+        self.program("uv-to-be", f"test -e {folder}/uv-has-cpu-build")
+
+    def program(self, name: str, body: str) -> Path:
+        path = self.folder / name
+        path.write_text(f'#!/bin/sh\necho "$(basename "$0") $*" >> {self.folder}/calls\n{body}\n')
+        path.chmod(0o755)
+        return path
+
+    def has(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).touch()
+
+    @property
+    def installed(self) -> list[str]:
+        """The installations that were tried, in order."""
+        calls = (self.folder / "calls").read_text().splitlines()
+        return [call for call in calls if "install" in call]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    shell = Path(shutil.which("sh") or "/bin/sh").parent
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{shell}")
+    monkeypatch.setattr(sys, "platform", "linux")
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def without_gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(install, "has_nvidia_gpu", lambda: False)
+    return machine
+
+
+def test_a_torch_that_is_there_is_kept(machine: Machine) -> None:
+    machine.has("has-torch")
+    install.install_torch(machine.python, "")
+    assert machine.installed == []
+
+
+def test_what_the_user_names_is_taken(machine: Machine) -> None:
+    machine.has("has-torch")
+    install.install_torch(machine.python, "./torch.whl")
+    assert machine.installed == ["python -m pip install -qq ./torch.whl"]
+
+
+def test_the_default_build_beside_a_gpu(machine: Machine) -> None:
+    machine.program("nvidia-smi", "exit 0")
+    install.install_torch(machine.python, "")
+    assert machine.installed == [f"python -m pip install -qq {install.TORCH_ANY}"]
+
+
+def test_a_driver_tool_without_a_gpu_is_no_gpu(machine: Machine) -> None:
+    if Path("/proc/driver/nvidia/version").exists():
+        pytest.skip("this machine has a GPU")
+    machine.program("nvidia-smi", "exit 9")
+    assert not install.has_nvidia_gpu()
+
+
+def test_the_cpu_build_where_pip_has_it(without_gpu: Machine) -> None:
+    without_gpu.has("pip-has-cpu-build")
+    install.install_torch(without_gpu.python, "")
+    assert without_gpu.installed == [f"python -m pip install --quiet {install.TORCH_CPU}"]
+
+
+def test_the_cpu_build_through_uv_elsewhere(without_gpu: Machine) -> None:
+    without_gpu.has("uv-has-cpu-build")
+    install.install_torch(without_gpu.python, "")
+    _, uv, torch = without_gpu.installed
+    assert uv == "python -m pip install -qq uv"
+    assert torch.startswith("uv pip install")
+    assert "--torch-backend=cpu" in torch
+    assert f"--python {without_gpu.python} {install.TORCH_ANY}" in torch
+
+
+def test_never_the_default_build_without_a_gpu(without_gpu: Machine) -> None:
+    with pytest.raises(SystemExit, match="make demo TORCH="):
+        install.install_torch(without_gpu.python, "")
+    assert not any(
+        call.endswith(install.TORCH_ANY) and "python -m pip" in call for call in without_gpu.installed
+    )
+
+
+def test_an_old_python_is_named(tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\ncase "$1" in -V) echo Python 3.9.2 ;; *) exit 1 ;; esac\n')
+    old.chmod(0o755)
+    for python, message in ((old, "is Python 3.9.2"), (tmp_path / "nowhere", "there is no")):
+        done = subprocess.run(
+            ["make", f"PYTHON={python}", f"VENV={tmp_path}/venv", "demo"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode != 0
+        assert message in done.stderr
+        assert not (tmp_path / "venv").exists()
+
+
+def test_a_folder_that_is_no_environment_is_not_emptied(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    install.make_environment(tmp_path)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert (tmp_path / "bin" / "python").exists()

@@ -1,0 +1,106 @@
+"""Muster's command answers at once, because it imports what is heavy only where it is used.
+
+Guards against the ten seconds that other tools take to print their help, which creep in one import at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from processes import fake, write_benchmark
+
+HEAVY = {
+    "accelerate", "av", "datasets", "huggingface_hub", "matplotlib", "openai", "pandas", "ray", "scipy", "sklearn",
+    "torch", "torchvision", "transformers", "vllm",
+}  # fmt: skip
+
+WITH_MAIN = """
+import json, sys
+sys.argv = ["muster", *json.loads(sys.argv[1])]
+from muster.cli import main
+status = 0
+try:
+    main()
+except SystemExit as end:
+    status = end.code or 0
+sys.stdout.flush()
+sys.stderr.write("\\nloaded " + json.dumps([status, sorted(sys.modules)]) + "\\n")
+"""
+
+
+def loaded_by(code: str, *arguments: str) -> tuple[int, set[str]]:
+    """The exit status of a fresh interpreter's work, and the packages that it had imported in the end."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    status, modules = json.loads(done.stderr.rpartition("\nloaded ")[2])
+    return status, {module.partition(".")[0] for module in modules}
+
+
+def test_importing_muster_imports_nothing_heavy() -> None:
+    code = 'import json, sys, muster; sys.stderr.write("\\nloaded " + json.dumps([0, sorted(sys.modules)]) + "\\n")'
+    _, packages = loaded_by(code)
+    assert "muster" in packages
+    assert not packages & (HEAVY | {"numpy", "pyarrow", "pydantic", "rich", "typer"})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["score", "--help"],
+        ["tasks"],
+        ["tasks", "digits"],
+        ["models"],
+    ],
+    ids=" ".join,
+)
+def test_commands_that_need_no_model_import_nothing_heavy(arguments: list[str]) -> None:
+    status, packages = loaded_by(WITH_MAIN, json.dumps(arguments))
+    assert status == 0
+    assert "typer" in packages
+    assert not packages & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]], ids=" ".join)
+def test_help_does_not_even_load_the_arrays(arguments: list[str]) -> None:
+    _, packages = loaded_by(WITH_MAIN, json.dumps(arguments))
+    assert not packages & {"numpy", "pyarrow", "PIL"}
+
+
+def test_a_run_with_another_backend_never_imports_torch(tmp_path: Path) -> None:
+    """An evaluation through an API, or with a backend of one's own, must work where torch is not installed."""
+    task = write_benchmark(tmp_path, 3)
+    arguments = [
+        "run",
+        "--model",
+        "echo",
+        "--backend",
+        fake("Echo"),
+        "--tasks",
+        str(task),
+        "--progress",
+        "none",
+    ]
+    status, packages = loaded_by(WITH_MAIN, json.dumps([*arguments, "--output", str(tmp_path / "run")]))
+    assert status == 0
+    assert (tmp_path / "run" / "results.json").exists()
+    assert not packages & HEAVY
+    status, packages = loaded_by(WITH_MAIN, json.dumps(["score", str(tmp_path / "run")]))
+    assert status == 0
+    assert not packages & HEAVY
+
+
+def test_the_probe_would_notice() -> None:
+    """The transformers backend does import torch, and the probe sees it."""
+    arguments = ["run", "--model", "demo", "--tasks", "digits_read", "--limit", "1", "--progress", "none"]
+    code = "import os, tempfile; os.chdir(tempfile.mkdtemp())\n" + WITH_MAIN
+    _, packages = loaded_by(code, json.dumps(arguments))
+    assert {"torch", "transformers"} <= packages
