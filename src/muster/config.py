@@ -74,8 +74,8 @@ def _count_or_share(value: object) -> object:
             value = int(value)
         except ValueError:
             value = float(value)
-    if isinstance(value, float) and not 0 <= value < 1:
-        raise ValueError("must be a whole number, or a fraction between 0 and 1")
+    if isinstance(value, float) and not 0 <= value <= 1:
+        raise ValueError("must be a whole number, or a fraction up to 1.0 (everything)")
     return value
 
 

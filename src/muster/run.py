@@ -237,6 +237,9 @@ def _attempt(folder: RunFolder, manifest: Manifest) -> Iterator[None]:
     except MusterError as error:
         status = error.exit_code
         raise
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+        raise
     finally:
         try:
             manifest.with_attempt_ended(time.time(), status).save(folder.manifest)

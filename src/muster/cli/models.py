@@ -39,11 +39,16 @@ def command(
 def _describe(model: str) -> dict[str, str]:
     import json
 
+    from muster.core import ConfigurationError
     from muster.results.fingerprint import model_fingerprint
 
     if not Path(model).is_dir():
         return {"hub id": model, "note": "fetched by the first worker of each node; nothing is known before"}
-    settings = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    file = Path(model) / "config.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigurationError(f"{file} is not JSON: {error}") from error
     weights = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
     return {
         "folder": model,

@@ -141,13 +141,13 @@ class Coordinator:
 
     def pull(self, name: str, limit: int, idle: bool, now: float) -> Granted:
         """Claim up to `limit` requests for a worker. Raises `ValueError` before it was `ready`."""
-        worker = self._touch(name, now)
+        worker = self.workers[name]
         if worker.ready_at is None:
             raise ValueError(f"{name} pulls before its model is loaded")
         if self.draining:
             return Granted([], "finished")
-        if worker.state == "lost":  # it was silent or stuck, and has come back by itself
-            self._enter(worker)
+        if worker.state == "lost":
+            return Granted([], "wait")  # until it shows that it is back
         if limit > worker.slots and not worker.batched:
             # It pulls one by one, faster than claims travel; the queue still bounds the claim's cost.
             self._queue.join(name, rank=worker.rank, slots=limit, batched=False)
@@ -161,6 +161,8 @@ class Coordinator:
         """Keep a worker's completions; the first answer to a request wins, whoever gives it."""
         worker = self._touch(name, now)
         worker.progressed = now
+        if worker.stuck:
+            self._enter(worker)
         for index, completion in answers:
             worker.holding.pop(index, None)
             if (keeper := self._pledged.pop(index, None)) is not None:
@@ -186,12 +188,15 @@ class Coordinator:
                 self._pledged[index] = name
                 self.progress.tasks[self.workload.task(index)].kept_back += 1
 
-    def beat(self, name: str, busy_seconds: float, now: float) -> None:
-        """A sign of life. A worker that was only silent is back with it; one that was stuck must answer first."""
+    def seen(self, name: str, now: float) -> None:
+        """A worker has said something. One that was only silent is back with it; one that was stuck must answer."""
         worker = self._touch(name, now)
-        worker.busy_seconds = busy_seconds
         if worker.state == "lost" and not worker.stuck and worker.ready_at is not None:
             self._enter(worker)
+
+    def beat(self, name: str, busy_seconds: float) -> None:
+        """How long a worker's model has worked so far (seconds)."""
+        self.workers[name].busy_seconds = busy_seconds
 
     def leave(self, name: str, released: Sequence[int], busy_seconds: float, now: float) -> None:
         """A worker stops in good order; what it claimed and never started goes back."""
@@ -206,8 +211,12 @@ class Coordinator:
         if worker is None or not worker.alive:
             return
         held = [str(self.workload.key(index)) for index in list(worker.holding)[:3]]
-        log.warning(
-            "%s was lost: %s%s", name, reason, f"; it was working on {', '.join(held)}" if held else ""
+        log.log(
+            logging.INFO if self.finished or self.draining else logging.WARNING,
+            "%s was lost: %s%s",
+            name,
+            reason,
+            f"; it was working on {', '.join(held)}" if held else "",
         )
         self._part(worker, state, self._queue.lose(name), reason, now)
 
@@ -226,6 +235,7 @@ class Coordinator:
                     Verdict(worker.name, f"its model was not loaded within {self._load_timeout:.0f} s")
                 )
             elif worker.holding and stuck > self._request_timeout:
+                worker.stuck = True
                 verdicts.append(
                     Verdict(worker.name, f"no answer for {stuck:.0f} s{self._working_on(worker)}")
                 )

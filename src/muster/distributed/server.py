@@ -43,6 +43,7 @@ from muster.distributed.messages import (
 
 log = logging.getLogger(__name__)
 
+_CLOSE_SECONDS = 2.0
 _MOST_BUFFERED = 64 << 20
 """Bytes that may wait for a worker that doesn't read; then its messages are no longer taken."""
 _MOST_CLAIMED_WITH_MEDIA = 64
@@ -82,6 +83,7 @@ class CoordinatorServer:
         self._server: asyncio.Server | None = None
         self.changed = asyncio.Event()
         """Set whenever a worker came, went or answered."""
+        self._connections: set[asyncio.Task[None]] = set()
         self._collecting = False
         self._collected_before = False
         self.error: MusterError | None = None
@@ -138,11 +140,16 @@ class CoordinatorServer:
         for peer in self._peers.values():
             peer.writer.close()
         self._peers.clear()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=_CLOSE_SECONDS)
 
     # -- one connection
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer: _Peer | None = None
+        if (task := asyncio.current_task()) is not None:
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
         try:
             await wire.accept(reader, writer, self._secret)
             _no_delay(writer)
@@ -197,6 +204,7 @@ class CoordinatorServer:
     def _take_in(self, peer: _Peer, message: FromWorker) -> bool:
         """Act on one message; False ends the connection."""
         now, name, coordinator = time.time(), peer.name, self._coordinator
+        coordinator.seen(name, now)
         match message:
             case Pull():
                 if peer.parked is not None:
@@ -212,7 +220,7 @@ class CoordinatorServer:
                 self.send(name, Acknowledged(message.number))
                 self._after_answers(peer)
             case Beat():
-                coordinator.beat(name, message.busy_seconds, now)
+                coordinator.beat(name, message.busy_seconds)
                 if peer.parked is not None and coordinator.workers[name].alive:
                     self._answer_pull(peer, peer.parked)  # it may have come back from a silence
             case Ready():

@@ -83,7 +83,8 @@ def run_worker(start: Start) -> int:
     handler = _LinkLog(link) if start.ship_logs else logging.NullHandler()
     logging.getLogger().addHandler(handler)
     logging.getLogger("muster").setLevel(logging.INFO)
-    signals = _drain_on_signal(link)
+    # Ctrl-C reaches the ranks of a launcher; children that an engine started leave it to their coordinator.
+    signals = _drain_on_signal(link, [signal.SIGTERM, signal.SIGINT] if start.ship_logs else [signal.SIGTERM])
     try:
         status = _serve(link, start.name)
         return 128 + signals[0] if signals and status == 0 else status
@@ -194,7 +195,7 @@ class _LinkLog(logging.Handler):
             self._link.log(self.format(record) + "\n")
 
 
-def _drain_on_signal(link: SocketLink) -> list[int]:
+def _drain_on_signal(link: SocketLink, signals: Sequence[signal.Signals]) -> list[int]:
     received: list[int] = []
 
     def drain(number: int, _frame: object) -> None:
@@ -202,7 +203,8 @@ def _drain_on_signal(link: SocketLink) -> list[int]:
         log.warning("received %s: finishing what is started", signal.Signals(number).name)
         threading.Thread(target=link.drain, daemon=True).start()  # a handler must not wait for a lock
 
-    signal.signal(signal.SIGTERM, drain)
+    for each in signals:
+        signal.signal(each, drain)
     return received
 
 

@@ -22,7 +22,7 @@ def device_findings(sightings: Sequence[Sighting]) -> Iterator[Finding]:
     yield from _uneven(sightings)
     yield from _shared(sightings)
     yield from _memory(sightings)
-    yield from grouped(symptom for sighting in sightings for symptom in _collective(sighting))
+    yield from _collective(sightings)
 
 
 def _driver(sighting: Sighting) -> Iterator[Symptom]:
@@ -158,15 +158,26 @@ def _holders(gpu: Gpu) -> str:
     return "held by " + ", ".join(named)
 
 
-def _collective(sighting: Sighting) -> Iterator[Symptom]:
-    test = sighting.collective
-    if test is None or test.ok:
-        return
-    where = f" while {test.step}" if test.step else ""
-    yield Symptom(
-        sighting,
-        "error",
-        f"the test all_reduce over {test.backend.upper() if test.backend == 'nccl' else 'Gloo'} failed{where}: "
-        f"{test.problem}",
-        explain(test.problem),
-    )
+def _collective(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+    """One finding per kind of failure, causes before consequences; each rank's own words differ in addresses."""
+    kinds: dict[tuple[int, str, str], list[Sighting]] = {}
+    for sighting in sightings:
+        test = sighting.collective
+        if test is not None and not test.ok:
+            order, _advice = explain(test.problem)
+            kinds.setdefault((order, test.backend, test.step), []).append(sighting)
+    for (_order, backend, step), members in sorted(kinds.items(), key=lambda kind: kind[0]):
+        first = members[0].collective
+        assert first is not None
+        yield Finding(
+            "error",
+            f"the test all_reduce over {_BACKENDS[backend]} failed"
+            + (f" at the step {step!r}: " if step else ": ")
+            + first.problem
+            + (f" (rank {members[0].rank}'s words)" if len(members) > 1 else ""),
+            explain(first.problem).advice,
+            [each.rank for each in members if each.ranks is not None],
+        )
+
+
+_BACKENDS = {"nccl": "NCCL", "gloo": "Gloo"}

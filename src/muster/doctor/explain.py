@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 _LOG = "NCCL_DEBUG=INFO NCCL_DEBUG_SUBSYS=INIT,NET shows more"
 _EXPLANATIONS: tuple[tuple[str, str], ...] = (
@@ -81,10 +82,18 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
 )
 
 
-def explain(message: str) -> str:
+class Explanation(NamedTuple):
+    """What to do about an error. Errors with a lower `order` are more likely to be the cause of the others."""
+
+    order: int
+    advice: str
+
+
+def explain(message: str) -> Explanation:
     """What to do about an error of a collective."""
     lowered = message.lower()
-    for pattern, advice in _EXPLANATIONS:
+    for order, (pattern, advice) in enumerate(_EXPLANATIONS):
         if re.search(pattern, lowered):
-            return advice
-    return f"an error that muster doctor doesn't know; {_LOG}"
+            return Explanation(order, advice)
+    unknown = f"an error that muster doctor doesn't know; {_LOG}"
+    return Explanation(len(_EXPLANATIONS), unknown)

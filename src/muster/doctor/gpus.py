@@ -124,7 +124,7 @@ def _process_name(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return ""  # another container's
-    return " ".join(words).strip()[:60]
+    return " ".join(words[:3]).strip()[:60]  # what follows may be secret
 
 
 def _text(value: str | bytes) -> str:

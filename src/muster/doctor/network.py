@@ -124,8 +124,8 @@ def _owner(port: int) -> str:
             for descriptor in (process / "fd").iterdir():
                 with contextlib.suppress(OSError):
                     if str(descriptor.readlink()) in inodes:
-                        command = (process / "cmdline").read_bytes().decode(errors="replace")
-                        return f"pid {process.name} ({command.replace(chr(0), ' ').strip()[:60]})"
+                        words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                        return f"pid {process.name} ({' '.join(words[:3]).strip()[:60]})"
     return "another user's process or another container"
 
 

@@ -67,9 +67,10 @@ def _loopback(sighting: Sighting) -> Iterator[Symptom]:
         )
     chosen = sighting.settings.get("GLOO_SOCKET_IFNAME")
     if network.own_name.startswith("127.") and not chosen and not network.address.startswith("127."):
+        broken = sighting.collective is not None and not sighting.collective.ok
         yield Symptom(
             sighting,
-            "warning",
+            "error" if broken else "warning",
             f"{sighting.host}'s own name resolves to {network.own_name}, so Gloo listens where other "
             "nodes can't reach it",
             f"export GLOO_SOCKET_IFNAME={network.interface or '<interface>'} on every node, or correct /etc/hosts",

@@ -42,6 +42,7 @@ class Child(Replica):
         self._output = self.log_file.open("ab")
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # a user's queue.py or yaml.py in the working directory must not shadow a library's
             "-m",
             "muster.distributed.worker",
             stdin=asyncio.subprocess.PIPE,

@@ -122,7 +122,7 @@ class InlineEngine:
                         f"the model failed {failures} times in a row: {type(error).__name__}: {error}"
                     ) from error
             with link.locked():
-                coordinator.beat(NAME, stream.busy_seconds, time.time())
+                coordinator.beat(NAME, stream.busy_seconds)
 
 
 class _Watch(threading.Thread):

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -128,9 +129,15 @@ def _import_file(path: Path, reference: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except ModuleNotFoundError:
         del sys.modules[name]
-        raise
+        raise  # explained by the caller
+    except Exception as error:
+        del sys.modules[name]
+        where = traceback.format_exc(limit=-1)
+        raise ConfigurationError(
+            f"backend {reference}: {path} could not be imported: {type(error).__name__}: {error}\n{where}"
+        ) from error
     return module
 
 
