@@ -75,3 +75,15 @@ def test_a_silent_worker_is_back_with_its_first_word(coordinator: Coordinator) -
     coordinator.seen("worker-0", now=12)
     assert coordinator.workers["worker-0"].state == "working"
     assert coordinator.pull("worker-0", 4, idle=True, now=12).requests
+
+
+def test_cut_connections_of_a_living_worker_condemn_nothing(coordinator: Coordinator) -> None:
+    """What is in flight while the network flickers is not what kills workers."""
+    for _ in range(5):
+        claimed = coordinator.pull("worker-0", 4, idle=True, now=0).requests
+        assert claimed
+        coordinator.lose("worker-0", "its connection ended", now=0)
+        coordinator.join("worker-0", 0, "here", 1, now=0)
+        coordinator.absolve("worker-0")
+        coordinator.ready("worker-0", 4, True, 0.0, now=0)
+    assert coordinator.progress.errored == 0

@@ -19,31 +19,28 @@ HEAVY = {
     "torch", "torchvision", "transformers", "vllm",
 }  # fmt: skip
 
+AT_EXIT = """
+import atexit, json, sys
+atexit.register(lambda: sys.stderr.write("\\nloaded " + json.dumps(sorted(sys.modules)) + "\\n"))
+"""
 WITH_MAIN = """
-import json, sys
 sys.argv = ["muster", *json.loads(sys.argv[1])]
 from muster.cli import main
-status = 0
-try:
-    main()
-except SystemExit as end:
-    status = end.code or 0
-sys.stdout.flush()
-sys.stderr.write("\\nloaded " + json.dumps([status, sorted(sys.modules)]) + "\\n")
+main()
 """
 
 
 def loaded_by(code: str, *arguments: str) -> tuple[int, set[str]]:
     """The exit status of a fresh interpreter's work, and the packages that it had imported in the end."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", AT_EXIT + code, *arguments], capture_output=True, text=True, check=False
     )
-    status, modules = json.loads(done.stderr.rpartition("\nloaded ")[2])
-    return status, {module.partition(".")[0] for module in modules}
+    modules = json.loads(done.stderr.rpartition("\nloaded ")[2])
+    return done.returncode, {module.partition(".")[0] for module in modules}
 
 
 def test_importing_muster_imports_nothing_heavy() -> None:
-    code = 'import json, sys, muster; sys.stderr.write("\\nloaded " + json.dumps([0, sorted(sys.modules)]) + "\\n")'
+    code = "import muster"
     _, packages = loaded_by(code)
     assert "muster" in packages
     assert not packages & (HEAVY | {"numpy", "pyarrow", "pydantic", "rich", "typer"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 
 from muster.core import MusterError
@@ -11,14 +13,27 @@ def main() -> None:
     """Run `muster`, and turn Muster's own errors into a message and an exit code."""
     from muster.cli.app import app
 
+    status = 0
     try:
         app([_dashes(word) for word in sys.argv[1:]], prog_name="muster")
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except MusterError as error:
         sys.stderr.write(f"muster: {error}\n")
-        sys.exit(error.exit_code)
+        status = error.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # the reader (`| head`) has enough; Python would complain again at exit
-        sys.exit(0)
+    _end(status)
+
+
+def _end(status: int) -> None:
+    """Exit. Where torch was loaded, without taking the interpreter apart, which takes it another second or two."""
+    if "torch" not in sys.modules:
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _dashes(word: str) -> str:

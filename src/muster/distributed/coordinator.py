@@ -65,6 +65,8 @@ class Worker:
     """It was given up because it answered nothing, though it lives."""
     holding: dict[int, None] = field(default_factory=dict)
     """Request indices it works on, oldest first."""
+    blamed: tuple[int, ...] = ()
+    """Requests whose deaths were counted when it was lost the last time."""
 
     @property
     def alive(self) -> bool:
@@ -127,8 +129,14 @@ class Coordinator:
         worker = Worker(name, rank, host, pid, "loading", seen=now, progressed=now)
         if old is not None:
             worker.answered, worker.busy_seconds = old.answered, old.busy_seconds
+            worker.blamed = old.blamed
         self.workers[name] = worker
         self.progress.worker(name, WorkerProgress(host=host, state="loading"))
+
+    def absolve(self, name: str) -> None:
+        """The worker that came back is the process that was lost: only its connection was cut, and nothing died."""
+        self._queue.forgive(self.workers[name].blamed)
+        self.workers[name].blamed = ()
 
     def ready(self, name: str, slots: int, batched: bool, load_seconds: float, now: float) -> None:
         """A worker's model is loaded."""
@@ -218,7 +226,9 @@ class Coordinator:
             reason,
             f"; it was working on {', '.join(held)}" if held else "",
         )
-        self._part(worker, state, self._queue.lose(name), reason, now)
+        loss = self._queue.lose(name)
+        worker.blamed = loss.requeued
+        self._part(worker, state, loss, reason, now)
 
     def check(self, now: float) -> list[Verdict]:
         """Workers that were silent, or worked on one thing, for longer than allowed."""

@@ -36,7 +36,7 @@ _KEY = "muster/coordinator"
 _ARRIVED = "muster/told_that_it_is_over"
 _LONGEST_PAUSE = 1.0
 """Between two looks; thousands of ranks may look."""
-_COMPLAIN_SECONDS = 10.0
+_COMPLAIN_SECONDS = 5.0
 _CONNECT_SECONDS = 5.0
 
 
@@ -67,10 +67,10 @@ def join(ranks: Ranks, timeout: float, unreachable: Unreachable) -> Meeting:
     Raises:
         RunError: rank 0 never came, or can't be reached from here; says where and for how long it was tried.
     """
-    began = time.monotonic()
-    limit = began + timeout
+    limit = time.monotonic() + timeout
+    complain_at = min(limit, time.monotonic() + _COMPLAIN_SECONDS)
     store = open_store(ranks, timeout)
-    reason, pause = "", 0.1
+    problem, pause = "", 0.1
     while True:
         meeting, lost = _read(store)
         if lost:
@@ -80,17 +80,11 @@ def join(ranks: Ranks, timeout: float, unreachable: Unreachable) -> Meeting:
             if not reason:
                 _met.append(meeting)
                 return meeting
-            if began and time.monotonic() - began > _COMPLAIN_SECONDS:
-                began = 0.0  # once is enough
-                log.warning("%s; still trying", _cannot_reach(ranks, meeting, reason))
+            if not problem and time.monotonic() >= complain_at:
+                problem = _cannot_reach(ranks, meeting, reason)
+                log.warning("%s; still trying", problem)
         if time.monotonic() > limit:
-            if meeting is not None and reason:
-                raise RunError(f"{_cannot_reach(ranks, meeting, reason)}. Tried for {timeout:.0f} s")
-            host, port = master_address(ranks)
-            raise RunError(
-                f"rank {ranks.rank} on {host_name()} waited {timeout:.0f} s for rank 0, which never said where it "
-                f"is (rendezvous at {host}:{port}). Look at rank 0's output; raise --rendezvous-timeout for slow nodes"
-            )
+            raise RunError(problem or _never_came(ranks, timeout))
         time.sleep(pause)
         pause = min(_LONGEST_PAUSE, 1.5 * pause)
 
@@ -114,6 +108,14 @@ def say_goodbye() -> None:
         _kept[-1].add(_ARRIVED, 1)
     except RuntimeError as error:
         log.debug("rank 0 is gone: %s", error)
+
+
+def _never_came(ranks: Ranks, timeout: float) -> str:
+    host, port = master_address(ranks)
+    return (
+        f"rank {ranks.rank} on {host_name()} waited {timeout:.0f} s for rank 0, which never said where it is "
+        f"(rendezvous at {host}:{port}). Look at rank 0's output; raise --rendezvous-timeout for slow nodes"
+    )
 
 
 def _cannot_reach(ranks: Ranks, meeting: Meeting, reason: str) -> str:

@@ -189,7 +189,11 @@ class CoordinatorServer:
             return None
         if (old := self._peers.pop(hello.worker, None)) is not None:
             old.writer.close()
+        before = self._coordinator.workers.get(hello.worker)
+        only_cut = before and not before.stuck and (before.host, before.pid) == (hello.host, hello.pid)
         self._coordinator.join(hello.worker, hello.rank, hello.host, hello.pid, time.time())
+        if only_cut:
+            self._coordinator.absolve(hello.worker)
         peer = _Peer(hello.worker, writer)
         self._peers[hello.worker] = peer
         self.send(hello.worker, self._welcome)

@@ -26,9 +26,12 @@ class LocalEngine:
         """See `Engine`."""
         secret = secrets.token_bytes(32)
         cluster = Cluster(coordinator, job, secret, Expected())
-        run_to_end(lambda: self._execute(cluster, secret, job, on_sync), cluster.interrupt)
+        count = min(job.replicas, len(coordinator.workload))  # one without work would only load the model
+        run_to_end(lambda: self._execute(cluster, secret, job, count, on_sync), cluster.interrupt)
 
-    async def _execute(self, cluster: Cluster, secret: bytes, job: Job, on_sync: Callable[[], None]) -> None:
+    async def _execute(
+        self, cluster: Cluster, secret: bytes, job: Job, count: int, on_sync: Callable[[], None]
+    ) -> None:
         port = await cluster.server.start(LOOPBACK)
         gpus = [] if job.settings.args.get("device") == "cpu" else visible_gpus()
         children = [
@@ -37,7 +40,7 @@ class LocalEngine:
                 child_environment(share(gpus, rank, job.replicas), job.replicas),
                 job.folder.log(f"worker-{rank}"),
             )
-            for rank in range(job.replicas)
+            for rank in range(count)
         ]
         await cluster.run(children, on_sync)
 

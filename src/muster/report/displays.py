@@ -103,7 +103,7 @@ def render(progress: Progress) -> RenderableType:
 
 def _workers(progress: Progress) -> str:
     states: dict[str, int] = {}
-    for worker in progress.workers.values():
+    for worker in list(progress.workers.values()):
         state = "finished" if worker.state == "left" else worker.state
         states[state] = states.get(state, 0) + 1
     return (

@@ -109,6 +109,16 @@ class WorkQueue:
         """
         return self._part(worker, died=True)
 
+    def forgive(self, indices: Iterable[int]) -> None:
+        """Take back one death of each: the worker that held them turned out to live."""
+        for index in indices:
+            place = self._place_of(index)
+            deaths = self._deaths.get(place, 0) - 1
+            self._deaths[place] = max(0, deaths)
+            if self._states[place] == ALONE and deaths < ALONE_AFTER:
+                self._states[place] = WAITING
+                self._supply.put_back([place], None)
+
     def leave(self, worker: str) -> Loss:
         """A worker ends in good order: what it still held waits again; nothing is held against it."""
         return self._part(worker, died=False)
