@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from gates import MODELS, answers_of, gate, open_gate_in
 from netns import Host, Network, ip, listing, needs_namespaces, network
 from processes import Run, fake, write_benchmark
 
@@ -108,18 +109,15 @@ def rank(number: int, world: int) -> dict[str, str]:
 
 
 ALONE = [sys.executable]
-MODELS = Path(__file__).parent / "netns_models.py"
 
 
 def gated(host: Host, seconds: float = 0.05, **options: object) -> dict[str, Any]:
     """Options with which `host`'s own workers go on only when its gate is open."""
-    args = f"gate={host.disk / 'gate' / 'open'},seconds={seconds}"
-    (host.disk / "gate").mkdir(exist_ok=True)
-    return {"backend": f"{MODELS}:Gated", "model_args": args, **options}
+    return {**gate(host.disk, seconds), **options}
 
 
 def open_gate(host: Host) -> None:
-    (host.disk / "gate" / "open").touch()
+    open_gate_in(host.disk)
 
 
 def attempts_of(run: Run) -> int:
@@ -141,12 +139,6 @@ def assert_complete(run: Run, count: int = SAMPLES, errored: int = 0) -> None:
 
 def workers_of(run: Run) -> set[str]:
     return {record.worker for record in run.journal()}
-
-
-def answers_of(run: Run, worker: str) -> int:
-    """Answers of one worker that are in the journal so far, also while it is being written."""
-    journal = run.output / "journal.jsonl"
-    return journal.read_bytes().count(f'"{worker}"'.encode()) if journal.exists() else 0
 
 
 def test_three_nodes_of_unequal_size(three: Network) -> None:
@@ -205,7 +197,7 @@ def test_a_node_that_joins_later_restarts_the_elastic_group_from_the_journal(two
 def test_a_killed_node_is_restarted_and_comes_back(two: Network, victim: int) -> None:
     """torchrun counts restarts per node: after one, the ranks of the two nodes disagree about the attempt."""
     first = two.hosts[0]
-    task = write_benchmark(first.disk / "bench", SAMPLES)
+    task = write_benchmark(first.disk / "bench", 60)
     options = gated(first, seconds=0.5, worker_timeout=3)
     runs = [start_on(host, static(host, 2, 1, "--max-restarts=1"), task, **options) for host in two.hosts]
     runs[0].until(lambda: answers_of(runs[0], "worker-1") > 2, "answers of the second node")
@@ -215,7 +207,7 @@ def test_a_killed_node_is_restarted_and_comes_back(two: Network, victim: int) ->
     runs[0].until(lambda: answers_of(runs[0], "worker-1") > before, "the second node's return")
     open_gate(first)
     assert [run.wait() for run in runs] == [0, 0], "\n".join(run.stderr for run in runs)
-    assert_complete(runs[0])
+    assert_complete(runs[0], 60)
     assert attempts_of(runs[0]) == (2 if victim == 0 else 1)
 
 
@@ -251,10 +243,9 @@ def test_late_absent_and_superfluous_ranks(three: Network) -> None:
     assert_complete(run)
     assert "worker-2, worker-3 never came; going on without" in run.stderr
 
-    again = start_on(
-        first, ALONE, task, env=rank(0, 2)
-    )  # nothing is left to do, and nobody may wait for work
-    superfluous = start_on(third, ALONE, task, env=rank(1, 2))
+    # Nothing is left to do, and nobody may wait for work.
+    again = start_on(first, ALONE, task, env=rank(0, 2), **gated(first))
+    superfluous = start_on(third, ALONE, task, env=rank(1, 2), **gated(first))
     assert again.wait() == 0, again.stderr
     assert superfluous.wait() == 0, superfluous.stderr
     assert "rank 0 has ended" in superfluous.stderr
@@ -262,8 +253,8 @@ def test_late_absent_and_superfluous_ranks(three: Network) -> None:
 
 def test_a_short_cut_is_survived_and_a_long_one_costs_nothing_but_time(two: Network) -> None:
     first, second = two.hosts
-    task = write_benchmark(first.disk / "bench", SAMPLES)
-    options = gated(first, seconds=0.5, worker_timeout=6)
+    task = write_benchmark(first.disk / "bench", 50)
+    options = gated(first, seconds=0.4, worker_timeout=6)
     runs = [start_on(host, ALONE, task, env=rank(host.number - 1, 2), **options) for host in two.hosts]
     runs[0].until(lambda: answers_of(runs[0], "worker-1") > 0, "the second node")
     two.cut(second)
@@ -274,7 +265,7 @@ def test_a_short_cut_is_survived_and_a_long_one_costs_nothing_but_time(two: Netw
     two.cut(second)
     open_gate(first)
     assert runs[0].wait() == 0, runs[0].stderr
-    assert_complete(runs[0])
+    assert_complete(runs[0], 50)
     assert runs[0].stderr.count("worker-1 was lost") == 1
     assert "worker-1 was lost: silent for" in runs[0].stderr
     two.mend(second)

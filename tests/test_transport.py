@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -47,8 +47,8 @@ class Served:
 
 
 @contextmanager
-def serving(count: int, reconnect: float = 10.0) -> Iterator[Served]:
-    samples = [Sample(str(i), f"question {i}") for i in range(count)]
+def serving(count: int, reconnect: float = 10.0, samples: Sequence[Sample] | None = None) -> Iterator[Served]:
+    samples = samples or [Sample(str(i), f"question {i}") for i in range(count)]
     task = Task("toy", 1, ToySource(samples), ToyPrompt(), ToyMetric())
     workload = Workload([PlannedTask(task, task.source.load(), Generation())])
     records: list[Record] = []
@@ -61,7 +61,7 @@ def serving(count: int, reconnect: float = 10.0) -> Iterator[Served]:
         workload,
         WorkQueue(workload.items, replicas=1),
         Sink(),
-        Progress([TaskProgress(task.name, count)]),
+        Progress([TaskProgress(task.name, len(samples))]),
         attempt=1,
         worker_timeout=60,
         request_timeout=60,

@@ -1,0 +1,253 @@
+"""Launchers other than torchrun, started for real: Slurm, Open MPI, accelerate on several machines.
+
+Ranks that a launcher starts but does not tell about each other each evaluate everything, and nobody notices.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from gates import gate, open_when_all_answer
+from netns import Host, Network, listing, needs_namespaces, network
+from processes import DEADLINE, Run, fake, write_benchmark
+from slurm_cluster import Slurm, needs_slurm, start_slurm
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+needs_mpi = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mpirun") is None,
+    reason="needs root and Open MPI (Debian: openmpi-bin)",
+)
+SAMPLES = 100
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Network]:
+    with network(tmp_path, 2) as made:
+        yield made
+
+
+def muster(task: Path, output: Path | str, **options: object) -> list[str]:
+    """The command that every launcher is given."""
+    given: dict[str, object] = {
+        "model": "demo",
+        "tasks": task,
+        "backend": fake("Echo"),
+        "progress": "plain",
+        "output": output,
+        "worker_timeout": 20,
+        "rendezvous_timeout": 60,
+        **options,
+    }
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return ["-m", "muster", "run", *words]
+
+
+def start(command: Sequence[str], output: Path, env: Mapping[str, str]) -> Run:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    return Run(process, output)
+
+
+def assert_complete(run: Run, workers: int | None = None) -> None:
+    task = run.results().tasks["echo"]
+    assert (task.samples.succeeded, task.samples.errored) == (SAMPLES, 0), run.logs()
+    answered = Counter(record.completion.key for record in run.journal())
+    assert len(answered) == SAMPLES
+    assert set(answered.values()) == {1}
+    if workers is not None:
+        names = {f"worker-{number}" for number in range(workers)}
+        assert {record.worker for record in run.journal()} == names
+
+
+def attempts_of(output: Path) -> list[dict[str, object]]:
+    attempts: list[dict[str, object]] = json.loads((output / "manifest.json").read_text())["attempts"]
+    return attempts
+
+
+# -- Open MPI
+
+
+def mpirun(*options: str) -> list[str]:
+    return ["mpirun", "--allow-run-as-root", "--oversubscribe", *options]
+
+
+@needs_mpi
+def test_mpirun(tmp_path: Path) -> None:
+    """Rank 0 hosts the meeting point itself. A second run has nothing to do, and its ranks don't wait for work."""
+    task = write_benchmark(tmp_path / "bench", SAMPLES)
+    command = [*mpirun("-np", "4"), sys.executable, *muster(task, tmp_path / "run", **gate(tmp_path))]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = start(command, tmp_path / "run", env)
+    open_when_all_answer(run, 4, tmp_path)
+    assert run.wait() == 0, run.stderr
+    assert_complete(run, 4)
+    again = start(command, tmp_path / "run", env)
+    assert again.wait() == 0, again.stderr
+
+
+@needs_mpi
+def test_mpirun_with_a_mistake_or_a_taken_port_ends_all_ranks(tmp_path: Path) -> None:
+    task = write_benchmark(tmp_path / "bench", SAMPLES)
+    with socket.create_server(("", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": port}
+        options = muster(task, tmp_path / "run", rendezvous_timeout=5)
+        run = start([*mpirun("-np", "2"), sys.executable, *options], tmp_path / "run", env)
+        assert run.wait() != 0
+        assert f"the rendezvous port {port} on 127.0.0.1 is taken" in run.stderr
+    options = muster(tmp_path / "none.yaml", tmp_path / "none")
+    run = start([*mpirun("-np", "2"), sys.executable, *options], tmp_path / "none", {**os.environ})
+    assert run.wait() == 2, run.stderr
+
+
+@needs_mpi
+@needs_namespaces
+def test_mpirun_on_two_hosts(two: Network, tmp_path: Path) -> None:
+    """mpirun reaches the second host by an agent that enters it, where others use ssh."""
+    first, second = two.hosts
+    agent = tmp_path / "agent"
+    words = " ".join(f"'{word}'" for word in second.command())
+    agent.write_text(f'#!/bin/sh\nshift\nexec {words} sh -c "$*"\n')
+    agent.chmod(0o755)
+    task = write_benchmark(first.disk / "bench", SAMPLES)
+    launcher = mpirun("--mca", "plm_rsh_agent", str(agent), "--mca", "oob_tcp_if_include", "eth0")
+    launcher += ["--host", f"{first.address}:2,{second.address}:2", "-x", f"MASTER_ADDR={first.address}"]
+    command = first.command(
+        *launcher, sys.executable, *muster(task, first.disk / "run", **gate(first.disk, 0.2))
+    )
+    run = start(command, first.disk / "run", first.environment())
+    open_when_all_answer(run, 4, first.disk)
+    assert run.wait() == 0, run.stderr
+    assert_complete(run, 4)
+    assert "run" not in listing(second.disk)
+
+
+# -- accelerate
+
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
+
+
+def accelerate(host: Host, kind: str, processes: int) -> list[str]:
+    machines = [
+        "--num_machines",
+        "2",
+        "--machine_rank",
+        str(host.number - 1),
+        "--num_processes",
+        str(processes),
+    ]
+    meeting = ["--main_process_ip", "10.77.0.1", "--main_process_port", "29501"]
+    return [*ACCELERATE, kind, "--mixed_precision", "no", "--dynamo_backend", "no", *machines, *meeting]
+
+
+@needs_namespaces
+@pytest.mark.parametrize(("kind", "workers"), [("--cpu", 2), ("--multi_gpu", 4)])
+def test_accelerate_on_two_machines(two: Network, kind: str, workers: int) -> None:
+    """On CPUs it starts one process on each machine, without ranks; with `--multi_gpu` it is torchrun."""
+    first, second = two.hosts
+    task = write_benchmark(first.disk / "bench", SAMPLES)
+    options = muster(task, "run", **gate(first.disk, 0.2))
+    runs = [
+        start(host.command(*accelerate(host, kind, workers), *options), host.disk / "run", host.environment())
+        for host in two.hosts
+    ]
+    open_when_all_answer(runs[0], workers, first.disk)
+    assert [run.wait() for run in runs] == [0, 0], "\n".join(run.stderr for run in runs)
+    assert_complete(runs[0], workers)
+    assert listing(second.disk) == set()
+
+
+# -- Slurm
+
+
+@pytest.fixture
+def slurm(two: Network, tmp_path: Path) -> Slurm:
+    return start_slurm(two, tmp_path / "slurm")
+
+
+@needs_namespaces
+@needs_slurm
+def test_srun(two: Network, slurm: Slurm) -> None:
+    """The nodes' names resolve nowhere: the meeting point is the address that Slurm itself uses."""
+    first, second = two.hosts
+    task = write_benchmark(first.disk / "bench", SAMPLES)
+    command = [
+        "srun",
+        "-N2",
+        "-n4",
+        sys.executable,
+        *muster(task, first.disk / "run", **gate(first.disk, 0.2)),
+    ]
+    run = start(first.command(*command), first.disk / "run", slurm.environment())
+    open_when_all_answer(run, 4, first.disk)
+    assert run.wait() == 0, run.stderr + slurm.logs()
+    assert_complete(run, 4)
+    assert listing(second.disk) == set()
+    wrong = ["srun", "-N2", "-n4", sys.executable, *muster(first.disk / "no.yaml", first.disk / "no")]
+    run = start(first.command(*wrong), first.disk / "no", slurm.environment())
+    assert run.wait() == 2, run.stderr  # at once: the other ranks are told that nothing will come
+
+
+BATCH = """\
+#!/bin/bash
+#SBATCH --nodes=2 --ntasks=4 --requeue --open-mode=append --output={log}
+srun {command}
+status=$?
+if [ $status -ge 128 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit $status
+"""
+
+
+@needs_namespaces
+@needs_slurm
+def test_a_preempted_job_drains_and_goes_on_when_it_runs_again(two: Network, slurm: Slurm) -> None:
+    first = two.hosts[0]
+    task = write_benchmark(first.disk / "bench", SAMPLES)
+    output, log = first.disk / "run", first.disk / "job.log"
+    words = [sys.executable, *muster(task, output, model_args="seconds=0.5")]
+    script = first.disk / "job.sh"
+    script.write_text(BATCH.format(log=log, command=" ".join(words)))
+    job = slurm.run("sbatch", "--parsable", str(script)).strip()
+
+    def until(answers: int) -> None:
+        journal = output / "journal.jsonl"
+        limit = time.monotonic() + DEADLINE
+        while not (journal.exists() and journal.read_bytes().count(b"\n") > answers):
+            assert time.monotonic() < limit, (log.read_text() if log.exists() else "") + slurm.logs()
+            time.sleep(0.1)
+
+    until(10)
+    slurm.run("scancel", "--signal=TERM", job)  # to the tasks; the script runs on, and asks for a requeue
+    _wait_for_attempt(slurm, job, output, 2)
+    until(30)
+    slurm.run("scontrol", "requeue", job)  # by the administrator, or for a job of higher priority
+    _wait_for_attempt(slurm, job, output, 3)
+    limit = time.monotonic() + DEADLINE
+    while not (output / "results.json").exists():
+        assert time.monotonic() < limit, log.read_text()
+        time.sleep(0.2)
+    while job in slurm.run("squeue", "-h", "-o", "%A", "-t", "PD,R,CG"):
+        assert time.monotonic() < limit, log.read_text()
+        time.sleep(0.2)
+    run = Run(subprocess.Popen(["true"], text=True), output)
+    assert_complete(run)
+    assert [attempt["exit_status"] for attempt in attempts_of(output)] == [143, 143, 0], log.read_text()
+    assert "answers are there" in log.read_text()
+
+
+def _wait_for_attempt(slurm: Slurm, job: str, output: Path, number: int) -> None:
+    limit = time.monotonic() + DEADLINE
+    while len(attempts_of(output)) < number:
+        assert slurm.run("squeue", "-h", "-j", job).strip(), f"the job is gone\n{slurm.logs()}"
+        assert time.monotonic() < limit, f"the job does not run again\n{slurm.logs()}"
+        time.sleep(0.5)
