@@ -1,6 +1,7 @@
 # make demo   sets up a virtual environment and evaluates the demo model
 # make test   installs the test tools and runs the tests
 # make check  what must hold before a change goes in: formatting, lint and types
+# make benchmarks  measures speed and memory against the alternatives
 #
 # PYTHON   the interpreter that makes the environment, 3.11 or newer
 # VENV     where the environment is
@@ -18,7 +19,7 @@ BIN = $(VENV)/bin
 INSTALL = $(PYTHON) scripts/install.py --venv "$(VENV)" --torch "$(TORCH)"
 NEEDS = pyproject.toml scripts/install.py
 
-.PHONY: help demo test check clean python
+.PHONY: help demo test check benchmarks clean python
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -34,6 +35,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Half an hour on a quiet machine with two cores; writes benchmarks/RESULTS-*.md.
+benchmarks: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache

@@ -141,9 +141,8 @@ class NumpyTokens(Echo):
         import numpy as np
 
         usage = Usage(np.int64(3), np.int64(4))  # type: ignore[arg-type]
-        return Completion(
-            request.key, f"answer {request.key.sample_id}", usage=usage, seconds=np.float32(0.5)
-        )  # type: ignore[arg-type]
+        seconds: float = np.float32(0.5)  # type: ignore[assignment]
+        return Completion(request.key, f"answer {request.key.sample_id}", usage=usage, seconds=seconds)
 
 
 class NoCompletion(Echo):
