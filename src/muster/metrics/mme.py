@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from muster.core import Sample
 from muster.metrics import verdicts
 from muster.metrics.averages import mean, mean_score
 from muster.metrics.protocol import MetricInfo, Score, ScoredSample
+from muster.metrics.terms import Terms, numbered, ratios
 from muster.metrics.verdicts import VerdictReader
+
+if TYPE_CHECKING:
+    from muster.metrics.terms import Array
 
 PERCEPTION = (
     "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",
@@ -118,6 +122,37 @@ class Mme:
         if self._official:
             result["perception"] = self._points(categories, PERCEPTION)
             result["cognition"] = self._points(categories, COGNITION)
+        return result
+
+    def additive_terms(self, rows: Sequence[ScoredSample]) -> Terms:
+        """Per image: its questions, the right ones, 1, whether all are right, the share of right ones."""
+        import numpy as np
+
+        images: dict[tuple[str, Hashable, int], int] = {}
+        units = numbered(
+            ((self._category_of(row.sample), self._group_of(row.sample), row.repeat) for row in rows), images
+        )
+        scores = [row.score.scores["accuracy"] for row in rows]
+        questions, right = np.bincount(units), np.bincount(units, weights=scores)
+        complete = (questions > 1) & (right == questions)
+        values = np.stack([questions, right, np.ones(len(images)), complete, right / questions], axis=1)
+        categories: dict[str, int] = {}
+        strata = numbered((category for category, _, _ in images), categories)
+        return Terms(units, values, strata, lambda sums: self._of_sums(sums, categories))
+
+    def _of_sums(self, sums: Array, categories: dict[str, int]) -> dict[str, Array]:
+        questions, right, images, complete, shares = (sums[..., term] for term in range(5))
+        by_image = self._variant == "lmms-eval"
+        accuracy = ratios(shares, images) if by_image else ratios(right, questions)
+        points = (accuracy + ratios(complete, images)) * 100
+        result = {
+            "accuracy_plus": ratios(complete.sum(axis=1), images.sum(axis=1)),
+            "score": points.sum(axis=1),
+        }
+        if self._official:
+            for name, official in (("perception", PERCEPTION), ("cognition", COGNITION)):
+                columns = [categories[category] for category in official if category in categories]
+                result[name] = points[:, columns].sum(axis=1)
         return result
 
     def _points(self, categories: dict[str, _Category], names: Iterable[str]) -> float:

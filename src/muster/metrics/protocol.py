@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from muster.core import Sample
+from muster.metrics.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +61,17 @@ class Metric(Protocol):
 
         Also called on resamples of the rows (bootstrap) and on the rows of one category (breakdowns).
         """
+        ...
+
+
+@runtime_checkable
+class AdditiveMetric(Protocol):
+    """What a metric may offer besides: its aggregates as a formula over sums, for a much faster bootstrap.
+
+    Only uncertainty is computed from it; the scores themselves are always `aggregate`'s. On any resample, in
+    which a cluster's rows occur several times over, both must agree but for rounding.
+    """
+
+    def additive_terms(self, rows: Sequence[ScoredSample]) -> Terms:
+        """The terms of `rows` (in task order, not empty)."""
         ...

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from muster.core import Sample
 from muster.metrics import verdicts
 from muster.metrics.averages import mean, mean_score, ratio
 from muster.metrics.protocol import MetricInfo, Score, ScoredSample
+from muster.metrics.terms import Terms, numbered, ratios
 from muster.metrics.verdicts import Verdict, VerdictReader
+
+if TYPE_CHECKING:
+    from muster.metrics.terms import Array
 
 _YES, _NO = 1.0, 0.0
 _UNREADABLE = -1.0
@@ -108,8 +112,45 @@ class YesNo:
             result["mean_category_f1"] = self._mean_category_f1(rows)
         return result
 
+    def additive_terms(self, rows: Sequence[ScoredSample]) -> Terms:
+        """Per row: 1, and whether it is a true, false or missed yes, and one that the yes-ratio counts, or is over."""
+        import numpy as np
+
+        said = np.array([row.score.scores["said_yes"] for row in rows])
+        gold = np.array([row.score.scores["is_yes"] for row in rows])
+        said_yes, gold_yes, every = said == _YES, gold == _YES, np.ones(len(rows))
+        missed = np.isin(said, self._missed) & gold_yes
+        of_gold = self._convention.yes_ratio_of_gold
+        counted, over = (gold_yes, gold != _UNREADABLE) if of_gold else (said_yes, every)
+        values = np.stack(
+            [every, said_yes & gold_yes, said_yes & (gold == _NO), missed, counted, over], axis=1
+        )
+        by_category = self._convention.extra == "mean_category_f1"
+        categories = (str(row.sample.metadata.get(self._category)) if by_category else "" for row in rows)
+        return Terms(np.arange(len(rows)), values, numbered(categories, {}), self._of_sums)
+
+    def _of_sums(self, sums: Array) -> dict[str, Array]:
+        total = sums.sum(axis=1)
+        precision, recall, f1 = _rates(total)
+        result = {
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "yes_ratio": ratios(total[..., 4], total[..., 5]),
+        }
+        if self._convention.extra == "overall":
+            result["overall"] = f1 * 100
+        if self._convention.extra == "mean_category_f1":
+            drawn = (sums[..., 0] > 0).sum(axis=1)
+            result["mean_category_f1"] = _rates(sums)[2].sum(axis=1) / drawn * 100
+        return result
+
+    @property
+    def _missed(self) -> tuple[float, ...]:
+        return (_NO, _UNREADABLE) if self._convention.unreadable_is_missed else (_NO,)
+
     def _confusion(self, rows: Sequence[ScoredSample]) -> Confusion:
-        missed = (_NO, _UNREADABLE) if self._convention.unreadable_is_missed else (_NO,)
+        missed = self._missed
         pairs = [(row.score.scores["said_yes"], row.score.scores["is_yes"]) for row in rows]
         return Confusion(
             true_yes=sum(said == _YES and right == _YES for said, right in pairs),
@@ -128,6 +169,14 @@ class YesNo:
         for row in rows:
             categories.setdefault(str(row.sample.metadata.get(self._category)), []).append(row)
         return mean(self._confusion(members).f1 for members in categories.values()) * 100
+
+
+def _rates(sums: Array) -> tuple[Array, Array, Array]:
+    """Precision, recall and F1, as `Confusion` has them."""
+    true_yes, false_yes, missed_yes = sums[..., 1], sums[..., 2], sums[..., 3]
+    precision = ratios(true_yes, true_yes + false_yes)
+    recall = ratios(true_yes, true_yes + missed_yes)
+    return precision, recall, ratios(2 * (precision * recall), precision + recall)
 
 
 def _as_number(verdict: Verdict | None) -> float:

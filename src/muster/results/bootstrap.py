@@ -10,7 +10,7 @@ their size and scaled up first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from muster.results.intervals import Z95, Estimate
@@ -18,6 +18,9 @@ from muster.results.intervals import Z95, Estimate
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Replicates = dict[str, NDArray[np.float64]]
+    """Every aggregate's values on the resamples, by name."""
 
 Row = TypeVar("Row")
 Statistic = Callable[[Sequence[Row]], Mapping[str, float]]
@@ -29,6 +32,8 @@ _ROWS_IN_ALL = 1_000_000
 """Rows aggregated over all resamples: one or two seconds of plain Python."""
 _ROWS_AT_ONCE = 10_000
 """Rows in one resample of a large task."""
+_AT_ONCE = 2_000_000
+"""Resamples times clusters in memory at a time."""
 _MOST = 1000
 _PERCENTILE_FROM = 200
 """Resamples from which percentiles are used; below, the tails are too thin and the interval is normal."""
@@ -74,12 +79,42 @@ def bootstrap_estimates(
     With fewer than two clusters there is neither. The same arguments give the same result, to the last bit.
     """
     values = dict(statistic(rows))
-    members = _members(rows, clusters)
-    if len(members) < 2:
+    if len(set(clusters)) < 2:
         return {name: Estimate(value) for name, value in values.items()}
     chosen = effort(len(rows)) if resamples is None else Effort(resamples, 1.0)
-    replicates = _replicates(statistic, _Resampler(members, copy), list(values), chosen, seed)
-    return {name: _estimate(value, replicates[name], chosen) for name, value in values.items()}
+    replicates = row_replicates(statistic, rows, clusters, chosen, seed, copy)
+    return {name: estimate_from(value, replicates[name], chosen) for name, value in values.items()}
+
+
+def row_replicates(
+    statistic: Statistic[Row],
+    rows: Sequence[Row],
+    clusters: Sequence[str],
+    chosen: Effort,
+    seed: int = 0,
+    copy: Copy[Row] | None = None,
+) -> Replicates:
+    """`statistic` of each resample of the rows."""
+    import numpy as np
+
+    resampler = _Resampler(_members(rows, clusters), copy)
+    drawn = [
+        statistic(resampler.rows(np.sort(resample).tolist()))
+        for at_once in draws(len(resampler), chosen, seed)
+        for resample in at_once
+    ]
+    return {name: np.array([values[name] for values in drawn], dtype=np.float64) for name in drawn[0]}
+
+
+def draws(clusters: int, chosen: Effort, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The clusters of each resample, some resamples at a time (resamples, draws): the same however they are used."""
+    import numpy as np
+
+    generator = np.random.Generator(np.random.PCG64(seed))
+    size = max(2, math.ceil(clusters * chosen.share))
+    at_once = max(1, _AT_ONCE // clusters)
+    for start in range(0, chosen.resamples, at_once):
+        yield generator.integers(0, clusters, size=(min(at_once, chosen.resamples - start), size))
 
 
 def _members(rows: Sequence[Row], clusters: Sequence[str]) -> list[list[Row]]:
@@ -120,24 +155,8 @@ class _Resampler(Generic[Row]):
         return copies
 
 
-def _replicates(
-    statistic: Statistic[Row], resampler: _Resampler[Row], names: list[str], chosen: Effort, seed: int
-) -> dict[str, NDArray[np.float64]]:
-    import numpy as np
-
-    generator = np.random.Generator(np.random.PCG64(seed))
-    total = len(resampler)
-    draws = max(2, math.ceil(total * chosen.share))
-    replicates = {name: np.empty(chosen.resamples, dtype=np.float64) for name in names}
-    for number in range(chosen.resamples):
-        clusters = np.sort(generator.integers(0, total, size=draws))
-        drawn = statistic(resampler.rows(clusters.tolist()))
-        for name in names:
-            replicates[name][number] = drawn[name]
-    return replicates
-
-
-def _estimate(value: float, replicates: NDArray[np.float64], chosen: Effort) -> Estimate:
+def estimate_from(value: float, replicates: NDArray[np.float64], chosen: Effort) -> Estimate:
+    """`value` with what its values on the resamples tell."""
     import numpy as np
 
     scale = math.sqrt(chosen.share)

@@ -6,9 +6,10 @@ Never changes a value: it is what the metric's own aggregation returned, to the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from muster.metrics.protocol import Metric, ScoredSample
+from muster.metrics.protocol import AdditiveMetric, Metric, ScoredSample
+from muster.results.additive_bootstrap import additive_estimates
 from muster.results.bootstrap import bootstrap_estimate, bootstrap_estimates
 from muster.results.clusters import cluster_ids
 from muster.results.intervals import Estimate, mean_estimate, wilson
@@ -30,10 +31,8 @@ def estimate_metrics(
     if not rows:
         return {}
     values = metric.aggregate(rows)
-    others = [name for name in values if name not in metric.info.means]
-    resampled: dict[str, Estimate] = {}
-    if others:
-        resampled = bootstrap_estimates(metric.aggregate, rows, clusters, seed=_SEED, copy=_another_repeat)
+    others = {name: value for name, value in values.items() if name not in metric.info.means}
+    resampled = _bootstrapped(metric, others, rows, clusters) if others else {}
     estimates: dict[str, Estimate] = {}
     for name, value in values.items():
         if name in metric.info.means:
@@ -43,6 +42,16 @@ def estimate_metrics(
             bounded = metric.info.units.get(name) == "0-1"
             estimates[name] = _within_unit(resampled[name], clusters) if bounded else resampled[name]
     return estimates
+
+
+def _bootstrapped(
+    metric: Metric, values: Mapping[str, float], rows: Sequence[ScoredSample], clusters: Sequence[str]
+) -> Mapping[str, Estimate]:
+    if isinstance(metric, AdditiveMetric):
+        estimates = additive_estimates(values, metric.additive_terms(rows), clusters, seed=_SEED)
+        if estimates is not None:
+            return estimates
+    return bootstrap_estimates(metric.aggregate, rows, clusters, seed=_SEED, copy=_another_repeat)
 
 
 def _another_repeat(row: ScoredSample, number: int) -> ScoredSample:
