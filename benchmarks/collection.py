@@ -42,10 +42,10 @@ SAMPLE_SECONDS = 0.1
 
 @dataclass
 class Memory:
-    """Resident memory of a process while it runs, in bytes by Unix time, and the most that any child had."""
+    """Resident memory of a process, and of its largest child, while it runs: bytes by Unix time."""
 
     samples: list[tuple[float, int]] = field(default_factory=list)
-    most_of_a_child: int = 0
+    children: list[tuple[float, int]] = field(default_factory=list)
 
     def watch(self, process: subprocess.Popen[bytes]) -> None:
         """Sample until the process ends, in a thread."""
@@ -58,15 +58,16 @@ class Memory:
                 self.samples.append((time.time(), process.memory_info().rss))
                 if len(self.samples) % 3 == 0:
                     children = [child.memory_info().rss for child in process.children()]
-                    self.most_of_a_child = max(self.most_of_a_child, *children, 0)
+                    self.children.append((time.time(), max(children, default=0)))
                 time.sleep(SAMPLE_SECONDS)
         except psutil.Error:
             return  # it has ended
 
-    def most(self, begin: float, end: float) -> int:
-        """The most between two times; of the nearest sample where none lies between."""
-        within = [rss for at, rss in self.samples if begin <= at <= end]
-        return max(within, default=min(self.samples, key=lambda sample: abs(sample[0] - begin))[1])
+
+def most(samples: list[tuple[float, int]], begin: float, end: float) -> int:
+    """The most between two times; the nearest sample where none lies between."""
+    within = [size for at, size in samples if begin <= at <= end]
+    return max(within, default=min(samples, key=lambda sample: abs(sample[0] - begin))[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,10 @@ class Streamed:
         )
         return cls(
             times,
-            plan=memory.most(times.ready - 3 * SAMPLE_SECONDS, times.ready),
-            collecting=memory.most(times.ready, times.answered),
-            scoring=memory.most(times.answered, times.ended),
-            worker=memory.most_of_a_child,
+            plan=most(memory.samples, times.ready - 3 * SAMPLE_SECONDS, times.ready),
+            collecting=most(memory.samples, times.ready, times.answered),
+            scoring=most(memory.samples, times.answered, times.ended),
+            worker=most(memory.children, times.ready, times.answered),
         )
 
     @property
@@ -191,8 +192,8 @@ def gathered_table(folder: Path, cases: tuple[tuple[int, int], ...]) -> None:
 def main() -> int:
     """Print the tables; 1 if the aim was missed."""
     quick = asked_for_quick(__doc__)
-    sizes, workers = ((5_000, 20_000), 4) if quick else ((250_000, 500_000, 1_000_000), 16)
-    gathers = ((2, 20_000),) if quick else ((16, 250_000), (4, 250_000), (4, 1_000_000))
+    sizes, workers = ((10_000, 50_000), 4) if quick else ((250_000, 500_000, 1_000_000), 16)
+    gathers = ((2, 50_000),) if quick else ((16, 250_000), (4, 250_000), (4, 1_000_000))
     print(f"# Collection\n\n{machine()}")
     with scratch() as folder:
         runs = streamed_table(folder, sizes, workers)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -68,31 +68,26 @@ def _fresh(arguments: dict[str, Any]) -> dict[str, Any]:
     return {**arguments, "stopping_criteria": criteria}
 
 
-class _Noting(Preparer):
-    """A preparer that notes what it was given."""
-
-    def __init__(self, preparer: Preparer, claims: list[list[Request]]) -> None:
-        super().__init__(preparer._processor, preparer._context_limit, pin_memory=preparer._pin_memory)
-        self._claims = claims
-
-    def prepare(self, requests: Iterable[Request]) -> Prepared:
-        """See `Preparer`."""
-        self._claims.append(claimed := list(requests))
-        return super().prepare(claimed)
-
-
 class Recorded(TransformersModel):
     """The backend of `muster run`, with its calls of `model.generate` noted."""
 
-    calls: Calls
+    latest: ClassVar[Recorded]
 
     def __init__(self, settings: ModelSettings) -> None:
-        """Load the model."""
+        """Load the model, and wait for the process that prepares its batches."""
         super().__init__(settings)
+        while (
+            self._process is not None and not self._process.ready
+        ):  # it loads in a new interpreter, unlike this one
+            time.sleep(0.01)
         model: Any = self._generator._model
-        calls = Recorded.calls = model.generate = Calls(model.generate, self._preparer)
-        self._preparer = _Noting(self._preparer, calls.claims)
-        calls.began = time.time()
+        self.calls = model.generate = Calls(model.generate, self._preparer)
+        Recorded.latest = self
+        self.calls.began = time.time()
+
+    def _prepare(self, requests: list[Request]) -> Prepared:
+        self.calls.claims.append(requests)
+        return super()._prepare(requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +101,7 @@ class Measured:
     by_hand: float
     """The same with preparing the batches before, in one thread: a plain loop over the benchmark."""
     within: float
-    """`model.generate` during the run: slower, for the next batch is prepared beside it."""
+    """`model.generate` during the run, while the next batch is prepared beside it."""
     answered: float
     """Until the last answer is in the journal."""
     written: float
@@ -128,7 +123,8 @@ def measure(model: str, output: Path, batch_size: int, limit: int | None) -> Mea
         }
     )
     run(config, Silent())
-    calls = Recorded.calls
+    calls = Recorded.latest.calls
+    Recorded.latest.close()
     bare = min(calls.again() for _ in range(3))
     answered = [entry.at for entry in read_entries(output / "journal.jsonl")]
     return Measured(

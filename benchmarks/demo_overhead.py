@@ -21,6 +21,7 @@ from muster.distributed.workload import Workload
 from muster.media import load_image
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.backend import TransformersModel
+from muster.models.transformers.quiet import quiet
 from muster.planning import plan
 
 WIDE = 768
@@ -58,8 +59,8 @@ def demo_model(*, quick: bool) -> bool:
     )
     parts(limit or 100)
     say(
-        "Within the run `generate` shares the interpreter with the thread that prepares the next batch: where the "
-        "interpreter takes the time, as in the demo model, their times add up; where kernels do, it is hidden."
+        "The next batch is prepared beside `generate`: in a process of its own where there is a core for it, else in a "
+        "thread, which adds its time to a model like the demo's, whose own time is the interpreter's."
     )
     return verdict(f"the demo model's run under {AIM_SHARE:.0%} beyond `model.generate`", met)
 
@@ -89,7 +90,8 @@ def widened(folder: Path, size: int) -> Path:
     text.num_attention_heads = text.num_key_value_heads = size // 64
     text.head_dim = 64
     torch.manual_seed(0)
-    AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
+    with quiet():
+        AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
     return folder
 
 

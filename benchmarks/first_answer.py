@@ -1,8 +1,7 @@
-"""What happens until a model's first answer, and when; two programs that `benchmarks.start` runs.
+"""A plain script that asks the demo model one question: the floor of `benchmarks.start`.
 
-`python -m benchmarks.first_answer FILE`: a plain script that asks the demo model one question, the floor.
-`muster run --backend benchmarks.first_answer:Watched --model-args marks=FILE`: Muster's own way.
-Both write the Unix times of what they have done into FILE.
+`python -m benchmarks.first_answer FILE` writes the Unix times of its steps into FILE, and reads the question from a
+file beside it.
 """
 
 from __future__ import annotations
@@ -10,15 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-from unittest.mock import patch
-
-if TYPE_CHECKING:
-    from muster.core import JSON, Completion
-    from muster.models.protocol import Model, ModelSettings, RequestStream
 
 STEPS = (
     "interpreter and Muster's plan",
@@ -42,49 +33,6 @@ class Marks:
         self._times.append(time.time())
         if len(self._times) == len(STEPS):
             self._file.write_text(json.dumps(self._times))
-
-
-class Watched:
-    """The transformers backend, loaded part by part."""
-
-    def __init__(self, settings: ModelSettings) -> None:
-        """Load the model."""
-        self._marks = Marks(Path(str(settings.args["marks"])))
-        self._marks.step()
-        import torch  # noqa: F401
-
-        self._marks.step()
-        from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: F401
-
-        from muster.models.transformers import loading
-        from muster.models.transformers.backend import TransformersModel
-        from muster.models.transformers.processor import load_processor
-
-        self._marks.step()
-        with patch.object(loading, "load_processor", self._watched(load_processor)):
-            self._model: Model = TransformersModel(replace(settings, args=_without_marks(settings.args)))
-        self._marks.step()
-
-    def _watched(self, load: Callable[..., object]) -> Callable[..., object]:
-        def loaded(*args: object, **options: object) -> object:
-            result = load(*args, **options)
-            self._marks.step()
-            return result
-
-        return loaded
-
-    def generate(self, requests: RequestStream) -> Iterator[Completion]:
-        """See `Model`."""
-        first = True
-        for completion in self._model.generate(requests):
-            if first:
-                self._marks.step()
-                first = False
-            yield completion
-
-
-def _without_marks(args: Mapping[str, JSON]) -> dict[str, JSON]:
-    return {name: value for name, value in args.items() if name != "marks"}
 
 
 def main(file: Path) -> None:

@@ -73,7 +73,7 @@ def muster_run(folder: Path) -> Start:
     command(
         [
             *("-m", "muster", "run", "--model", "demo", "--tasks", "digits_read", "--limit", "1"),
-            *("--backend", "benchmarks.first_answer:Watched", "--model-args", f"marks={marks},device=cpu"),
+            *("--backend", "benchmarks.watched_model:Watched", "--model-args", f"marks={marks},device=cpu"),
             *("--output", str(output), "--engine", "inline", "--progress", "none"),
         ]
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +11,14 @@ from pathlib import Path
 from muster.core import Completion, Request
 from muster.models.protocol import ModelSettings, RequestStream
 
+log = logging.getLogger(__name__)
+
 
 class Paced:
     """Answers with the sample's id: a tenth of a second for each until the file `hurry` exists."""
 
     def __init__(self, settings: ModelSettings) -> None:
+        log.info("GPUs: %s.", os.environ.get("CUDA_VISIBLE_DEVICES"))
         self.hurry = Path(str(settings.args["hurry"]))
 
     def generate(self, requests: RequestStream) -> Iterator[Completion]:

@@ -50,5 +50,6 @@ def child_environment(gpus: list[str], replicas: int) -> Mapping[str, str]:
     env: dict[str, str] = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     if "OMP_NUM_THREADS" not in os.environ:
         env["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // replicas))
+    env["MUSTER_LOCAL_WORKERS"] = str(replicas)
     env["TOKENIZERS_PARALLELISM"] = os.environ.get("TOKENIZERS_PARALLELISM", "false")
     return env

@@ -12,7 +12,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 from muster.core import ConfigurationError, InterruptedRunError, MissingExtraError, RunError
 from muster.distributed.coordinator import Coordinator
@@ -56,7 +57,7 @@ class RayEngine:
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
-        with _connected(self._address, job.replicas) as host:
+        with _messages_in(job.folder.log("ray")), _connected(self._address, job.replicas) as host:
             asyncio.run(self._execute(coordinator, job, on_sync, host))
 
     async def _execute(
@@ -120,7 +121,9 @@ class _Crew:
                 self._coordinator.forget_absent()  # static schedules: others do what they would have done
                 self._cluster.server.unpark()
             self._notice()
-            nodes = await asyncio.to_thread(_nodes)
+            nodes = await asyncio.to_thread(
+                _nodes
+            )  # never returns when the head is gone: Ray ends this process
             if not (self._coordinator.draining or self._coordinator.finished):
                 for replica in self.recruits(nodes):
                     log.info("there is room for %s", replica.name)
@@ -142,6 +145,13 @@ class _Crew:
             "`ray status`; OMP_NUM_THREADS says how many CPUs a replica takes. What was answered is kept: run the "
             "same command again to go on"
         )
+
+
+@contextmanager
+def _messages_in(file: Path) -> Iterator[None]:
+    """Ray prints what its nodes report to standard output, which is the results' (`--json`)."""
+    with file.open("a", encoding="utf-8") as messages, redirect_stdout(messages):
+        yield
 
 
 @contextmanager

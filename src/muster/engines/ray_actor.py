@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import sys
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 _STACK_SECONDS = 1.0
 """What a stuck worker is given to send its stack, which the coordinator has asked for."""
 _END_SECONDS = 3.0
+_PARENT_SECONDS = 0.5
 
 
 class WorkerProcess:
@@ -46,6 +49,7 @@ class WorkerProcess:
             folder: the driver's working directory, to be entered where this node has it.
             threads: how many the model may use, which is how many CPUs Ray has reserved.
         """
+        _end_with_parent()
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -60,6 +64,18 @@ class WorkerProcess:
             where = " or ".join(f"{host}:{port}" for host, port in told.addresses)
             return f"could not reach the coordinator at {where} from {host_name()}: {error}"
         return describe_exit(run_worker(told))
+
+
+def _end_with_parent() -> None:
+    """End this process when its node's Ray has ended, for which Ray itself would wait until the work is done."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="muster-parent-watch", daemon=True).start()
 
 
 @dataclass(slots=True)
@@ -132,11 +148,11 @@ class ActorReplica(Replica):
 def describe_death(message: str) -> str:
     """The part of Ray's message about a lost actor that tells why, in one line."""
     text = " ".join(message.split())
-    for opening in ("The actor is dead because", "The actor died because of", "The actor is unavailable"):
+    for opening in ("The actor is dead because ", "The actor died because ", "is unavailable: "):
         _before, found, after = text.partition(opening)
         if found:
-            text = after.removeprefix(" its").removeprefix(" it").strip()
+            text = after
             break
-    for chatter in (" Some common causes include", " The node IP address", " Check "):
+    for chatter in (" Some common causes include", " The node IP address"):
         text = text.partition(chatter)[0]
     return f"was lost by Ray: {text[:400]}"

@@ -105,6 +105,7 @@ class SpmdEngine:
             rendezvous_timeout=job.rendezvous_timeout,
         )
         env = _devices(ranks, job.settings.args) | rank_variables(ranks)
+        env |= {"MUSTER_LOCAL_WORKERS": str(ranks.local_world_size)}
         child = Child(start, env, job.folder.log(worker_name(0)))
         await cluster.run([child], on_sync)
 
@@ -118,6 +119,7 @@ def serve_rank(ranks: Ranks, model_args: Mapping[str, object], rendezvous_timeou
     """
     signal.signal(signal.SIGTERM, _stop_waiting)
     devices = _devices(ranks, model_args)
+    os.environ["MUSTER_LOCAL_WORKERS"] = str(ranks.local_world_size)
     if "CUDA_VISIBLE_DEVICES" in devices:
         bind(devices["CUDA_VISIBLE_DEVICES"].split(","))
     if ranks.local_world_size != ranks.world_size:
