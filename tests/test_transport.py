@@ -338,3 +338,43 @@ def test_no_bytes_break_the_decoder(payload: bytes) -> None:
 
 def test_stop_is_a_message() -> None:
     assert messages.decode_from_coordinator(messages.encode(Stop("over", "done"))) == Stop("over", "done")
+
+
+def test_a_drained_worker_starts_nothing_more_and_gives_back_what_it_has_not_started() -> None:
+    with serving(400) as served:
+        link = link_to(lambda: served.port)
+        stream = ClaimedRequests(link)
+        for _ in range(50):  # long enough for claims ahead to pile up
+            stream.answer(Completion(next(stream).key, "text"))
+        link.drain()
+        with pytest.raises(StopIteration):
+            next(stream)
+        link.leave()
+        limit = time.monotonic() + 10
+        while served.coordinator.workers["worker-0"].state != "left" and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert served.coordinator.outstanding == 0
+        assert len(served.records) == 50
+
+
+def test_requests_with_more_media_than_a_frame_may_hold_travel_in_several(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "MAX_FRAME", 1 << 20)
+    monkeypatch.setattr("muster.distributed.server._MOST_BUFFERED", 1 << 19)
+    image = Media("image", data=b"x" * 200_000)
+    samples = [Sample(str(i), "q", images=(image,)) for i in range(12)]
+    monkeypatch.setattr(
+        ToyPrompt, "render", lambda self, sample: (Message("user", (Part(media=sample.images[0]),)),)
+    )
+    with serving(12, samples=samples) as served:
+        link = link_to(lambda: served.port)
+        stream = ClaimedRequests(link)
+        taken: list[Request] = []
+        while batch := stream.take(12):
+            taken += batch
+            for request in batch:
+                stream.answer(Completion(request.key, "text"))
+        link.leave()
+        assert served.coordinator.finished
+        assert len(taken) == 12

@@ -114,6 +114,9 @@ class SocketLink:
     def pull(self, limit: int, *, idle: bool, park: bool) -> Pulled:
         """Claim; see `Link`. Single requests are claimed ahead, as many as hide the way to the coordinator."""
         with self._changed:
+            if self._over:  # what was granted and not started goes back
+                self._check()
+                return Pulled([], "finished")
             if self._granted:
                 requests = self._from_granted(limit)
                 self._claim_ahead(limit)
@@ -123,7 +126,7 @@ class SocketLink:
             self._ask(ask, idle, park)
             self._changed.wait_for(lambda: self._granted or self._pull is None or self._over)
             self._check()
-            if not self._granted:
+            if not self._granted or self._over:
                 return Pulled([], "finished" if self._over or self._state == "finished" else "empty")
             if limit == 1:
                 self._widen(time.monotonic() - started)
@@ -334,6 +337,7 @@ class SocketLink:
         """Come back after a cut: introduce ourselves again, repeat what was not acknowledged."""
         limit = time.monotonic() + self.welcome.reconnect_seconds
         log.warning("the connection to the coordinator broke; reconnecting")
+        self._connection.close()  # the sender may still be waiting in it
         while time.monotonic() < limit and not self._closing:
             try:
                 connection = self._connect()
