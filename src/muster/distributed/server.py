@@ -272,7 +272,9 @@ class CoordinatorServer:
             peer.parked = pull
             return
         peer.parked = None
-        lacks_files = not peer.sees_media and any(needs_files(request) for _index, request in granted.requests)
+        lacks_files = not peer.sees_media and any(
+            needs_files(request) for _index, request in granted.requests
+        )
         if lacks_files or sum(media_bytes(request) for _index, request in granted.requests) > _MOST_BUFFERED:
             task = asyncio.create_task(self._send_with_media(peer, pull, granted))
             self._sending.add(task)
