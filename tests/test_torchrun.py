@@ -116,9 +116,9 @@ def test_sigterm_to_the_launcher_drains(task: Path, tmp_path: Path) -> None:
 def test_a_stopped_rank_loses_its_work_to_the_others(task: Path, tmp_path: Path) -> None:
     """SIGSTOP of a rank: the others finish everything, and the results are written without it."""
     run = start(
-        tmp_path / "run", *arguments(task, model_args="seconds=0.02", worker_timeout=2), launcher=torchrun(3)
+        tmp_path / "run", *arguments(task, model_args="seconds=0.05", worker_timeout=2), launcher=torchrun(3)
     )
-    run.until_answered(20)
+    run.until(lambda: "worker-2 is ready" in run.logs(), "the third rank")
     stopped = run.ranks()[2]
     stopped.send_signal(signal.SIGSTOP)
     run.until(lambda: (tmp_path / "run" / "results.json").exists() or not stopped.is_running(), "the results")
@@ -237,8 +237,7 @@ def test_gather_survives_a_stopped_rank(task: Path, tmp_path: Path) -> None:
         ),
         launcher=torchrun(3),
     )
-    run.until(lambda: len(run.ranks()) == 3, "three ranks")
-    time.sleep(4)
+    run.until(lambda: "worker-2 is ready" in run.logs(), "the third rank")
     run.ranks()[2].send_signal(signal.SIGSTOP)
     run.wait()
     assert_complete(run)
