@@ -123,8 +123,7 @@ class Coordinator:
 
     def join(self, name: str, rank: int, host: str, pid: int, now: float) -> None:
         """A worker has come, or has come back; what it held before went to the others."""
-        if name in self.workers and self.workers[name].state in ("loading", "working"):
-            self.lose(name, "it connected again", now)
+        self.lose(name, "it connected again", now)  # without effect unless it was thought to be alive
         old = self.workers.get(name)
         worker = Worker(name, rank, host, pid, "loading", seen=now, progressed=now)
         if old is not None:
@@ -234,7 +233,7 @@ class Coordinator:
         """Workers that were silent, or worked on one thing, for longer than allowed."""
         verdicts = []
         for worker in self.workers.values():
-            if worker.state not in ("loading", "working"):
+            if not worker.alive:
                 continue
             silent = now - worker.seen
             stuck = now - worker.progressed

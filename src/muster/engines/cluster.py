@@ -166,9 +166,8 @@ class Cluster:
             self.server.send(verdict.worker, Stop("dump", verdict.reason))
             self.server.work_returned()
             child = self._children.get(verdict.worker)
-            if (
-                child is not None
-            ):  # a launcher's rank must not exit, or the launcher would end the whole group
+            # A launcher's rank must not exit, or the launcher would end the whole group.
+            if child is not None:
                 self._spawn(child.abort())  # its supervisor hangs up on it and starts it again
         if self._late() and not self._forgot_absent:
             self._forgot_absent = True
