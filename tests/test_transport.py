@@ -245,7 +245,13 @@ def test_what_is_not_a_coordinator_is_recognised() -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"", b"\x00", b"\xff" * 100, wire.frame(b"not msgpack"), wire.frame(b"\xc1" * 50), b"\xff\xff\xff\xff"],
+    [
+        b"",
+        b"\x00",
+        b"\xff" * 100,
+        b"\x00\x00\x00\x0b" + bytes(16) + b"not sealed.",
+        b"\xff\xff\xff\xff" + bytes(99),
+    ],
 )
 def test_garbage_ends_its_own_connection_only(garbage: bytes) -> None:
     with serving(50) as served:
