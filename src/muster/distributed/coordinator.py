@@ -264,6 +264,10 @@ class Coordinator:
         """Static schedules: ranks that never came lose their share to the others."""
         self._queue.forget_absent()
 
+    def give_up(self, rank: int) -> None:
+        """Static schedules: a rank that won't come (again) loses its share to the others."""
+        self._queue.abandon(rank)
+
     def drain(self) -> None:
         """Give out nothing more."""
         self.draining = True

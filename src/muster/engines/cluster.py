@@ -128,7 +128,7 @@ class Cluster:
                 idle = coordinator.outstanding == 0 and not coordinator.keepers
                 if coordinator.finished or late or idle:
                     break
-            elif (reason := self._hopeless()) is not None:
+            elif not coordinator.finished and (reason := self._hopeless()) is not None:
                 raise RunError(reason)
         if self._interrupted is not None and not coordinator.finished:
             raise InterruptedRunError(f"interrupted by {self._interrupted.name}", self._interrupted)
@@ -159,6 +159,9 @@ class Cluster:
             failed_to_load = worker is not None and worker.state == "failed"
             if failed_to_load or not child.may_restart(worker.answered if worker else 0):
                 child.given_up = True
+                if child.start.rank is not None:
+                    self._coordinator.give_up(child.start.rank)
+                self.server.unpark()
                 self.server.changed.set()
                 return
             if self._interrupted is not None or self._coordinator.finished:
