@@ -16,6 +16,8 @@ from muster.distributed.environment import read_ranks
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
+_GROUP = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "SLURM_JOB_ID", "SLURM_STEP_ID", "OMPI_COMM_WORLD_SIZE")
+"""Variables that are the same for all ranks of a group."""
 
 
 class Straggler(NamedTuple):
@@ -57,16 +59,27 @@ def _kill(pid: int) -> None:
 
 
 def _siblings() -> Iterator[Straggler]:
-    launcher = os.getppid()
+    launcher, mine = os.getppid(), Path("/proc/self")
     for process in Path("/proc").glob("[0-9]*"):
         try:
             # "pid (command) state ppid …"; the command may have spaces and brackets
             _state, parent, *_ = (process / "stat").read_text().rpartition(")")[2].split()
             if int(parent) != launcher or int(process.name) == os.getpid():
                 continue
-            variables = (process / "environ").read_bytes().decode(errors="replace").split("\0")
-            ranks = read_ranks(dict(line.split("=", 1) for line in variables if "=" in line))
+            variables = _environment(process)
+            ranks = read_ranks(variables)
+            one_node = (process / "ns/net").readlink() == (mine / "ns/net").readlink()
         except (OSError, ValueError, ConfigurationError):
             continue  # it ended meanwhile, is somebody else's, or no rank
-        if ranks is not None:
+        # A shell may have started the ranks of several groups.
+        if (
+            ranks is not None
+            and one_node
+            and all(variables.get(name) == os.environ.get(name) for name in _GROUP)
+        ):
             yield Straggler(int(process.name), ranks.rank)
+
+
+def _environment(process: Path) -> dict[str, str]:
+    lines = (process / "environ").read_bytes().decode(errors="replace").split("\0")
+    return dict(line.split("=", 1) for line in lines if "=" in line)
