@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 Connect = Callable[[], Connection]
 
 _RETRY_SECONDS = 0.25
+_LAST_WORD_SECONDS = 2.0
 
 
 class LostCoordinatorError(RunError):
@@ -211,6 +212,7 @@ class SocketLink:
             self._closing = True
             self._changed.notify_all()
         self._sender.join(timeout=10)
+        self._reader.join(timeout=_LAST_WORD_SECONDS)  # the coordinator hangs up, after what it has to say
         self._connection.close()
 
     # -- receiving

@@ -72,14 +72,15 @@ class CoordinatorServer:
         *,
         on_log: Callable[[str, str], None],
         on_broken: Callable[[str, Broken], None],
+        missing: Callable[[], list[int]] = list,
     ) -> None:
-        """The callbacks get the worker's name first."""
+        """The callbacks get the worker's name first. `missing`: ranks that workers who leave at the end hear of."""
         files = probes(coordinator.workload.planned)
         self._coordinator, self._inside = coordinator, Entrance(secret)
         self._welcome = msgspec.structs.replace(welcome, probes=files)
         self._media_readers = ThreadPoolExecutor(_MEDIA_READERS, "muster-media")
         self._sending: set[asyncio.Task[None]] = set()
-        self._on_log, self._on_broken = on_log, on_broken
+        self._on_log, self._on_broken, self._missing = on_log, on_broken, missing
         self._peers: dict[str, _Peer] = {}
         self._reception = Reception(self._serve)
         self._door: Door | None = None
@@ -259,6 +260,8 @@ class CoordinatorServer:
                 return False
             case Leave():
                 coordinator.leave(name, message.released, message.busy_seconds, now)
+                if coordinator.finished:
+                    self.send(name, Stop("over", "the run is over", self._missing()))
                 self.work_returned()
                 return False
             case Hello() | Knock():

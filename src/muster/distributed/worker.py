@@ -80,11 +80,17 @@ def connect_to_any(addresses: Sequence[tuple[str, int]], secret: bytes) -> Conne
 
 
 def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: None) -> int:
-    """Join the run, work, and return the exit status. `on_stop` hears what the coordinator says of the end."""
+    """Join the run, work, and return the exit status. `on_stop` hears what the coordinator says of the end.
+
+    When that is said the whole process ends within `OVER_SECONDS`, unless this returns before.
+    """
+    ends: list[threading.Timer] = []
 
     def obey(stop: Stop, lost: bool) -> None:
         on_stop(stop)
-        _obey(stop, lost)
+        _obey(stop)
+        if stop.how == "over":
+            ends.append(end_soon(1 if lost else 0))
 
     secret = bytes.fromhex(start.secret)
     hello = Hello(start.name, start.rank, host_name(), os.getpid(), start.session, start.party)
@@ -106,6 +112,8 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
         sys.stderr.write(f"{start.name}: {error}\n")
         return 1
     finally:
+        for sure_end in ends:
+            sure_end.cancel()
         logging.getLogger().removeHandler(handler)
 
 
@@ -247,7 +255,7 @@ class _Drain:
             raise StoppedWhileLoading
 
 
-def _obey(stop: Stop, lost: bool) -> None:
+def _obey(stop: Stop) -> None:
     """What the link's thread does about `Stop`, whatever the main thread is stuck in."""
     if stop.how in ("dump", "abort"):
         frames = sys._current_frames()[threading.main_thread().ident or 0]
@@ -256,10 +264,14 @@ def _obey(stop: Stop, lost: bool) -> None:
         log.info("%s", stop.reason)
     if stop.how == "abort":
         threading.Timer(_LAST_WORDS_SECONDS, os.abort).start()  # the stack is on its way to the coordinator
-    elif stop.how == "over":
-        sure_end = threading.Timer(OVER_SECONDS, os._exit, [1 if lost else 0])
-        sure_end.daemon = True
-        sure_end.start()
+
+
+def end_soon(status: int) -> threading.Timer:
+    """End the process in `OVER_SECONDS`, whatever it is stuck in by then."""
+    sure_end = threading.Timer(OVER_SECONDS, os._exit, [status])
+    sure_end.daemon = True
+    sure_end.start()
+    return sure_end
 
 
 def _end_with_parent(wait_for_end: Callable[[], object]) -> None:

@@ -62,7 +62,12 @@ class Cluster:
             session=self._session,
         )
         self.server = CoordinatorServer(
-            coordinator, welcome, secret, on_log=self._write_log, on_broken=self._broken
+            coordinator,
+            welcome,
+            secret,
+            on_log=self._write_log,
+            on_broken=self._broken,
+            missing=lambda: self.missing,
         )
 
     async def run(self, children: Sequence[Replica], on_sync: Callable[[], None]) -> None:

@@ -32,7 +32,7 @@ from muster.distributed.interfaces import (
     is_loopback,
 )
 from muster.distributed.wire import HandshakeError
-from muster.distributed.worker import OVER_SECONDS, Start, connect_to_any, run_worker
+from muster.distributed.worker import OVER_SECONDS, Start, connect_to_any, end_soon, run_worker
 from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
@@ -140,6 +140,7 @@ def serve_rank(ranks: Ranks, model_args: Mapping[str, object], rendezvous_timeou
     status = run_worker(start, lambda stop: missing.extend(stop.missing))
     if not siblings({0}):  # on its own node rank 0 does this itself, when everything is written
         end_stragglers(missing, _PATIENCE_SECONDS)
+    end_soon(status)  # a library's threads must not keep the launcher waiting
     return status
 
 
