@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Protocol
 
 from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
@@ -52,11 +52,6 @@ class Silent:
         """Say nothing."""
 
 
-def ignore(results: Results) -> None:
-    """Announce results to nobody."""
-    del results
-
-
 def evaluate(model: str, tasks: str | list[str], **options: object) -> Results:
     """Evaluate a model on tasks; everything that `muster run` can do, with the options' names.
 
@@ -70,20 +65,24 @@ def evaluate(model: str, tasks: str | list[str], **options: object) -> Results:
     return run(config, Silent())
 
 
-def run(config: RunConfig, display: Display, announce: Callable[[Results], None] = ignore) -> Results:
+def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> Results:
     """Evaluate in this process, which owns the run: alone, with workers that it starts, or as rank 0 of many.
 
-    `announce` gets the results before this process waits for other ranks to end.
+    `last` gets what remains to be done when the results, or the error, have been shown, because other ranks may take
+    a while to end; without it that is done here.
 
     Raises:
         MusterError: with the exit code that its class says; the journal is complete up to then.
     """
+    if last is None:
+        with ExitStack() as last:
+            return run(config, display, last)
     started = time.monotonic()
-    with ExitStack() as last:
-        with RunLimit(config.run_timeout) as limit, limit.explained():
+    with RunLimit(config.run_timeout) as limit, limit.explained():
+        with interruptible():
+            engine, replicas = choose_engine(config)
+        with _closed_by(last, engine):
             with interruptible():
-                engine, replicas = choose_engine(config)
-                last.callback(engine.close)
                 settings = model_settings(config)
                 load_backend(config.backend)
                 planned = plan(config)
@@ -92,9 +91,18 @@ def run(config: RunConfig, display: Display, announce: Callable[[Results], None]
                 manifest = begin(folder, config, settings, planned, engine, replicas)
                 job = _job(config, settings, folder, replicas, manifest, display)
                 with attempt_of(folder, manifest), limit.explained():
-                    results = _work(config, engine, job, manifest, planned, display, started)
-        announce(results)
-        return results
+                    return _work(config, engine, job, manifest, planned, display, started)
+
+
+@contextmanager
+def _closed_by(last: ExitStack, engine: Engine) -> Iterator[None]:
+    """Have the engine closed at the very end, with what became of this context."""
+    try:
+        yield
+    except BaseException as error:
+        last.callback(engine.close, error)
+        raise
+    last.callback(engine.close, None)
 
 
 def _work(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from muster.core import RunError
+from muster.core import MusterError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -153,16 +153,16 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
     from muster.run import run
 
     noise = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    output = sys.stdout
-
-    def announce(results: Results) -> None:
-        with contextlib.redirect_stdout(output):
+    with contextlib.ExitStack() as last:
+        try:
+            with noise:  # what models print must not mix with the JSON
+                results = run(config, _display(config, as_json=as_json), last)
             show(results, as_json=as_json)
-            output.flush()
-
-    with noise:  # what models print must not mix with the JSON
-        results = run(config, _display(config, as_json=as_json), announce)
-    return _exit_status(results, config)
+            sys.stdout.flush()
+            return _exit_status(results, config)
+        except MusterError as error:  # told now, and not when other ranks have ended too
+            sys.stderr.write(f"muster: {error}\n")
+            return error.exit_code
 
 
 def _display(config: RunConfig, *, as_json: bool) -> Display:

@@ -103,8 +103,8 @@ class InlineEngine:
             number = received[0]
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
 
-    def close(self) -> None:
-        """Nothing is left."""
+    def close(self, error: BaseException | None) -> None:
+        """Nothing is left to be done."""
 
     def _work(self, link: InlineLink, model: Model, coordinator: Coordinator) -> None:
         failures, answered = 0, 0

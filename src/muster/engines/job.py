@@ -67,6 +67,6 @@ class Engine(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """The last step of a run, after its results are written and shown, or after it failed: let go of others."""
+    def close(self, error: BaseException | None) -> None:
+        """The last step of a run, after its results or its `error` were shown: let go of other processes."""
         ...

@@ -28,8 +28,8 @@ class LocalEngine:
         count = min(job.replicas, len(coordinator.workload))  # one without work would only load the model
         run_to_end(lambda: self._execute(cluster, secret, job, count, on_sync), cluster.interrupt)
 
-    def close(self) -> None:
-        """Nothing is left."""
+    def close(self, error: BaseException | None) -> None:
+        """Nothing is left to be done."""
 
     async def _execute(
         self, cluster: Cluster, secret: bytes, job: Job, count: int, on_sync: Callable[[], None]

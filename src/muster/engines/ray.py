@@ -60,8 +60,8 @@ class RayEngine:
         with _messages_in(job.folder.log("ray")), _connected(self._address, job.replicas) as host:
             asyncio.run(self._execute(coordinator, job, on_sync, host))
 
-    def close(self) -> None:
-        """Nothing is left."""
+    def close(self, error: BaseException | None) -> None:
+        """Nothing is left to be done."""
 
     async def _execute(
         self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None], host: str

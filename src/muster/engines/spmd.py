@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
-from muster.core import ConfigurationError, InterruptedRunError, RunError
+from muster.core import ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.devices import bind, share, visible_gpus
@@ -54,41 +54,30 @@ class SpmdEngine:
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         self._coordinator: Coordinator | None = None
-        self._failed = self._interrupted = False
         self._missing: Sequence[int] = range(1, ranks.world_size)
         self._patient_until = time.monotonic() + _PATIENCE_SECONDS
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
-        self._coordinator, self._failed = coordinator, True
+        self._coordinator = coordinator
         self._patient_until = time.monotonic() + job.rendezvous_timeout
-        try:
-            asyncio.run(self._execute(coordinator, job, on_sync))
-            self._failed = False
-        except InterruptedRunError:
-            self._interrupted = True
-            raise
+        asyncio.run(self._execute(coordinator, job, on_sync))
 
-    def close(self) -> None:
-        """When all is written, or nothing was to do: let go of the ranks that never came or never left."""
-        if not self._interrupted:
-            self._tell_latecomers()
-        if rendezvous.uses_agent_store() and (self._failed or self._interrupted):
+    def close(self, error: BaseException | None) -> None:
+        """Let go of the ranks that never came or never left."""
+        if rendezvous.uses_agent_store() and error is not None:
             return  # torchrun ends them all, SIGKILL included, when this process ends with its failure
         patience = min(_PATIENCE_SECONDS, self._patient_until - time.monotonic())
+        if not isinstance(error, InterruptedRunError | RunTimeoutError):
+            self._tell_latecomers(patience)
         end_stragglers(self._missing, max(LEAVE_SECONDS, patience))
 
-    def _tell_latecomers(self) -> None:
+    def _tell_latecomers(self, patience: float) -> None:
         workers = self._coordinator.workers if self._coordinator is not None else {}
         if rendezvous.uses_agent_store():
-            left = sum(worker.state == "left" for worker in workers.values())
-            # A failed group that the launcher may start again would read it in its next attempt.
-            if not self._failed and left < self._ranks.world_size:
+            if sum(worker.state == "left" for worker in workers.values()) < self._ranks.world_size:
                 say_farewell(0, 0.0, rank_variables(self._ranks))
-            return
-        absent = sum(worker_name(rank) not in workers for rank in range(1, self._ranks.world_size))
-        if absent:
-            patience = min(_PATIENCE_SECONDS, self._patient_until - time.monotonic())
+        elif absent := sum(worker_name(rank) not in workers for rank in range(1, self._ranks.world_size)):
             say_farewell(absent, patience, rank_variables(self._ranks))
 
     async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
