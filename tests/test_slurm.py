@@ -1,7 +1,7 @@
 """`muster slurm` on a real Slurm: submitted, followed, interrupted in every way a cluster knows, fetched.
 
-Guards against the run that isn't requeued after its time limit, the one that is requeued for ever, the cancelled one that
-comes back, and the one that says "failed" because a rank was lost whose work others did.
+Guards against the run that isn't requeued after its time limit, the one that is requeued for ever, the cancelled one
+that comes back, and the one that says "failed" because a rank was lost whose work others did.
 """
 
 from __future__ import annotations
@@ -141,10 +141,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_interruptions_of_every_kind_end_in_a_complete_run(cluster: Cluster) -> None:
     """All at the same time, because Slurm takes its time: what it does to one job doesn't depend on the others."""
     hurry = cluster.shared / "hurry"
-    slow = {"backend": f"{MODELS}:Unhurried", "model_args": f"seconds=0.8,until={hurry}"}
+    slow = {"backend": f"{MODELS}:Unhurried", "model_args": f"seconds=1.5,until={hurry}"}
     on_first, on_second = ("--sbatch", "nodelist=n1"), ("--sbatch", "nodelist=n2")
     two_ranks = ("--tasks-per-node", "2", *on_first)
-    limit = cluster.submit("limit", *on_first, "--time", "90", "--stop-before", "50", **slow)
+    limit = cluster.submit("limit", *on_first, "--time", "90", "--stop-before", "600", **slow)
     cluster.submit("undisturbed", *on_first)
     signalled = cluster.submit("signalled", *two_ranks, **slow)
     requeued = cluster.submit("requeued", *on_first, **slow)
@@ -155,7 +155,7 @@ def test_interruptions_of_every_kind_end_in_a_complete_run(cluster: Cluster) -> 
     runs = ("limit", "signalled", "requeued", "cancelled", "exhausted", "failed_node")
     cluster.until(lambda: all(cluster.answers(run) > 2 for run in runs), "some answers of each run")
 
-    cluster.slurm.run("scontrol", "update", f"JobId={limit}", "TimeLimit=1")  # a minute is Slurm's least
+    cluster.slurm.run("scontrol", "update", f"JobId={limit}", "TimeLimit=3")  # near enough for --stop-before
     cluster.slurm.run("scancel", "--signal=TERM", signalled)
     cluster.slurm.run("scontrol", "requeue", requeued)
     cluster.slurm.run("scancel", cancelled)

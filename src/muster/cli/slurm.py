@@ -20,7 +20,7 @@ class _SubmitByDefault(TyperGroup):
     """`muster slurm --nodes 2 -- …` is `muster slurm submit --nodes 2 -- …`."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
             args = ["submit", *args]
         return super().parse_args(ctx, args)
 
@@ -37,7 +37,7 @@ Every = Annotated[float, typer.Option(help="Seconds between questions to Slurm."
 
 @app.callback()
 def root() -> None:
-    """Submit a run to Slurm, follow it, fetch its results. `muster slurm OPTIONS -- RUN OPTIONS` is short for submit."""
+    """Submit a run to Slurm, follow it, fetch its results. `muster slurm OPTIONS -- …` is short for submit."""
 
 
 @app.command("submit")
@@ -88,7 +88,7 @@ def submit(
         bool, typer.Option("--print-script", help="Print the batch script, and submit nothing.")
     ] = False,
 ) -> None:
-    """Submit `muster run RUN_OPTIONS` as a job with one replica per task, which survives time limits and pre-emption."""
+    """Submit `muster run RUN_OPTIONS` as a job, one replica per task, that survives time limits and pre-emption."""
     from muster.attempt import default_output
     from muster.results.folder import RunFolder
     from muster.slurm.request import JobRequest, parse_sbatch
@@ -152,8 +152,8 @@ def status(job: Job) -> None:
         run_status.command(submission.here.root)
     elif submission.fetched:
         typer.echo(
-            f"the run folder {submission.run} is on the node's own disk: `muster slurm fetch {submission.folder}` copies "
-            "it, `muster slurm follow` shows the job's output"
+            f"the run folder {submission.run} is on the node's own disk: `muster slurm fetch {submission.folder}` "
+            "copies it, `muster slurm follow` shows the job's output"
         )
     else:
         typer.echo(f"{submission.folder}: the run has not begun")
