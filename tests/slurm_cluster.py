@@ -116,7 +116,7 @@ def start_slurm(made: Network, folder: Path, *, nodes: int | None = None) -> Slu
     for host in hosts:
         start_slurmd(slurm, host)
     limit = time.monotonic() + START_SECONDS
-    while slurm.run("sinfo", "-h", "-N", "-o", "%T").split() != ["idle"] * len(hosts):
+    while slurm.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() != ["idle"] * len(hosts):
         assert time.monotonic() < limit, f"Slurm does not come up\n{slurm.logs()}"
         time.sleep(0.2)
     return slurm
