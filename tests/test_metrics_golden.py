@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -37,7 +38,9 @@ def sample(doc: Case) -> Sample:
     options = doc.get("options_dict") or doc.get("options") or doc.get("choices") or {}
     options = [] if options == "[]" else options
     choices = tuple(options.values() if isinstance(options, dict) else options)
-    metadata: dict[str, JSON] = {key: value for key, value in doc.items() if key not in ("options", "choices")}
+    metadata: dict[str, JSON] = {
+        key: value for key, value in doc.items() if key not in ("options", "choices")
+    }
     return Sample(str(doc.get("id", "1")), str(doc.get("question", "")), (), (), choices, texts, metadata)
 
 
@@ -61,7 +64,7 @@ class Convention(NamedTuple):
     key: str
     metric: str
     variant: str
-    params: dict[str, JSON] = {}
+    params: Mapping[str, JSON] = MappingProxyType({})
     make: Callable[[Case], Sample] = sample
     score: str = ""
     """The per-answer score that is compared; the first of the metric's means where it is empty."""
@@ -70,12 +73,19 @@ class Convention(NamedTuple):
 THREE = {"lmms_eval": "lmms-eval", "internvl": "internvl", "vlmevalkit": "vlmevalkit"}
 PLAIN = {"anls": "anls", "chartqa_relaxed": "relaxed_accuracy", "mme": "mme", "pope": "yes_no"}
 CONVENTIONS = [
-    *(Convention(file, key, metric, variant) for key, variant in THREE.items() for file, metric in PLAIN.items()),
+    *(
+        Convention(file, key, metric, variant)
+        for key, variant in THREE.items()
+        for file, metric in PLAIN.items()
+    ),
     *(Convention("ai2d_exact_match", key, "ai2d", variant, make=by_number) for key, variant in THREE.items()),
     *(Convention("scienceqa", key, "scienceqa", variant, make=by_number) for key, variant in THREE.items()),
     *(Convention("seedbench", key, "seedbench", variant, make=seed) for key, variant in THREE.items()),
     *(Convention("refcoco_grounding", key, "grounding", variant, make=box) for key, variant in THREE.items()),
-    *(Convention("vqa_accuracy", f"{key}_textvqa", "vqa_accuracy", variant) for key, variant in THREE.items()),
+    *(
+        Convention("vqa_accuracy", f"{key}_textvqa", "vqa_accuracy", variant)
+        for key, variant in THREE.items()
+    ),
     *(
         Convention(file, key, metric, THREE[key])
         for key in ("lmms_eval", "vlmevalkit")
@@ -168,7 +178,9 @@ def test_a_group_that_is_hit_has_no_wrong_rotation() -> None:
         metric = build_metric("mmbench", variant=variant)
         hits = [case for case in cases("mmbench") if case["expected"].get(key, {}).get("group_hit")]
         for case in hits:
-            assert metric.score(sample(case["doc"]), case["prediction"]).scores["accuracy"] == 1.0, case["case_id"]
+            assert metric.score(sample(case["doc"]), case["prediction"]).scores["accuracy"] == 1.0, case[
+                "case_id"
+            ]
         assert hits
 
 
@@ -177,7 +189,9 @@ def test_mmmu_open_answers_are_parsed_as_by_the_reference() -> None:
     for case in cases("mmmu"):
         if "parsed" in case["expected"].get("internvl_eval_utils", {}):
             expected = case["expected"]["internvl_eval_utils"]["parsed"]
-            assert sorted(map(str, parse_open(case["prediction"]))) == sorted(map(str, expected)), case["case_id"]
+            assert sorted(map(str, parse_open(case["prediction"]))) == sorted(map(str, expected)), case[
+                "case_id"
+            ]
             parsed += 1
     assert parsed > 5
 

@@ -79,6 +79,12 @@ def command(
     top_p: Annotated[str | None, typer.Option(help="Instead of the task's.")] = None,
     seed: Annotated[str | None, typer.Option(help="Of sampled generation (default 0).")] = None,
     repeats: Annotated[str | None, typer.Option(help="Answers per sample (default 1).")] = None,
+    scoring: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose conventions score the answers: lmms-eval, or several, or all (default: the task's)."
+        ),
+    ] = None,
     max_failures: Annotated[
         str | None,
         typer.Option(

@@ -38,7 +38,9 @@ _DECIMAL = r"(-?\d+(?:\.\d+)?)"
 _LMMS_EVAL = re.compile(rf"\[\s*{_DECIMAL},\s*{_DECIMAL},\s*{_DECIMAL},\s*{_DECIMAL}\s*\]")
 _NUMBER = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?"
 _BETWEEN = r"(?:\s*,\s*|\s+)"
-_VLMEVALKIT = re.compile(rf"\[\s*({_NUMBER}){_BETWEEN}({_NUMBER}){_BETWEEN}({_NUMBER}){_BETWEEN}({_NUMBER})\s*\]")
+_VLMEVALKIT = re.compile(
+    rf"\[\s*({_NUMBER}){_BETWEEN}({_NUMBER}){_BETWEEN}({_NUMBER}){_BETWEEN}({_NUMBER})\s*\]"
+)
 _ANY_NUMBER = re.compile(_NUMBER)
 _RELATIVE_UP_TO = 1.5
 _THOUSANDTHS_UP_TO = 1000
@@ -72,7 +74,10 @@ def to_pixels(box: Box, size: Size) -> Box:
     """VLMEvalKit's guess of the unit (relative, thousandths, pixels), clipped to the image, edges in order."""
     largest = max(map(abs, box))
     if largest <= _RELATIVE_UP_TO:
-        horizontal, vertical = [value * size.width for value in box[::2]], [value * size.height for value in box[1::2]]
+        horizontal, vertical = (
+            [value * size.width for value in box[::2]],
+            [value * size.height for value in box[1::2]],
+        )
     elif largest <= _THOUSANDTHS_UP_TO:
         horizontal = [value / 1000.0 * size.width for value in box[::2]]
         vertical = [value / 1000.0 * size.height for value in box[1::2]]

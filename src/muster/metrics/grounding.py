@@ -104,7 +104,9 @@ def _lmms_eval_score(said: Box, answer: Box) -> Score:
     across, down = (said.left + said.right) / 2, (said.top + said.bottom) / 2
     inside = answer.left <= across <= answer.right and answer.top <= down <= answer.bottom
     at = {_at(threshold): float(iou >= threshold) for threshold in _THRESHOLDS}
-    return Score({"accuracy": at[_at(_RIGHT_FROM)], "iou": iou, **at, "center_acc": float(inside)}, _shown(said))
+    return Score(
+        {"accuracy": at[_at(_RIGHT_FROM)], "iou": iou, **at, "center_acc": float(inside)}, _shown(said)
+    )
 
 
 def _at(threshold: float) -> str:

@@ -64,7 +64,9 @@ class HallusionBench(VariantMetric):
         """`accuracy` 0 or 1; `extracted` is yes, no or None, or the judge's verdict."""
         if self.judged is not None:
             verdict = str(sample.metadata.get(self.judged, "")).strip()
-            return Score({"accuracy": float(verdict == "1" or (verdict == "2" and _lacks_figure(sample)))}, verdict)
+            return Score(
+                {"accuracy": float(verdict == "1" or (verdict == "2" and _lacks_figure(sample)))}, verdict
+            )
         said = self._read(prediction)
         right = _GOLD.get(sample.answer.strip().lower())
         return Score({"accuracy": float(right is not None and said == right)}, said)

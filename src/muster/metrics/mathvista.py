@@ -66,7 +66,7 @@ class MathVista(VariantMetric):
         lmms = self.variant == "lmms-eval"
         normal = normalise(self._extract(sample, prediction), sample, whole_precision=not lmms)
         hit = str(normal).strip() == sample.answer.strip() if lmms else normal == sample.answer
-        return Score({"accuracy": float(hit)}, normal)
+        return Score({"accuracy": float(hit and bool(sample.answers))}, normal)
 
     def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
         """Each of `info.units`; lmms-eval gives nothing (NaN) instead of 0 %."""
@@ -164,7 +164,9 @@ def _by_our_own_rules(sample: Sample, prediction: str) -> Score:
         letter = read_choice(prediction, options)
         hit = letter is not None and letter in right_letters(sample.answers, options)
         return Score({"accuracy": float(hit)}, letter)
-    said = _number_in(prediction) if sample.metadata.get("answer_type") in ("integer", "float") else prediction
+    said = (
+        _number_in(prediction) if sample.metadata.get("answer_type") in ("integer", "float") else prediction
+    )
     normal = None if said is None else normalise(said.strip(), sample, whole_precision=True)
     return Score({"accuracy": float(normal is not None and normal in sample.answers)}, normal)
 

@@ -115,10 +115,12 @@ class Mmmu(VariantMetric):
         if self.variant == "vlmevalkit":
             text = sample.answer if len(sample.answers) == 1 else str(answers)
             letter = infer_letter(prediction, {"A": text, "B": "Other Answers"}) or NO_OPTION
-            return self._score(letter == "A", letter)
+            return self._score(letter == "A" and bool(answers), letter)
         parsed = parse_open(prediction)
         shown = "; ".join(map(str, parsed))
-        if self.variant == "lmms-eval":  # sic: it keeps one of the forms and looks for the answer in its characters
+        if (
+            self.variant == "lmms-eval"
+        ):  # sic: it keeps one of the forms and looks for the answer in its characters
             empty = any(form == "" for answer in answers for form in normal_forms(answer))
             return self._score(empty and parsed != [""], shown)
         return self._score(is_right(parsed, answers), shown)

@@ -83,7 +83,9 @@ class RelaxedAccuracy(VariantMetric):
         result = dict.fromkeys(self.info.means, value)
         if self.split:
             result |= means_of_parts(rows, "accuracy", self._parts(), average)
-        return {name: result[name] * (100 if unit == "percent" else 1) for name, unit in self.info.units.items()}
+        return {
+            name: result[name] * (100 if unit == "percent" else 1) for name, unit in self.info.units.items()
+        }
 
     def additive_terms(self, rows: Sequence[ScoredSample]) -> Terms:
         """The splits' scores as sums."""

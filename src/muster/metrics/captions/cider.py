@@ -38,7 +38,9 @@ def cider(captions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) ->
     if not captions:
         return []
     counted = [[_grams(reference) for reference in of_image] for of_image in references]
-    frequencies = Counter(gram for of_image in counted for gram in {gram for grams in of_image for gram in grams})
+    frequencies = Counter(
+        gram for of_image in counted for gram in {gram for grams in of_image for gram in grams}
+    )
     logarithms = {count: _logarithm(max(1.0, float(count))) for count in {0, *frequencies.values()}}
     weigh = _Weighing(_logarithm(float(len(captions))), frequencies, logarithms)
     return [

@@ -1,8 +1,8 @@
 """Captions (COCO, Flickr30k, NoCaps, TextCaps): CIDEr, and on request BLEU, ROUGE-L and METEOR.
 
-lmms-eval and InternVL score through pycocoevalcap with the Penn Treebank tokeniser, which needs Java; VLMEvalKit uses no
-tokeniser and prints percentages. The default `muster` has a tokeniser of its own and needs no Java; its scores are close
-to the first, and not equal.
+lmms-eval and InternVL score through pycocoevalcap with the Penn Treebank tokeniser, which needs Java; VLMEvalKit uses
+no tokeniser and prints percentages. The default `muster` has a tokeniser of its own and needs no Java; its scores are
+close to the first, and not equal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 Wanted = Literal["cider", "bleu", "rouge_l", "meteor"]
 
-_TOKENISERS: dict[str, Tokeniser] = {"muster": "words", "lmms-eval": "ptb", "internvl": "ptb", "vlmevalkit": "raw"}
+_TOKENISERS: dict[str, Tokeniser] = {
+    "muster": "words",
+    "lmms-eval": "ptb",
+    "internvl": "ptb",
+    "vlmevalkit": "raw",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +98,15 @@ class Captions(VariantMetric):
 
     def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
         """Each of `info.units`, over rows that `score_corpus` has scored."""
-        values = {
+        values: dict[str, float] = {
             name: numpy_mean(row.score.scores[name] for row in rows)
             for name in ("cider", "rouge_l")
             if name in self.scores
         }
         if "bleu" in self.scores:
-            values |= coco.corpus_bleu([self._bleu_counts(row) for row in rows if self._references[row.sample.id]])
+            values |= coco.corpus_bleu(
+                [self._bleu_counts(row) for row in rows if self._references[row.sample.id]]
+            )
         if "meteor" in self.scores:
             captions = [row.score.extracted or "" for row in rows]
             values["meteor"] = coco.corpus_meteor(captions, [self._references[row.sample.id] for row in rows])

@@ -1,4 +1,4 @@
-"""How captions are cut into tokens: raw, by Muster's own rule, or by the Penn Treebank tokeniser of Stanford CoreNLP."""
+"""How captions are cut into tokens: raw, by Muster's own rule, or by Stanford CoreNLP's Penn Treebank tokeniser."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LINE_ENDS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 def tokenise(texts: Sequence[str], tokeniser: Tokeniser) -> list[list[str]]:
     """Each text's tokens.
 
-    `raw` splits at blanks. `words` makes lower case and keeps runs of letters and digits with inner apostrophes, hyphens
-    and periods. `ptb` is pycocoevalcap's: Stanford's tokeniser, lower case, punctuation dropped; it runs Java once for
-    all texts, with pipes and without temporary files, and raises `ConfigurationError` where that can't be had.
+    `raw` splits at blanks. `words` makes lower case and keeps runs of letters and digits with inner apostrophes,
+    hyphens and periods. `ptb` is pycocoevalcap's: Stanford's tokeniser, lower case, punctuation dropped; it runs Java
+    once for all texts, with pipes and without temporary files, and raises `ConfigurationError` where there is none.
     """
     if tokeniser == "raw":
         return [text.split() for text in texts]
