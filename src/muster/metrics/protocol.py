@@ -26,6 +26,7 @@ class ScoredSample:
 
     sample: Sample
     prediction: str
+    """Empty in aggregation: what it needs of a text must be in the score."""
     score: Score
     repeat: int = 0
 

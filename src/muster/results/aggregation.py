@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import msgspec
 
 from muster.core import JSON, ConfigurationError, RunError
 from muster.core.text import valid_text
-from muster.metrics.protocol import CategorisingMetric, DemandingMetric, Metric, ScoredSample
+from muster.metrics.protocol import CategorisingMetric, DemandingMetric, Metric, Score, ScoredSample
 from muster.results.answer_scoring import Answer, Outcome, Tally
 from muster.results.results import Breakdown, MetricResult, Metrics, TaskResults, VariantResults, finite
 from muster.tasks.definition import Task
 
 NO_VALUE = "(none)"
 """The group of samples whose metadata lacks a breakdown's key."""
+_SHARED_SCORES = 4096
 
 
 def scorable(task: Task) -> Task:
@@ -73,11 +74,18 @@ class _Convention:
         self.metric = metric
         self.rows: list[ScoredSample] = []
         self.tally = Tally(missing_is_error)
+        self._known: dict[Hashable, Score] = {}
 
     def add(self, outcome: Outcome) -> None:
         self.tally.add(outcome)
-        if isinstance(outcome, ScoredSample):
-            self.rows.append(outcome)
+        if isinstance(outcome, ScoredSample):  # without its text, of which a million would fill the memory
+            self.rows.append(ScoredSample(outcome.sample, "", self._shared(outcome.score), outcome.repeat))
+
+    def _shared(self, score: Score) -> Score:
+        """An equal score that is there already: most answers have one of very few."""
+        if len(self._known) >= _SHARED_SCORES:
+            return score
+        return self._known.setdefault((score.extracted, *score.scores.items()), score)
 
 
 def _why_not(metric: Metric) -> str | None:
