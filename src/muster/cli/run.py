@@ -184,8 +184,14 @@ def _exit_status(results: Results, config: RunConfig) -> int:
     tolerated = allowed * requested if isinstance(allowed, float) else allowed
     if results.errored <= tolerated:
         return 0
-    sys.stderr.write(
-        f"muster: {results.errored} of {requested} samples have no answer, {allowed} allowed by --max-failures; "
-        "`muster status` groups the reasons, running the same command again retries them\n"
-    )
+    unscored = sum(task.samples.errors.get("unscored", 0) for task in results.tasks.values())
+    if unscored:
+        sys.stderr.write(
+            f"muster: {unscored} answers have no score: their convention would ask a judge (docs/metrics.md)\n"
+        )
+    if results.errored > unscored:
+        sys.stderr.write(
+            f"muster: {results.errored - unscored} of {requested} samples have no answer, {allowed} allowed by "
+            "--max-failures; `muster status` groups the reasons, running the same command again retries them\n"
+        )
     return TOO_MANY_FAILURES
