@@ -124,6 +124,7 @@ class RunConfig(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = None
     repeats: int = Field(1, ge=1)
+    scoring: Names | None = Field(None, min_length=1)
     max_failures: CountOrShare = 0
     worker_timeout: Seconds = 120.0
     request_timeout: Seconds = 600.0

@@ -95,6 +95,12 @@ def command(
     top_p: Annotated[str | None, typer.Option(help="Instead of the task's.")] = None,
     seed: Annotated[str | None, typer.Option(help="Of sampled generation (default 0).")] = None,
     repeats: Annotated[str | None, typer.Option(help="Answers per sample (default 1).")] = None,
+    scoring: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose conventions score the answers: lmms-eval, or several, or all (default: the task's)."
+        ),
+    ] = None,
     max_failures: Annotated[
         str | None,
         typer.Option(
@@ -218,8 +224,14 @@ def _exit_status(results: Results, config: RunConfig) -> int:
     tolerated = allowed * requested if isinstance(allowed, float) else allowed
     if results.errored <= tolerated:
         return 0
-    sys.stderr.write(
-        f"muster: {results.errored} of {requested} samples have no answer, {allowed} allowed by --max-failures; "
-        "`muster status` groups the reasons, running the same command again retries them\n"
-    )
+    unscored = sum(task.samples.errors.get("unscored", 0) for task in results.tasks.values())
+    if unscored:
+        sys.stderr.write(
+            f"muster: {unscored} answers have no score: their convention would ask a judge (docs/metrics.md)\n"
+        )
+    if results.errored > unscored:
+        sys.stderr.write(
+            f"muster: {results.errored - unscored} of {requested} samples have no answer, {allowed} allowed by "
+            "--max-failures; `muster status` groups the reasons, running the same command again retries them\n"
+        )
     return TOO_MANY_FAILURES
