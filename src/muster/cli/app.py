@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from muster import __version__
-from muster.cli import doctor, models, run, score, status, tasks
+from muster.cli import doctor, models, plan, run, score, status, tasks
 
 
 def _version(wanted: bool) -> None:
@@ -41,4 +41,5 @@ app.command("score")(score.command)
 app.command("status")(status.command)
 app.command("tasks")(tasks.command)
 app.command("models")(models.command)
+app.command("plan")(plan.command)
 app.command("doctor")(doctor.command)
