@@ -60,7 +60,7 @@ class Architecture:
     text: TextShape
     vision: VisionShape | None
     dtype: str | None
-    """The dtype that the configuration names, as torch spells it."""
+    """The dtype that the configuration names at its top, as torch spells it: what transformers loads by itself."""
     tied: bool
     """It says outright that the output layer shares the weights of the token embedding."""
 
@@ -82,10 +82,7 @@ def read_architecture(config: Config) -> Architecture:
         {},
     )
     vision = _mapping(config, "vision_config")
-    dtype = next(
-        (value for part in (config, text) for value in (part.get("dtype"), part.get("torch_dtype")) if value),
-        None,
-    )
+    dtype = config.get("dtype") or config.get("torch_dtype")
     return Architecture(
         family=family,
         text=_text_shape(

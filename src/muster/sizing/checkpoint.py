@@ -178,9 +178,7 @@ def parse_header(header: bytes, origin: str) -> tuple[list[Tensor], int]:
         raise ConfigurationError(f"{origin} has a broken safetensors header: {error}") from error
     unknown = {entry.dtype for entry in entries.values()} - DTYPE_BITS.keys()
     if unknown:
-        raise ConfigurationError(
-            f"{origin} holds tensors of a type that isn't known here: {min(unknown)}"
-        )
+        raise ConfigurationError(f"{origin} holds tensors of a type that isn't known here: {min(unknown)}")
     tensors = [Tensor(name, entry.dtype, tuple(entry.shape)) for name, entry in entries.items()]
     return tensors, max((entry.data_offsets[1] for entry in entries.values()), default=0)
 

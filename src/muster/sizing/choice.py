@@ -81,8 +81,8 @@ def explain(model: Described, choice: Choice) -> str:
     loaded = f"{model.parameters.loaded_bytes / GIB:.1f} GiB of {model.parameters.dtype} weights"
     together = "1 GPU" if fit.gpus == 1 else f"{fit.gpus} GPUs ({fit.parallelism})"
     return (
-        f"a replica gets {together}: {loaded}, {fit.needed / GIB:.1f} of {fit.gpu_memory / GIB:.1f} GiB of each in use; "
-        f"{choice.replicas} replica(s)"
+        f"a replica gets {together}: {loaded}, {fit.needed / GIB:.1f} of {fit.gpu_memory / GIB:.1f} GiB of each in "
+        f"use; {choice.replicas} replica(s)"
     )
 
 

@@ -107,5 +107,6 @@ PARTS: Final[dict[str, tuple[str, str]]] = {
 }
 """Language model and vision tower of a family, where its parts don't name their own `model_type`."""
 
-TENSOR_PARALLEL: Final = frozenset(TEXT)
-"""Language models for which transformers has a tensor-parallel plan; all of these, with the same names of layers."""
+TENSOR_PARALLEL: Final = frozenset(TEXT) - {"qwen3_vl_text"}
+"""Language models for which transformers (5.23) has a tensor-parallel plan, with the names of layers that
+`parameters.py` knows. The dense Qwen3-VL has none."""

@@ -66,10 +66,9 @@ def main(folder: str) -> None:
 
     transformers.logging.set_verbosity_error()
     config = transformers.AutoConfig.from_pretrained(folder)
+    dtype = config.dtype or config.get_text_config().dtype or torch.float32
     with torch.device("meta"):
-        model = transformers.AutoModelForImageTextToText.from_config(
-            config, dtype=config.dtype or torch.float32
-        )
+        model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
     sys.stdout.write("\n" + msgspec.json.encode(tensors_of(cast("torch.nn.Module", model))).decode() + "\n")
 
 

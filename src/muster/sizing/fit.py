@@ -74,7 +74,11 @@ def refusal(architecture: Architecture, gpus: int, parallelism: Parallelism) -> 
     """Why a replica can't be divided among so many GPUs in this way; empty if it can."""
     text = architecture.text
     if parallelism == "device-map":
-        return f"is more than its {text.layers} layers, and each GPU holds whole ones" if gpus > text.layers else ""
+        return (
+            f"is more than its {text.layers} layers, and each GPU holds whole ones"
+            if gpus > text.layers
+            else ""
+        )
     if gpus == 1:
         return ""
     if not text.has_tensor_plan:

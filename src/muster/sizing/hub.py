@@ -44,7 +44,9 @@ def read_hub(model: str, revision: str | None = None) -> Checkpoint:
     with explained(model, revision):
         files = [_small_file(model, name, revision) for name in ("config.json", *PROCESSOR_FILES)]
         if files[0] is None:
-            raise ConfigurationError(f"{model} has no config.json on the hub: it is not a model of transformers")
+            raise ConfigurationError(
+                f"{model} has no config.json on the hub: it is not a model of transformers"
+            )
         config, processor = files[0], merge_processor(file for file in files[1:] if file is not None)
         try:
             metadata = get_safetensors_metadata(model, revision=revision)
@@ -57,9 +59,7 @@ def read_hub(model: str, revision: str | None = None) -> Checkpoint:
     }
     unknown = {tensor.dtype for tensor in tensors.values()} - DTYPE_BITS.keys()
     if unknown:
-        raise ConfigurationError(
-            f"{model} holds tensors of a type that isn't known here: {min(unknown)}"
-        )
+        raise ConfigurationError(f"{model} holds tensors of a type that isn't known here: {min(unknown)}")
     return Checkpoint(model, config, processor, tuple(tensors.values()), "headers")
 
 

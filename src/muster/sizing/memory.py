@@ -63,17 +63,20 @@ def activation_bytes(architecture: Architecture, number_bytes: int, demand: Dema
     vision = architecture.vision
     keeps = architecture.family in KEEPS_VISION_LAYERS
     seeing = _vision_peak(vision, number_bytes, demand.batch * demand.patches, keeps) if vision else 0
+    # What is left of seeing while the language model reads: states, features, and their projections.
+    seen = demand.batch * demand.patches * (4 * vision.hidden + vision.mlp) * number_bytes if vision else 0
     masked = demand.batch > 1 or architecture.family in SEES_ALL_OF_THE_IMAGE
-    return max(seeing, _prefill_peak(architecture.text, number_bytes, demand, split, masked=masked))
+    return max(seeing, _prefill_peak(architecture.text, number_bytes, demand, split, seen, masked=masked))
 
 
-def _prefill_peak(text: TextShape, size: int, demand: Demand, split: int, *, masked: bool) -> int:
+def _prefill_peak(text: TextShape, size: int, demand: Demand, split: int, seen: int, *, masked: bool) -> int:
     tokens = demand.batch * demand.prompt
     hidden = tokens * text.hidden * size
     queries = tokens * text.heads * text.head_size * size // split
     keys = tokens * _cache_heads(text, split) * text.head_size * size
-    # Held throughout: the embedded prompt, the residual stream, and the positions' sines and cosines.
-    held = 2 * hidden + 2 * tokens * text.head_size * size
+    # Held throughout: the embedded prompt, before and after the images came into it, the residual stream, and the
+    # positions' sines and cosines.
+    held = 3 * hidden + 2 * tokens * text.head_size * size + seen
     # RMSNorm works in float32: the input, its square or its product with the scale, and the result.
     norm = hidden + 2 * tokens * text.hidden * 4
     # Normed input; queries, keys and values, rotated and not; keys and values of all heads, where a mask keeps the
@@ -93,4 +96,7 @@ def _vision_peak(vision: VisionShape, size: int, patches: int, keeps_layers: boo
     hidden = patches * vision.hidden * size
     pixels = patches * vision.patch**2 * 3 * (4 + size)  # as they arrive, and in the model's dtype
     states = hidden * (vision.layers + 1) if keeps_layers else hidden
-    return pixels + states + max(6 * hidden, hidden + 3 * patches * vision.mlp * size)
+    # Queries, keys and values, and four of the kind in float32, where positions are rotated into them (Qwen).
+    attention = 5 * hidden + 4 * patches * vision.hidden * 4 + hidden
+    mlp = hidden + 3 * patches * vision.mlp * size
+    return pixels + states + max(attention, mlp)

@@ -128,11 +128,8 @@ def count_parameters(
         )
     tensors = _kept(checkpoint.tensors, tied=architecture.tied)
     stored = _stored_dtypes(tensors)
-    target = (
-        dtype
-        if dtype != "auto"
-        else architecture.dtype or _STORED.get(stored[0] if stored else "", "float32")
-    )
+    said = architecture.dtype or next((_STORED[name] for name in stored if name in _STORED), "float32")
+    target = said if dtype == "auto" else dtype
     compute = DTYPE_BYTES.get(target, 2)
     each = tuple(_parameter(tensor, target, quantization, compute) for tensor in tensors)
     name = f"{quantization.name}, {quantization.bits or '?'} bits" if quantization else target
@@ -182,7 +179,7 @@ def part_of(name: str) -> Part:
 
 
 def _loaded(tensor: Tensor, part: Part, dtype: str, compute: int) -> int:
-    """What it takes once loaded. Of linear layers bitsandbytes replaces all but the output layer; they are the matrices.
+    """What it takes once loaded. Of the linear layers (the matrices) bitsandbytes replaces all but the output layer.
 
     8 bits: a float32 scale per row. 4 bits: a float32 scale per block of 64.
     """
