@@ -1,4 +1,4 @@
-"""Memory that `muster plan` predicts against what is measured: weights, KV cache and activations of real forward passes.
+"""Memory that `muster plan` predicts against what is measured: weights, KV cache, activations of real forward passes.
 
     python -m benchmarks.planner            # on a GPU: 7B architectures with random weights in bfloat16
     python -m benchmarks.planner --quick    # small ones; on a CPU these are all there are
@@ -15,7 +15,7 @@ import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 import transformers
@@ -71,31 +71,25 @@ def llava(text: dict[str, int], clip: dict[str, int]) -> Case:
 
 def qwen(text: dict[str, int], vision: dict[str, Any], edge: int) -> Case:
     """Qwen2.5-VL: an image of edge × edge, a token for 28×28 pixels."""
-    heads = text["hidden_size"] // text["num_attention_heads"] // 2
+    half = text["hidden_size"] // text["num_attention_heads"] // 2
+    sections = [half - 2 * (half // 3), half // 3, half // 3]
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": sections}
     config = transformers.Qwen2_5_VLConfig(
-        text_config={
-            **text,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [heads - 2 * (heads // 3), heads // 3, heads // 3]},
-        },
-        vision_config=vision, image_token_id=IMAGE, vision_start_token_id=1, vision_end_token_id=2, video_token_id=3,
+        text_config={**text, "rope_parameters": rope}, vision_config=vision, image_token_id=IMAGE,
+        vision_start_token_id=1, vision_end_token_id=2, video_token_id=3,
     )  # fmt: skip
     side = edge // vision["patch_size"]
 
     def pixels(count: int, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        values = torch.zeros(count * side * side, 3 * 2 * vision["patch_size"] ** 2, device=device, dtype=dtype)
-        return {"pixel_values": values, "image_grid_thw": torch.tensor([[1, side, side]] * count, device=device)}
+        values = torch.zeros(
+            count * side * side, 3 * 2 * vision["patch_size"] ** 2, device=device, dtype=dtype
+        )
+        return {
+            "pixel_values": values,
+            "image_grid_thw": torch.tensor([[1, side, side]] * count, device=device),
+        }
 
     return Case("Qwen2.5-VL", config, ImageSize(edge, edge), pixels, side * side // 4)
-
-
-class Meter(Protocol):
-    """Measures the peak of allocated bytes beyond what there was at its start."""
-
-    peak: int
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 class CudaMeter:
@@ -116,11 +110,11 @@ class CudaMeter:
         self.peak = torch.cuda.max_memory_allocated() - self._before
 
 
-class LiveTensors(TorchDispatchMode):
+class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The bytes of all tensors that operations have made and that are still alive."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._alive = 0
         self._seen: dict[int, weakref.ref[Any]] = {}
@@ -128,7 +122,9 @@ class LiveTensors(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        known = {tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if _is_tensor(tensor)}
+        known = {
+            tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if _is_tensor(tensor)
+        }
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if _is_tensor(tensor) and tensor.untyped_storage()._cdata not in known:
@@ -172,26 +168,38 @@ def build(case: Case, device: torch.device, dtype: torch.dtype) -> Any:
         return transformers.AutoModelForImageTextToText.from_config(case.config, dtype=dtype).eval()
 
 
-def measure(case: Case, model: Any, batch: int, text: int, answer: int, meter: Meter) -> Outcome:
+def measure(
+    case: Case, model: Any, batch: int, text: int, answer: int, meter: CudaMeter | LiveTensors
+) -> Outcome:
     """One batch of one image and `text` tokens each, with `answer` tokens generated, all but one padded a little."""
     device, dtype = model.device, model.dtype
     config = case.config.to_dict()
     architecture = read_architecture(config)
-    rule = image_rule(architecture, config, {"min_pixels": 1, "max_pixels": case.image.width * case.image.height})
+    rule = image_rule(
+        architecture, config, {"min_pixels": 1, "max_pixels": case.image.width * case.image.height}
+    )
     prompt = case.image_tokens + text
     demand = Demand(batch, prompt, answer, rule.cost(case.image).patches)
     size = dtype.itemsize
-    predicted = activation_bytes(architecture, size, demand) + cache_bytes(architecture.text, size, batch, demand.length)
+    predicted = activation_bytes(architecture, size, demand) + cache_bytes(
+        architecture.text, size, batch, demand.length
+    )
     ids = torch.full((batch, prompt), 5, device=device)
     ids[:, 4 : 4 + case.image_tokens] = IMAGE
     mask = torch.ones_like(ids)
     mask[1:, 0] = 0
     kinds = (ids == IMAGE).int()
-    inputs: dict[str, torch.Tensor] = {"input_ids": ids, "attention_mask": mask, **case.pixels(batch, device, dtype)}
+    inputs: dict[str, torch.Tensor] = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        **case.pixels(batch, device, dtype),
+    }
     if "image_grid_thw" in inputs:
         inputs["mm_token_type_ids"] = kinds
     with torch.inference_mode(), meter:
-        model.generate(**inputs, max_new_tokens=answer, min_new_tokens=answer, do_sample=False, pad_token_id=0)
+        model.generate(
+            **inputs, max_new_tokens=answer, min_new_tokens=answer, do_sample=False, pad_token_id=0
+        )
     return Outcome(predicted, meter.peak)
 
 
@@ -199,7 +207,9 @@ def weights(case: Case, model: Any) -> Outcome:
     """Bytes of the parameters: as the planner counts them, and as they are."""
     config = {**case.config.to_dict(), "dtype": str(model.dtype).removeprefix("torch.")}
     names: list[Tensor] = tensors_of(model)
-    counted = count_parameters(Checkpoint(case.name, config, {}, tuple(names), "headers"), read_architecture(config))
+    counted = count_parameters(
+        Checkpoint(case.name, config, {}, tuple(names), "headers"), read_architecture(config)
+    )
     return Outcome(counted.loaded_bytes, sum(p.numel() * p.element_size() for p in model.parameters()))
 
 
@@ -211,12 +221,23 @@ def cases(*, small: bool) -> list[Case]:
     clip = {**CLIP, **SMALL, "num_hidden_layers": 3, "image_size": 168}
     vision = {**QWEN_VISION, "depth": 2, "hidden_size": 128, "intermediate_size": 344, "num_heads": 4,
               "out_hidden_size": 256, "fullatt_block_indexes": [1]}  # fmt: skip
-    return [llava({**text, "num_key_value_heads": 8}, clip), qwen({**text, "num_key_value_heads": 2}, vision, 28 * 14)]
+    return [
+        llava({**text, "num_key_value_heads": 8}, clip),
+        qwen({**text, "num_key_value_heads": 2}, vision, 28 * 14),
+    ]
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:
     """Print Markdown."""
-    header = ("architecture", "batch", "tokens of prompt", "of answer", "predicted MiB", "measured MiB", "ratio")
+    header = (
+        "architecture",
+        "batch",
+        "tokens of prompt",
+        "of answer",
+        "predicted MiB",
+        "measured MiB",
+        "ratio",
+    )
     print(f"\n| {' | '.join(header)} |\n|{'---|' * len(header)}")
     for row in rows:
         print(f"| {' | '.join(row)} |")
@@ -224,13 +245,19 @@ def table(rows: Sequence[Sequence[str]]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if a prediction was too low or too high."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="small architectures")
     options = parser.parse_args(arguments)
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     dtype = torch.bfloat16 if on_gpu else torch.float32
-    points = [(1, 512, 16), (4, 512, 16), (8, 1024, 16)] if on_gpu and not options.quick else [(1, 256, 4), (4, 256, 4)]
+    points = (
+        [(1, 512, 16), (4, 512, 16), (8, 1024, 16)]
+        if on_gpu and not options.quick
+        else [(1, 256, 4), (4, 256, 4)]
+    )
     transformers.logging.set_verbosity_error()
     rows, good = [], True
     for case in cases(small=options.quick or not on_gpu):
@@ -246,13 +273,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if on_gpu:
             torch.cuda.empty_cache()
     where = torch.cuda.get_device_name() if on_gpu else "CPU, tensors alive"
-    print(f"Memory beside the weights: {where}, {dtype}, torch {torch.__version__}, transformers {transformers.__version__}")
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    print(f"Memory beside the weights: {where}, {dtype}, {versions}")
     if on_gpu:
         free, total = torch.cuda.mem_get_info()
         context = total - free - torch.cuda.memory_reserved()
-        print(f"Taken on the GPU beyond torch's allocator (context, and whoever else is there): {context / GIB:.2f} GiB")
+        print(
+            f"Taken on the GPU beyond torch's allocator (context, and whoever else is there): {context / GIB:.2f} GiB"
+        )
     table(rows)
-    print(f"\nAim, measured between half and all of what was predicted, weights exactly: {'met' if good else 'MISSED'}.")
+    print(
+        f"\nAim, measured between half and all of what was predicted, weights exactly: {'met' if good else 'MISSED'}."
+    )
     return 0 if good else 1
 
 

@@ -254,6 +254,40 @@ def llava_next_34b_tensors() -> Shapes:
     return shapes
 
 
+def qwen_tensors(config: dict[str, Any]) -> Shapes:
+    """Names and shapes of a Qwen2.5-VL or of a dense Qwen3-VL's language model; of the vision tower, its layers."""
+    text, vision = config.get("text_config", config), config["vision_config"]
+    hidden, mlp, vocabulary = text["hidden_size"], text["intermediate_size"], text["vocab_size"]
+    size = text.get("head_dim", hidden // text["num_attention_heads"])
+    queries, keys = size * text["num_attention_heads"], size * text["num_key_value_heads"]
+    shapes: Shapes = {
+        "model.embed_tokens.weight": (vocabulary, hidden), "lm_head.weight": (vocabulary, hidden),
+        "model.norm.weight": (hidden,),
+    }  # fmt: skip
+    for layer in range(text["num_hidden_layers"]):
+        name = f"model.layers.{layer}"
+        shapes |= {
+            f"{name}.self_attn.q_proj.weight": (queries, hidden), f"{name}.self_attn.q_proj.bias": (queries,),
+            f"{name}.self_attn.k_proj.weight": (keys, hidden), f"{name}.self_attn.k_proj.bias": (keys,),
+            f"{name}.self_attn.v_proj.weight": (keys, hidden), f"{name}.self_attn.v_proj.bias": (keys,),
+            f"{name}.self_attn.o_proj.weight": (hidden, queries), f"{name}.mlp.gate_proj.weight": (mlp, hidden),
+            f"{name}.mlp.up_proj.weight": (mlp, hidden), f"{name}.mlp.down_proj.weight": (hidden, mlp),
+            f"{name}.input_layernorm.weight": (hidden,), f"{name}.post_attention_layernorm.weight": (hidden,),
+        }  # fmt: skip
+    width, inner = vision["hidden_size"], vision["intermediate_size"]
+    for block in range(vision["depth"]):
+        name = f"visual.blocks.{block}"
+        shapes |= {
+            f"{name}.attn.qkv.weight": (3 * width, width), f"{name}.attn.proj.weight": (width, width),
+            f"{name}.mlp.gate_proj.weight": (inner, width), f"{name}.mlp.up_proj.weight": (inner, width),
+            f"{name}.mlp.down_proj.weight": (width, inner),
+        }  # fmt: skip
+    return shapes | {
+        "visual.merger.mlp.0.weight": (4 * width, 4 * width),
+        "visual.merger.mlp.2.weight": (hidden, 4 * width),
+    }
+
+
 def write_safetensors(file: Path, shapes: Shapes, dtype: str | dict[str, str] = "BF16") -> None:
     """A safetensors file with these tensors, all zeros, that takes hardly any room on the disk."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

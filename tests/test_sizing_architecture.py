@@ -17,7 +17,8 @@ from muster.core import ConfigurationError
 from muster.sizing.architecture import read_architecture
 from muster.sizing.checkpoint import read_folder
 from muster.sizing.class_defaults import PARTS, TENSOR_PARALLEL, TEXT, VISION
-from muster.sizing.image_tokens import ImageSize, image_rule
+from muster.sizing.image_grids import ImageSize
+from muster.sizing.image_tokens import image_rule
 from sizing_models import CONFIGS, LLAVA_1_5_7B, LLAVA_NEXT_34B, PINPOINTS, QWEN2_5_VL_7B
 from tiny_models import FAMILIES, model_folder
 

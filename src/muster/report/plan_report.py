@@ -70,15 +70,17 @@ def command_lines(plan: Plan, choice: Choice, cluster: Cluster) -> Iterator[str]
 
 def refusals(fits: tuple[Fit, ...]) -> list[str]:
     """Why numbers of GPUs can't be, those of the same kind together."""
-    grouped: dict[str, list[int]] = {}
+    grouped: dict[tuple[str, str], list[int]] = {}
     for fit in fits:
         if fit.refusal:
-            grouped.setdefault(f"{fit.parallelism} {fit.refusal}", []).append(fit.gpus)
-    return [f"K = {', '.join(map(str, gpus))}: {reason}" for reason, gpus in grouped.items()]
+            grouped.setdefault((fit.parallelism, fit.refusal), []).append(fit.gpus)
+    return [f"{way} with K = {', '.join(map(str, gpus))}: {why}" for (way, why), gpus in grouped.items()]
 
 
 def size(amount: float) -> str:
     """Bytes for people."""
+    if not amount:
+        return "–"
     return f"{amount / GIB:.1f} GiB" if amount >= GIB else f"{amount / 2**20:.1f} MiB"
 
 

@@ -13,6 +13,8 @@ from muster.sizing.memory import Demand
 from muster.sizing.parameters import Parameters
 
 GIB = 2**30
+TIGHT = 0.95
+"""Of the memory: above it, a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,11 @@ def _room(
     if choice is None:
         return [why_nothing_fits(parameters, cluster, fits)]
     found = []
+    if choice.fit.needed > TIGHT * choice.fit.gpu_memory:
+        found.append(
+            Problem("warning", f"it is tight: {choice.fit.needed / choice.fit.gpu_memory:.0%} of each GPU's memory are "
+                    "planned for", "smaller images, a shorter --max-new-tokens, or more GPUs per replica")
+        )  # fmt: skip
     if choice.idle_gpus:
         found.append(
             Problem("warning", f"{choice.idle_gpus} of {cluster.gpus * cluster.nodes} GPUs stay idle: replicas have "

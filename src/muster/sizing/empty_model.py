@@ -65,10 +65,13 @@ def main(folder: str) -> None:
     import transformers
 
     transformers.logging.set_verbosity_error()
-    config = transformers.AutoConfig.from_pretrained(folder)
-    dtype = config.dtype or config.get_text_config().dtype or torch.float32
-    with torch.device("meta"):
-        model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+        dtype = config.dtype or config.get_text_config().dtype or torch.float32
+        with torch.device("meta"):
+            model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
+    except Exception as error:  # noqa: BLE001  # an unknown architecture, a broken configuration: for the parent to say
+        sys.exit(str(error).strip().partition("\n")[0])
     sys.stdout.write("\n" + msgspec.json.encode(tensors_of(cast("torch.nn.Module", model))).decode() + "\n")
 
 

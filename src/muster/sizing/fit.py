@@ -19,6 +19,8 @@ GIB = 2**30
 CUDA_CONTEXT = 600 * 2**20
 """What a process takes on a GPU before it holds a tensor: context, kernels, cuBLAS workspaces. 400 to 600 MiB with
 torch on A100 and H100."""
+DRIVER_SHARE = 0.015
+"""Of a GPU's memory as the driver reports it, what CUDA never gets: 80 GiB on an A100 are 79.2 for torch."""
 COLLECTIVE_BUFFERS = 400 * 2**20
 """NCCL's buffers for a group of GPUs in one node."""
 FRAGMENTATION = 0.2
@@ -52,7 +54,7 @@ class Fit:
     cache: int
     activations: int
     overhead: int
-    """Context, communication buffers and fragmentation."""
+    """The driver's share, the CUDA context, communication buffers and fragmentation."""
     gpu_memory: int
     largest_batch: int
     """Requests at the same time that fit; 0 where not even one does."""
@@ -99,53 +101,45 @@ def place(
     gpu_memory: int,
 ) -> Fit:
     """Memory of a replica on `gpus` GPUs of `gpu_memory` bytes."""
-
-    def fit(batch: int) -> Fit:
-        wanted = Demand(batch, demand.prompt, demand.answer, demand.patches)
-        return _place(architecture, parameters, wanted, gpus, parallelism, gpu_memory)
-
-    at_demand = fit(demand.batch)
-    if at_demand.refusal:
-        return at_demand
-    low, high = 0, MAX_BATCH  # the largest batch lies in [low, high]
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fit(middle).fits else (low, middle - 1)
-    return replace(at_demand, largest_batch=low)
-
-
-def _place(
-    architecture: Architecture,
-    parameters: Parameters,
-    demand: Demand,
-    gpus: int,
-    parallelism: Parallelism,
-    gpu_memory: int,
-) -> Fit:
-    size = parameters.compute_bytes
-    text = architecture.text
-    split = gpus if parallelism == "tensor" else 1
-    cache = cache_bytes(text, size, demand.batch, demand.length, split=split)
-    if parallelism == "tensor":
-        weights = parameters.sharded_bytes(gpus)
-        replicated = parameters.replicated_bytes if gpus > 1 else 0
-    else:
-        weights, replicated = _mapped_weights(parameters, gpus), 0
-        cache = min(cache, cache * (-(-text.layers // gpus) + (gpus > 1)) // text.layers)
-    activations = activation_bytes(architecture, size, demand, split=split)
-    buffers = COLLECTIVE_BUFFERS if gpus > 1 and parallelism == "tensor" else 0
-    return Fit(
+    tensor = parallelism == "tensor"
+    weights = parameters.sharded_bytes(gpus) if tensor else _mapped_weights(parameters, gpus)
+    empty = Fit(
         gpus=gpus,
         parallelism=parallelism,
         weights=weights,
-        replicated=replicated,
-        cache=cache,
-        activations=activations,
-        overhead=CUDA_CONTEXT + buffers + int(FRAGMENTATION * (cache + activations)),
+        replicated=parameters.replicated_bytes if tensor and gpus > 1 else 0,
+        cache=0,
+        activations=0,
+        overhead=_fixed_overhead(gpu_memory, collective=tensor and gpus > 1),
         gpu_memory=gpu_memory,
         largest_batch=0,
         refusal=refusal(architecture, gpus, parallelism),
     )
+
+    def at(batch: int) -> Fit:
+        return _with_batch(empty, architecture, parameters.compute_bytes, replace(demand, batch=batch))
+
+    low, high = 0, 0 if empty.refusal else MAX_BATCH  # the largest batch lies in [low, high]
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if at(middle).fits else (low, middle - 1)
+    return replace(at(demand.batch), largest_batch=low)
+
+
+def _fixed_overhead(gpu_memory: int, *, collective: bool) -> int:
+    return CUDA_CONTEXT + int(DRIVER_SHARE * gpu_memory) + (COLLECTIVE_BUFFERS if collective else 0)
+
+
+def _with_batch(empty: Fit, architecture: Architecture, size: int, demand: Demand) -> Fit:
+    """The same with what a batch adds. `size`: bytes of a number."""
+    text, gpus = architecture.text, empty.gpus
+    split = gpus if empty.parallelism == "tensor" else 1
+    cache = cache_bytes(text, size, demand.batch, demand.length, split=split)
+    if empty.parallelism == "device-map":  # that of the layers that the fullest GPU holds
+        cache = min(cache, cache * (-(-text.layers // gpus) + (gpus > 1)) // text.layers)
+    activations = activation_bytes(architecture, size, demand, split=split)
+    overhead = empty.overhead + int(FRAGMENTATION * (cache + activations))
+    return replace(empty, cache=cache, activations=activations, overhead=overhead)
 
 
 def _mapped_weights(parameters: Parameters, gpus: int) -> int:

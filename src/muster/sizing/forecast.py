@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from muster.scheduling.simulator import Replica, simulate
 
-MOST_REPLICAS = 4096
 DOUBLINGS = tuple(2**power for power in range(13))
 """1 … 4,096."""
 
@@ -47,7 +46,7 @@ class Expectation:
     seconds: float
     """From the first claim to the last answer, with loading before it."""
     efficiency: float
-    """The shortest time that any schedule could take over the time without loading, 0–1."""
+    """The time that one replica would take over this time times the replicas, both without loading; 0–1."""
     gpu_hours: float
 
 
@@ -57,20 +56,27 @@ def calibrate(work: Work, seconds: float, *, slots: int, batched: bool, load_sec
     return Pace(seconds / unit.makespan if unit.makespan else 0.0, slots, batched, load_seconds)
 
 
-def expect(work: Work, pace: Pace, replicas: int, gpus_per_replica: int) -> Expectation:
-    """Time and cost of the work on so many replicas, all of the same speed, one claim ahead each.
-
-    The scheduler knows the costs, as with `--lengths-from`.
-    """
-    team = [Replica(1.0 / pace.seconds, pace.slots, pace.batched, overlap=1)] * replicas
-    run = simulate(work.costs, work.costs, team, batch_keys=work.batch_keys)
-    seconds = run.makespan + pace.load_seconds
-    gpus = replicas * gpus_per_replica
-    return Expectation(replicas, gpus, seconds, min(1.0, run.efficiency), gpus * seconds / 3600)
-
-
 def forecast(
     work: Work, pace: Pace, gpus_per_replica: int, counts: Sequence[int] = DOUBLINGS
 ) -> tuple[Expectation, ...]:
-    """An expectation for each number of replicas."""
-    return tuple(expect(work, pace, count, gpus_per_replica) for count in sorted(set(counts)))
+    """An expectation for each number of replicas, all of the same speed, one claim ahead each.
+
+    The scheduler knows the costs, as with `--lengths-from`.
+    """
+    alone = _seconds(work, pace, 1)
+    return tuple(
+        _expectation(count, gpus_per_replica, _seconds(work, pace, count), alone, pace.load_seconds)
+        for count in sorted(set(counts))
+    )
+
+
+def _seconds(work: Work, pace: Pace, replicas: int) -> float:
+    """From the first claim to the last answer."""
+    team = [Replica(1.0 / pace.seconds, pace.slots, pace.batched, overlap=1)] * replicas
+    return simulate(work.costs, work.costs, team, batch_keys=work.batch_keys).makespan
+
+
+def _expectation(replicas: int, each: int, working: float, alone: float, loading: float) -> Expectation:
+    seconds, gpus = working + loading, replicas * each
+    efficiency = min(1.0, alone / (replicas * working)) if working else 1.0
+    return Expectation(replicas, gpus, seconds, efficiency, gpus * seconds / 3600)
