@@ -16,8 +16,11 @@ import pytest
 
 from muster.sizing.architecture import read_architecture
 from muster.sizing.checkpoint import Checkpoint, Tensor, read_folder
+from muster.sizing.demand import assumed_demand
 from muster.sizing.fit import _mapped_weights
+from muster.sizing.image_grids import ImageSize
 from muster.sizing.parameters import Parameters, count_parameters
+from muster.sizing.plan import describe, make_plan
 from sizing_models import CONFIGS, LLAVA_NEXT_34B, build_empty, llava_next_34b_tensors, shapes_of, write_model
 from tiny_models import FAMILIES, model_folder
 
@@ -178,3 +181,33 @@ def test_dtypes_decide_the_bytes(tmp_path: Path) -> None:
     assert gib["float32"] == 2 * gib["bfloat16"] == pytest.approx(129.46, abs=0.01)
     assert gib["int8"] == pytest.approx(33.2, abs=0.1)  # the embeddings stay in 16 bits
     assert gib["int4"] == pytest.approx(19.4, abs=0.3)
+
+
+TABLE = {
+    "LLaVA-1.5 7B": "llava-1.5-7b", "LLaVA-NeXT 34B": "llava-v1.6-34b", "Qwen2-VL 7B": "qwen2-vl-7b",
+    "Qwen2.5-VL 3B": "qwen2.5-vl-3b", "Qwen2.5-VL 7B": "qwen2.5-vl-7b", "Qwen2.5-VL 72B": "qwen2.5-vl-72b",
+    "Qwen3-VL 8B": "qwen3-vl-8b", "Qwen3-VL 30B-A3B": "qwen3-vl-30b-a3b", "InternVL3 8B": "internvl3-8b",
+    "InternVL3 78B": "internvl3-78b", "Idefics3 8B": "idefics3-8b", "SmolVLM 2.2B": "smolvlm",
+    "PaliGemma 3B": "paligemma-3b", "Gemma 3 27B": "gemma3-27b",
+}  # fmt: skip
+
+
+def test_the_table_in_the_guide_is_what_the_planner_says(tmp_path: Path) -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "large-models.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in guide.splitlines()
+        if " GiB | " in line
+    ]
+    assert {row[0] for row in rows} == set(TABLE)
+    for title, weights, heads, divisors, *gpus in rows:
+        name = TABLE[title]
+        folder = write_model(tmp_path / name, CONFIGS[name], shapes_of(empty(name).named_parameters()))
+        model = describe(read_folder(folder), "bfloat16")
+        limit = model.architecture.text.context
+        plan = make_plan(model, assumed_demand(model.rule, image=ImageSize(1280, 960), limit=limit), None)
+        choices = [str(choice.gpus_per_replica) if choice else "–" for choice in plan.elsewhere.values()]
+        said = plan.model
+        planned = [f"{said.loaded / 2**30:.1f} GiB", f"{said.heads}, {said.kv_heads}"]
+        planned += [", ".join(map(str, said.divisors)), *choices]
+        assert [weights, heads, divisors, *gpus] == planned, title

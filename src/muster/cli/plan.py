@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[
-        str, typer.Option(help="A local folder or hub id. No weights are loaded or downloaded.")
-    ],
+        str | None, typer.Option(help="A local folder or hub id. No weights are loaded or downloaded.")
+    ] = None,
     gpus: Annotated[
         int | None, typer.Option(min=1, help="GPUs of one node (default: those of this machine).")
     ] = None,
@@ -72,6 +72,8 @@ def command(
     from muster.sizing.parameters import LOAD_DTYPES
     from muster.sizing.plan import describe, make_plan
 
+    if model is None:
+        raise ConfigurationError("--model is required: a model folder or a hub id")
     if dtype not in LOAD_DTYPES:
         raise ConfigurationError(f"--dtype {dtype}: expected {', '.join(LOAD_DTYPES)}")
     if rate is not None and tasks is None:

@@ -145,7 +145,7 @@ def _fits_table(fits: tuple[Fit, ...], choice: Choice | None) -> Table:
         )
         cells = [
             str(fit.gpus),
-            fit.parallelism,
+            fit.parallelism if fit.gpus > 1 else "",
             *map(size, amounts),
             str(fit.largest_batch) if fit.fits else "no room",
         ]

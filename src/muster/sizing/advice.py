@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from muster.sizing.architecture import Architecture
-from muster.sizing.fit import Choice, Cluster, Fit
+from muster.sizing.fit import GIB, Choice, Cluster, Fit
 from muster.sizing.image_tokens import ImageRule
 from muster.sizing.memory import Demand
 from muster.sizing.parameters import Parameters
 
-GIB = 2**30
 TIGHT = 0.95
 """Of the memory: above it, a warning."""
 

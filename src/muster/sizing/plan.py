@@ -8,14 +8,13 @@ from muster.sizing.advice import Problem, find_problems
 from muster.sizing.architecture import Architecture, read_architecture
 from muster.sizing.checkpoint import Checkpoint, Source
 from muster.sizing.demand import Assumption
-from muster.sizing.fit import Choice, Cluster, Fit, Parallelism, all_fits, choose
+from muster.sizing.fit import GIB, Choice, Cluster, Fit, Parallelism, all_fits, choose
 from muster.sizing.forecast import Expectation, Pace
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.image_tokens import ImageRule, image_rule
 from muster.sizing.memory import cache_bytes_per_token
 from muster.sizing.parameters import LOAD_DTYPES, LoadDtype, Parameters, Part, count_parameters
 
-GIB = 2**30
 COMMON_GPUS: dict[str, int] = {
     "RTX 4090, A10, L4 (24 GB)": 24 * GIB,
     "A100 (40 GB)": 40 * GIB,
