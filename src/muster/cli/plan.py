@@ -92,6 +92,8 @@ def command(
 
 def read_model(model: str, revision: str | None) -> Checkpoint:
     """The model's checkpoint, with its tensors. Raises `ConfigurationError` where it can't be read."""
+    from dataclasses import replace
+
     from muster.demo import demo_model_path
     from muster.sizing.checkpoint import read_folder
     from muster.sizing.empty_model import with_tensors
@@ -99,7 +101,7 @@ def read_model(model: str, revision: str | None) -> Checkpoint:
 
     folder = demo_model_path() if model == "demo" else Path(model).expanduser()
     if folder.is_dir():
-        checkpoint = read_folder(folder)
+        checkpoint = replace(read_folder(folder), name=model)
     else:
         from muster.models.registry import resolve_model
 
