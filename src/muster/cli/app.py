@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from muster import __version__
-from muster.cli import doctor, models, plan, run, score, status, tasks
+from muster.cli import doctor, models, plan, run, score, slurm, status, tasks
 
 
 def _version(wanted: bool) -> None:
@@ -43,3 +43,4 @@ app.command("tasks")(tasks.command)
 app.command("models")(models.command)
 app.command("plan")(plan.command)
 app.command("doctor")(doctor.command)
+app.add_typer(slurm.app, name="slurm")
