@@ -41,8 +41,8 @@ random moment: mostly while answers come, one time in seven while processes star
 Where it doesn't complete, the same command is given again ("resume"). Recorded answers take {SECONDS * 1e3:.0f} ms each
 (the median of a log-normal distribution), one by one or in batches of 4. Samples lost, scored twice, and scores that
 differ are counted from journal, table of samples and results by code that shares nothing with Muster's
-(`benchmarks/chaos/audit.py`). Work redone is what the models did beyond one answer for each sample, by their own account.
-"Ended by itself": all processes of every attempt within {LIMIT_SECONDS:.0f} s.
+(`benchmarks/chaos/audit.py`). Work redone is what the models did beyond one answer for each sample, by their own
+account. "Ended by itself": all processes of every attempt within {LIMIT_SECONDS:.0f} s.
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ import psutil
 
 from benchmarks.chaos.attempts import POLL_SECONDS, Attempt
 from benchmarks.chaos.damage import damage
-from benchmarks.chaos.stages import Nodes, Ray, Stage
+from benchmarks.chaos.stages import SMALL_DISK, Nodes, Ray, Stage
 
 ALL = ("inline", "local", "torchrun", "nodes", "ray")
 WITH_WORKERS = ("local", "torchrun", "nodes", "ray")
@@ -26,7 +25,6 @@ WORKER_TIMEOUT = 3.0
 SHORT_CUT = 1.0
 LONG_CUT = WORKER_TIMEOUT + 4.0
 RESTARTS = 3
-_DISK_BYTES = 1 << 20
 _TARGET_SECONDS = 10.0
 """How long a fault waits for what it is to hit, which may not have been started yet."""
 
@@ -74,8 +72,9 @@ class Fault:
     poisonous = False
     """A sample kills whatever process touches it."""
 
-    def prepare(self, output: Path, random: Random) -> None:
-        """Before the start."""
+    def folder(self, stage: Stage, scratch: Path) -> Path:
+        """Where the run folder is to be."""
+        return stage.folder(scratch)
 
     def strike(self, scene: Scene) -> None:
         """Do it. Raises `Missed` where there is nothing left to hit."""
@@ -204,9 +203,8 @@ class FullDisk(Fault):
         ("inline", "local", "torchrun", "ray"),
     )
 
-    def prepare(self, output: Path, random: Random) -> None:  # noqa: ARG002
-        output.mkdir()
-        _run("mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "muster-chaos", str(output))
+    def folder(self, stage: Stage, scratch: Path) -> Path:  # noqa: ARG002
+        return scratch / SMALL_DISK
 
     def strike(self, scene: Scene) -> None:
         free = shutil.disk_usage(scene.output).free
@@ -217,11 +215,12 @@ class FullDisk(Fault):
         self._ballast(output).unlink(missing_ok=True)
 
     def clean_up(self, output: Path) -> None:
-        _run("umount", "--lazy", str(output))
+        self._ballast(output).unlink(missing_ok=True)
+        shutil.rmtree(output, ignore_errors=True)
 
     @staticmethod
     def _ballast(output: Path) -> Path:
-        return output / "somebody-elses"
+        return output.parent / "somebody-elses"
 
 
 class TornJournal(KillCoordinator):
@@ -285,7 +284,3 @@ def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-
-
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)

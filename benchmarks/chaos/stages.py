@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ ENVIRONMENT = {
     "MUSTER_LOCAL_WORKERS": "64",  # no preparation processes on a machine full of runs
     "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
 }
+SMALL_DISK = "small-disk"
+"""A folder of `scratch`: one megabyte."""
 _NODES = 2
 
 
@@ -140,6 +143,9 @@ class Ray:
 def stage(name: str, scratch: Path) -> Iterator[Stage]:
     """The stage of this name, gone afterwards."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(
+            _small_disk(scratch / SMALL_DISK)
+        )  # before namespaces, which see what there is by then
         match name:
             case "inline":
                 yield Here(name, "inline, 1 process", ["--engine", "inline"])
@@ -156,3 +162,13 @@ def stage(name: str, scratch: Path) -> Iterator[Stage]:
                 yield Ray(host)
             case _:
                 raise ValueError(f"no stage {name!r}")
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[None]:
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "muster-chaos", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -90,10 +90,9 @@ def run_trial(stage: Stage, fault: Fault, number: int, setting: Setting, random:
     name = f"{stage.name}-{fault.name}-{number}-{random.getrandbits(32):08x}"
     calls = setting.scratch / f"{name}-calls"
     calls.mkdir()
-    output = stage.folder(setting.scratch) / name
+    output = fault.folder(stage, setting.scratch) / name
     poison = random.choice(sorted(key[1] for key in setting.truth.answers)) if fault.poisonous else None
     options = _options(setting, calls, random, poison)
-    fault.prepare(output, random)
     try:
         began = time.monotonic()
         attempt = stage.start(output, options, name, restarts=fault.restarts)
