@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from random import Random
 
 from benchmarks.chaos.audit import truth_of
 from benchmarks.chaos.faults import FAULTS, WORKER_TIMEOUT, Fault, Missed
-from benchmarks.chaos.outcomes import HEADER, keep, kept, rows
+from benchmarks.chaos.outcomes import HEADER, add, kept, rows
 from benchmarks.chaos.stages import ENVIRONMENT, Stage, stage
 from benchmarks.chaos.trial import LIMIT_SECONDS, SECONDS, ModelName, Outcome, Setting, run_trial
 from benchmarks.runs import scratch
@@ -49,6 +50,7 @@ account. "Ended by itself": all processes of every attempt within {LIMIT_SECONDS
 def main() -> int:
     """Run the trials that were asked for, and write the table."""
     asked = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
     if asked.report:
         _write_table(asked)
         return 0
@@ -56,7 +58,7 @@ def main() -> int:
         asked.outcomes.unlink(missing_ok=True)
     asked.outcomes.parent.mkdir(parents=True, exist_ok=True)
     with scratch() as folder:
-        setting = record(folder, asked.limit, asked.model)
+        setting = record(folder, asked.limit, asked.model, asked.keep)
         for engine in asked.engines:
             with stage(engine, folder) as where:
                 _run_all(where, setting, asked)
@@ -65,7 +67,7 @@ def main() -> int:
     return 0 if all(outcome.sound for outcome in mine) else 1
 
 
-def record(folder: Path, limit: int, model: str) -> Setting:
+def record(folder: Path, limit: int, model: ModelName, keep: Path | None = None) -> Setting:
     """The undisturbed run of the demo model, whose answers the others give and whose scores they must have."""
     output = folder / "undisturbed"
     command = [
@@ -85,7 +87,7 @@ def record(folder: Path, limit: int, model: str) -> Setting:
     truth = truth_of(output)
     recording = folder / "answers.json"
     recording.write_text(json.dumps({str(RequestKey(*key)): text for key, text in truth.texts.items()}))
-    return Setting("demo" if model == "demo" else "recorded", limit, recording, truth, folder)
+    return Setting(model, limit, recording, truth, folder, keep)
 
 
 def _run_all(where: Stage, setting: Setting, asked: argparse.Namespace) -> None:
@@ -96,7 +98,7 @@ def _run_all(where: Stage, setting: Setting, asked: argparse.Namespace) -> None:
             if where.name in fault.engines and (where.name, name, number, setting.model) not in had:
                 seed = f"{asked.seed}:{where.name}:{name}:{number}"
                 outcome = _one(where, fault, number, setting, seed)
-                keep(asked.outcomes, outcome)
+                add(asked.outcomes, outcome)
                 _write_table(asked)
                 print(_told(outcome), flush=True)
 
@@ -109,7 +111,7 @@ def _one(where: Stage, fault: Fault, number: int, setting: Setting, seed: str) -
 
 
 def _told(outcome: Outcome) -> str:
-    found = "sound" if outcome.sound else "NOT SOUND"
+    found = ("sound" if outcome.sound else "NOT SOUND") + (", TRACEBACK" if outcome.traceback else "")
     return (
         f"{outcome.engine} {outcome.fault} {outcome.number}: {found}; struck after {outcome.struck_after:.1f} s and "
         f"{outcome.answers_before} answers; {outcome.resumes} resumes, exit {outcome.statuses}, lost {outcome.lost}, "
@@ -147,6 +149,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--continue", dest="go_on", action="store_true")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--outcomes", type=Path, default=OUTCOMES, help="one line per trial")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep what is left of trials that were not sound"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="the table")
     return parser.parse_args()
 

@@ -207,7 +207,7 @@ class FullDisk(Fault):
         return scratch / SMALL_DISK
 
     def strike(self, scene: Scene) -> None:
-        free = shutil.disk_usage(scene.output).free
+        free = shutil.disk_usage(scene.output.parent).free
         left = scene.random.choice([0, 4096, 8192, 16384])
         self._ballast(scene.output).write_bytes(bytes(max(0, free - left)))
 

@@ -32,7 +32,7 @@ HEADER = (
 )
 
 
-def keep(file: Path, outcome: Outcome) -> None:
+def add(file: Path, outcome: Outcome) -> None:
     """Add one."""
     with file.open("ab") as lines:
         lines.write(msgspec.json.encode(outcome) + b"\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -19,8 +21,9 @@ from benchmarks.chaos.faults import WORKER_TIMEOUT, Fault, Missed, Scene
 from benchmarks.chaos.stages import Stage
 
 ModelName = Literal["recorded", "demo"]
-LIMIT_SECONDS = 90.0
+LIMIT_SECONDS = 180.0
 """For one attempt on a busy machine, start, time-outs and drain included."""
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t]+.*\n)+")
 MOST_RESUMES = 2
 SECONDS = 0.04
 """The median time of a recorded answer."""
@@ -36,6 +39,8 @@ class Setting:
     recording: Path
     truth: Truth
     scratch: Path
+    keep: Path | None = None
+    """Where to keep what is left of trials that were not sound."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -61,6 +66,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """Seconds after the start."""
     answers_before: int
     """Answered when the fault struck."""
+    traceback: bool
+    """Muster showed its user a Python traceback."""
 
     @property
     def sound(self) -> bool:
@@ -104,7 +111,7 @@ def run_trial(stage: Stage, fault: Fault, number: int, setting: Setting, random:
             endings.append(again.wait(LIMIT_SECONDS))
         seconds = time.monotonic() - began
         counted = audit(output, setting.truth, poison)
-        return Outcome(
+        outcome = Outcome(
             engine=stage.name,
             fault=fault.name,
             number=number,
@@ -120,9 +127,27 @@ def run_trial(stage: Stage, fault: Fault, number: int, setting: Setting, random:
             seconds=seconds,
             struck_after=struck.after,
             answers_before=struck.answers,
+            traceback=shows_traceback(attempt.said.read_text(errors="replace")),
         )
+        if setting.keep is not None and (not outcome.sound or outcome.traceback):
+            _keep(setting.keep, name, [output, attempt.said, calls])
+        return outcome
     finally:
         fault.clean_up(output)
+
+
+def shows_traceback(said: str) -> bool:
+    """Whether there is a traceback through Muster's code; launchers have theirs, which are their own affair."""
+    return any("/muster/" in found[0] for found in _TRACEBACK.finditer(said))
+
+
+def _keep(folder: Path, name: str, what: Sequence[Path]) -> None:
+    (folder / name).mkdir(parents=True)
+    for path in what:
+        if path.is_dir():
+            shutil.copytree(path, folder / name / path.name)
+        elif path.exists():
+            shutil.copy(path, folder / name)
 
 
 class _Struck(NamedTuple):
