@@ -52,7 +52,6 @@ class Attempt:
     """A started command, or one per host."""
 
     commands: list[subprocess.Popen[bytes]]
-    token: str
     said: Path
     """Its standard output and error."""
     actors: Callable[[], list[psutil.Process]]
@@ -62,17 +61,16 @@ class Attempt:
     def start(
         cls,
         commands: Sequence[Command],
-        token: str,
         said: Path,
         actors: Callable[[], list[psutil.Process]] = list,
     ) -> Attempt:
-        """Start one command per host."""
+        """Start one command per host. The name of `said` marks its processes."""
         started = []
         with said.open("ab") as output:
             for command in commands:
-                env = {**os.environ, **command.env, MARK: token}
+                env = {**os.environ, **command.env, MARK: said.name}
                 started.append(subprocess.Popen(command.words, env=env, stdout=output, stderr=output))
-        return cls(started, token, said, actors)
+        return cls(started, said, actors)
 
     def members(self) -> list[Member]:
         """Everything that lives of it, as far as it is Muster or a launcher."""
@@ -80,7 +78,7 @@ class Attempt:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 env = process.environ()
-                if env.get(MARK) == self.token and (part := _part(process.cmdline(), env)) is not None:
+                if env.get(MARK) == self.said.name and (part := _part(process.cmdline(), env)) is not None:
                     found.append(Member(process, part, int(env.get("RANK", -1))))
         return found
 

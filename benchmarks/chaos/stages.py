@@ -35,8 +35,12 @@ class Stage(Protocol):
     name: str
     says: str
 
-    def start(self, output: Path, options: Sequence[str], token: str, *, restarts: int = 0) -> Attempt:
-        """Start `muster run --output OUTPUT OPTIONS`. `restarts`: of the whole group, by the launcher."""
+    def start(self, output: Path, options: Sequence[str], said: Path, *, restarts: int = 0) -> Attempt:
+        """Start `muster run --output OUTPUT OPTIONS`.
+
+        `said`: a file for its standard output and error; its name is the attempt's. `restarts`: of the whole group, by
+        the launcher.
+        """
         ...
 
     def folder(self, scratch: Path) -> Path:
@@ -48,20 +52,23 @@ def _muster(output: Path, options: Sequence[str]) -> list[str]:
     return ["-m", "muster", "run", "--output", str(output), *options]
 
 
-def _said(output: Path) -> Path:
-    return output.with_name(f"{output.name}.txt")
-
-
 class Here:
     """Without a launcher: `inline` or `local`."""
 
     def __init__(self, name: str, says: str, options: Sequence[str]) -> None:
         self.name, self.says, self._options = name, says, options
 
-    def start(self, output: Path, options: Sequence[str], token: str, *, restarts: int = 0) -> Attempt:  # noqa: ARG002
+    def start(
+        self,
+        output: Path,
+        options: Sequence[str],
+        said: Path,
+        *,
+        restarts: int = 0,  # noqa: ARG002
+    ) -> Attempt:
         """See `Stage`."""
         words = [sys.executable, *_muster(output, [*options, *self._options])]
-        return Attempt.start([Command(words, ENVIRONMENT)], token, _said(output))
+        return Attempt.start([Command(words, ENVIRONMENT)], said)
 
     def folder(self, scratch: Path) -> Path:
         """See `Stage`."""
@@ -73,11 +80,11 @@ class Torchrun:
 
     name, says = "torchrun", "torchrun, 2 ranks"
 
-    def start(self, output: Path, options: Sequence[str], token: str, *, restarts: int = 0) -> Attempt:
+    def start(self, output: Path, options: Sequence[str], said: Path, *, restarts: int = 0) -> Attempt:
         """See `Stage`."""
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
         words = [*launcher, f"--max-restarts={restarts}", *_muster(output, options)]
-        return Attempt.start([Command(words, ENVIRONMENT)], token, _said(output))
+        return Attempt.start([Command(words, ENVIRONMENT)], said)
 
     def folder(self, scratch: Path) -> Path:
         """See `Stage`."""
@@ -97,7 +104,7 @@ class Nodes:
         """The first holds rank 0."""
         return self.network.hosts
 
-    def start(self, output: Path, options: Sequence[str], token: str, *, restarts: int = 0) -> Attempt:
+    def start(self, output: Path, options: Sequence[str], said: Path, *, restarts: int = 0) -> Attempt:
         """See `Stage`."""
         port = random.randint(20_000, 30_000)
         commands = []
@@ -107,7 +114,7 @@ class Nodes:
             launcher += [f"--master-port={port}", "--nproc-per-node=1", f"--max-restarts={restarts}"]
             words = host.command(*launcher, *_muster(output, options))
             commands.append(Command(words, host.environment(ENVIRONMENT)))
-        return Attempt.start(commands, token, _said(output))
+        return Attempt.start(commands, said)
 
     def folder(self, scratch: Path) -> Path:  # noqa: ARG002
         """See `Stage`: only the first host sees it."""
@@ -122,12 +129,19 @@ class Ray:
     def __init__(self, host: RayHost) -> None:
         self._host, self._second = host, host.start_node(1)
 
-    def start(self, output: Path, options: Sequence[str], token: str, *, restarts: int = 0) -> Attempt:  # noqa: ARG002
+    def start(
+        self,
+        output: Path,
+        options: Sequence[str],
+        said: Path,
+        *,
+        restarts: int = 0,  # noqa: ARG002
+    ) -> Attempt:
         """See `Stage`."""
         where = ["--engine", "ray", "--ray-address", self._host.address, "--replicas", "2"]
         words = [*self._host.launcher, *_muster(output, [*options, *where])]
         command = Command(words, {**ENVIRONMENT, **self._host.env})
-        return Attempt.start([command], token, _said(output), self._host.actors)
+        return Attempt.start([command], said, self._host.actors)
 
     def folder(self, scratch: Path) -> Path:
         """See `Stage`."""

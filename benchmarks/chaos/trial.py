@@ -95,19 +95,19 @@ class Moment(NamedTuple):
 def run_trial(stage: Stage, fault: Fault, number: int, setting: Setting, random: Random) -> Outcome:
     """Run it. Raises `Missed` when the run was over before the fault came."""
     name = f"{stage.name}-{fault.name}-{number}-{random.getrandbits(32):08x}"
-    calls = setting.scratch / f"{name}-calls"
+    calls, said = setting.scratch / f"{name}-calls", setting.scratch / f"{name}.txt"
     calls.mkdir()
     output = fault.folder(stage, setting.scratch) / name
     poison = random.choice(sorted(key[1] for key in setting.truth.answers)) if fault.poisonous else None
     options = _options(setting, calls, random, poison)
     try:
         began = time.monotonic()
-        attempt = stage.start(output, options, name, restarts=fault.restarts)
+        attempt = stage.start(output, options, said, restarts=fault.restarts)
         struck = _strike(stage, fault, attempt, output, calls, random, len(setting.truth.answers))
         endings = [struck.ended]
         while not is_complete(output) and len(endings) <= MOST_RESUMES and endings[-1].by_itself:
             fault.repair(output, random)
-            again = stage.start(output, options, name, restarts=fault.restarts)
+            again = stage.start(output, options, said, restarts=fault.restarts)
             endings.append(again.wait(LIMIT_SECONDS))
         seconds = time.monotonic() - began
         counted = audit(output, setting.truth, poison)
@@ -127,10 +127,10 @@ def run_trial(stage: Stage, fault: Fault, number: int, setting: Setting, random:
             seconds=seconds,
             struck_after=struck.after,
             answers_before=struck.answers,
-            traceback=shows_traceback(attempt.said.read_text(errors="replace")),
+            traceback=shows_traceback(said.read_text(errors="replace")),
         )
         if setting.keep is not None and (not outcome.sound or outcome.traceback):
-            _keep(setting.keep, name, [output, attempt.said, calls])
+            _keep(setting.keep, name, [output, said, calls])
         return outcome
     finally:
         fault.clean_up(output)
