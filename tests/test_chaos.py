@@ -1,7 +1,8 @@
 """A small table of faults survived: one run per fault and engine, broken at a random moment, counted independently.
 
-`python -m benchmarks.chaos` makes the large one. Guards against what no scripted failure shows: a fault that comes
-while processes start, while an answer is on its way, or while the results are written.
+`python -m benchmarks.chaos` makes the large one; faults whose messages matter have tests of their own. Guards against
+what no scripted failure shows: a fault that comes while processes start, while an answer is on its way, or while the
+results are written.
 """
 
 from __future__ import annotations
@@ -33,12 +34,11 @@ from muster.core import Completion, RequestKey, RunError
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, Record, read_journal
 from muster.results.manifest import Attempt, Manifest
-from netns import needs_namespaces
 from processes import fake, torchrun
 from toy_task import toy_plan
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root (a small disk)")
-rooted = [pytest.mark.root, needs_root]
+rooted = (pytest.mark.root, needs_root)
 SAMPLES = 8
 """Of each of the demo's five tasks."""
 
@@ -71,11 +71,9 @@ def assert_survived(outcome: Outcome, resumes: int) -> None:
     [
         ("local", "kill-worker"),
         ("local", "kill-workers"),
-        ("local", "stop-worker"),
         ("local", "slow-host"),
         ("local", "poison"),
         pytest.param("torchrun", "restart-group", marks=pytest.mark.slow),
-        pytest.param("nodes", "cut-long", marks=[*rooted, needs_namespaces, pytest.mark.slow]),
     ],
 )
 def test_what_is_survived_without_help(engine: str, fault: str, setting: Setting) -> None:
@@ -85,12 +83,9 @@ def test_what_is_survived_without_help(engine: str, fault: str, setting: Setting
 @pytest.mark.parametrize(
     ("engine", "fault"),
     [
-        ("inline", "kill-coordinator"),
         ("inline", "torn-journal"),
         pytest.param("inline", "full-disk", marks=rooted),
         ("local", "kill-everything"),
-        ("local", "preempt"),
-        pytest.param("local", "full-disk", marks=rooted),
     ],
 )
 def test_what_takes_the_same_command_again(engine: str, fault: str, setting: Setting) -> None:

@@ -17,7 +17,7 @@ import psutil
 MARK = "MUSTER_CHAOS"
 """The environment variable by which an attempt's processes are known, orphans included."""
 POLL_SECONDS = 0.02
-_LAUNCHER_SECONDS = 15.0
+_LAUNCHER_SECONDS = 20.0
 """How long a launcher may take to end after all that it started has ended."""
 
 Part = Literal["launcher", "main", "rank", "worker"]
@@ -76,7 +76,9 @@ class Attempt:
         """Everything that lives of it, as far as it is Muster or a launcher."""
         found = []
         mark = f"{MARK}={self.said.name}\0".encode()
-        for folder in Path("/proc").glob("[0-9]*"):  # psutil takes ten times as long, and this is asked for often
+        for folder in Path("/proc").glob(
+            "[0-9]*"
+        ):  # psutil takes ten times as long, and this is asked for often
             with contextlib.suppress(OSError, psutil.Error):
                 if mark not in (folder / "environ").read_bytes():
                     continue
@@ -109,13 +111,15 @@ class Attempt:
     def wait(self, limit: float) -> Ended:
         """Wait until nothing of it is left; after `limit` seconds kill what is."""
         until = time.monotonic() + limit
+        began = False
         only_launchers_since: float | None = None
         while time.monotonic() < until:
             running = [command for command in self.commands if command.poll() is None]
             others = [member for member in self.members() if member.part != "launcher"] or self.actors()
             if not others and not running:
                 return self._ended(by_itself=True)
-            if others or not self._are_launchers(running):
+            began = began or bool(others)
+            if others or not began or not self._are_launchers(running):
                 only_launchers_since = None
             else:
                 only_launchers_since = only_launchers_since or time.monotonic()
