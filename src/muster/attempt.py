@@ -84,8 +84,8 @@ def attempt_of(folder: RunFolder, manifest: Manifest) -> Iterator[None]:
     finally:
         try:
             manifest.with_attempt_ended(time.time(), status).save(folder.manifest)
-        except (OSError, MusterError):
-            log.exception("the end of the attempt could not be written to %s", folder.manifest)
+        except (OSError, MusterError) as error:
+            log.warning("how this attempt ended could not be noted: %s", error)
 
 
 @contextmanager
