@@ -15,7 +15,7 @@ from muster.metrics.protocol import ScoredSample
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import load_tasks
-from muster.tasks.sources.native import NativeSource
+from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.task_file import load_task_file, outline_task_file
 
 
@@ -35,8 +35,8 @@ def mistakes(folder: Path, content: str) -> list[str]:
     return str(caught.value).replace(f"{folder}/", "").splitlines()
 
 
-def source(task: Task) -> NativeSource:
-    assert isinstance(task.source, NativeSource)
+def source(task: Task) -> MappedSource:
+    assert isinstance(task.source, MappedSource)
     return task.source
 
 
@@ -155,7 +155,10 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_told_where_it_should_stand(tmp_path: Path) -> None:
     told = mistakes(tmp_path, "# a comment\n\nname: x\nsource:\n  where: {a: 1}\n")
-    assert told == ["my.yaml:3: metric: missing", "my.yaml:4: source.file: missing"]
+    assert told == [
+        "my.yaml:3: metric: missing",
+        "my.yaml:4: source: give one of file, tsv, huggingface, folder; it has none of them",
+    ]
 
 
 def test_a_mistake_in_shared_keys_is_told_once_on_its_own_line(tmp_path: Path) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError, Generation
+from muster.models.family import model_family
 from muster.tasks.plan import PlannedTask
+from muster.tasks.registry import groups as known_groups
 from muster.tasks.registry import load_tasks
 from muster.tasks.selection import select_tasks
+from muster.tasks.sources.data_folders import DataFolders
+from muster.tasks.variants import choose_prompts
 
 
 def plan(config: RunConfig) -> list[PlannedTask]:
@@ -18,7 +24,11 @@ def plan(config: RunConfig) -> list[PlannedTask]:
     Raises:
         ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples.
     """
-    tasks = load_tasks(config.tasks)
+    tasks = choose_prompts(
+        load_tasks(config.tasks, DataFolders.parse(config.data)),
+        config.prompt_variant,
+        cache(partial(model_family, config.model)),
+    )
     samples = {task.name: task.source.load() for task in tasks}
     empty = [task for task in tasks if not samples[task.name]]
     if empty:
@@ -33,6 +43,20 @@ def plan(config: RunConfig) -> list[PlannedTask]:
     ]
 
 
+def groups_of(planned: Sequence[PlannedTask]) -> dict[str, list[str]]:
+    """The groups of at least two tasks of which all are planned."""
+    members = {name: set(tasks) for name, tasks in known_groups().items()}
+    for each in planned:
+        for group in each.task.groups:
+            members.setdefault(group, set()).add(each.task.name)
+    names = [each.task.name for each in planned]
+    return {
+        group: [name for name in names if name in tasks]
+        for group, tasks in sorted(members.items())
+        if len(tasks) > 1 and tasks.issubset(names)
+    }
+
+
 def generation(default: Generation, config: RunConfig) -> Generation:
     """The task's generation settings with what the run overrides."""
     return replace(
@@ -44,8 +68,22 @@ def generation(default: Generation, config: RunConfig) -> Generation:
     )
 
 
-def portable(config: RunConfig, output: Path) -> RunConfig:
-    """The configuration with absolute paths, so that the run can be scored again from anywhere."""
+def portable(config: RunConfig, output: Path, planned: Sequence[PlannedTask]) -> RunConfig:
+    """The configuration with absolute paths and the prompts that were chosen.
+
+    So the run can be scored again from anywhere, and without its model.
+    """
     tasks = [str(Path(name).resolve()) if Path(name).is_file() else name for name in config.tasks]
     model = str(Path(config.model).resolve()) if Path(config.model).is_dir() else config.model
-    return config.model_copy(update={"tasks": tasks, "model": model, "output": output.resolve()})
+    folders = DataFolders.parse(config.data)
+    return config.model_copy(
+        update={
+            "tasks": tasks,
+            "model": model,
+            "output": output.resolve(),
+            "data": [str(folders.root), *(f"{task}={folder}" for task, folder in folders.tasks.items())],
+            "prompt_variant": [
+                f"{each.task.name}={each.task.variant}" for each in planned if each.task.variants
+            ],
+        }
+    )

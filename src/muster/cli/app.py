@@ -39,6 +39,6 @@ def root(
 app.command("run")(run.command)
 app.command("score")(score.command)
 app.command("status")(status.command)
-app.command("tasks")(tasks.command)
+app.add_typer(tasks.app, name="tasks")
 app.command("models")(models.command)
 app.command("doctor")(doctor.command)

@@ -36,7 +36,7 @@ def command(
 def _score_folder(root: Path, *, as_json: bool) -> None:
     from muster.cli.run import show
     from muster.config import load_config
-    from muster.planning import plan
+    from muster.planning import groups_of, plan
     from muster.results.folder import RunFolder
     from muster.results.manifest import Manifest
     from muster.results.scoring import score_run
@@ -45,7 +45,7 @@ def _score_folder(root: Path, *, as_json: bool) -> None:
     manifest = Manifest.load(folder.manifest)
     planned = plan(load_config(manifest.config, env={}))
     with folder.lock():
-        results = score_run(folder, planned, manifest=manifest, timing=None)
+        results = score_run(folder, planned, manifest=manifest, timing=None, groups=groups_of(planned))
     show(results, as_json=as_json)
 
 

@@ -40,6 +40,11 @@ def results_table(results: Results, width: int) -> Table:
             if width >= WIDE:
                 cells.append(Text(f"{task.metric} ({task.metric_variant})" if row == 0 else ""))
             table.add_row(*cells)
+    for name, group in results.groups.items():
+        for metric, result in group.metrics.items():
+            tasks = Text(f"{len(group.tasks)} tasks")
+            value = Text(_value(result))
+            table.add_row(Text(name), Text(metric), value, "", result.unit, tasks, style="italic")
     return table
 
 

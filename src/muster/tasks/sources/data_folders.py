@@ -10,7 +10,7 @@ from typing import Self
 
 from muster.core import ConfigurationError
 from muster.tasks.sources.cache import cache_folder
-from muster.tasks.sources.downloads import Download, fetch_all
+from muster.tasks.sources.downloads import Download, fetch_all, wrong_checksums
 
 VARIABLE = "MUSTER_DATA"
 
@@ -82,6 +82,10 @@ class BenchmarkFolder:
             f"No such data file: {file}. Place the benchmark's files in {self.path}, or name the folder that has them: "
             f"--data {self.task}=DIR"
         )
+
+    def wrong_checksums(self) -> list[str]:
+        """Files that are here and not what the task says, placed by hand perhaps."""
+        return wrong_checksums(self.downloads, self.path)
 
 
 def _absolute(folder: str) -> Path:

@@ -61,7 +61,7 @@ def fetch_all(downloads: Sequence[Download], folder: Path) -> None:
                 ) from error
 
 
-def check(downloads: Sequence[Download], folder: Path) -> list[str]:
+def wrong_checksums(downloads: Sequence[Download], folder: Path) -> list[str]:
     """What is wrong with files that are there already, placed by hand perhaps: checksums that don't match."""
     return [
         f"{target}: {problem}"

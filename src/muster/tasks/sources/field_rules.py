@@ -75,6 +75,7 @@ class Rules:
     given: frozenset[NativeField] = frozenset()
     """Those that the task file has rules for."""
     metadata: Mapping[str, Reference] = field(default_factory=dict)
+    """The columns that are metadata, by their names there; none at all: every column that isn't a field."""
 
     def named_columns(self) -> list[NamedColumn]:
         """The columns that the task file names."""

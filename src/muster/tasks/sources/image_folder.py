@@ -61,6 +61,10 @@ class FolderRows:
         texts = [text for name in images if (text := (root / name).with_suffix(".txt")).is_file()]
         return f"{[name.as_posix() for name in images]} {content_digest(texts)}"
 
+    def wrong_checksums(self) -> list[str]:
+        """See `RowSource`."""
+        return self.folder.wrong_checksums()
+
 
 def _images(root: Path) -> list[Path]:
     files = (file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())

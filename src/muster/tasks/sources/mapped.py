@@ -95,6 +95,10 @@ class MappedSource:
         text = json.dumps(decisive, sort_keys=True, default=list)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
+    def wrong_checksums(self) -> list[str]:
+        """Files of the data that aren't what the task file says, one sentence each."""
+        return self.origin.wrong_checksums()
+
     def _rules(self) -> Rules:
         return parse_rules({**self.origin.default_fields, **self.fields})
 

@@ -41,7 +41,7 @@ class FileRows:
     def locate(self) -> Located:
         """See `RowSource`."""
         file, *others = (self.folder.find(name) for name in (self.file, *self.others))
-        media = file.parent if self.media is None else self.folder.path / self.media
+        media = file.parent if self.media is None else self.folder.find(self.media)
         return Located((file, *others), media)
 
     def rows(self, located: Located, media: Collection[str]) -> Iterator[Row]:
@@ -56,6 +56,10 @@ class FileRows:
     def digest(self, located: Located) -> str:
         """Of the files' content."""
         return content_digest(located.files)
+
+    def wrong_checksums(self) -> list[str]:
+        """See `RowSource`."""
+        return self.folder.wrong_checksums()
 
 
 class NativeSource(MappedSource):

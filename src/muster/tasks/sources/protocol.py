@@ -44,3 +44,7 @@ class RowSource(Protocol):
     def digest(self, located: Located) -> str:
         """Changes whenever the data does. May be told from a commit or from what files say of themselves."""
         ...
+
+    def wrong_checksums(self) -> list[str]:
+        """Files that are here and not what the task file says, as sentences."""
+        ...

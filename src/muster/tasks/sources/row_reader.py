@@ -49,16 +49,21 @@ class RowReader:
         )
 
     def metadata(self, row: Row) -> dict[str, JSON]:
-        """The `metadata` object, every column that isn't a field, and what has a rule; absent values left out."""
+        """The columns that the task file chose; else the `metadata` object and every column that isn't a field.
+
+        Absent values are left out.
+        """
         given = _decoded(self._get(row, "metadata"))
         explicit = as_mapping({} if given is None else given)
         if explicit is None:
             raise FieldProblem(self._name("metadata"), f"{shown(given)} is not an object with text keys")
-        used = self._used(row)
-        merged = {key: value for key, value in row.cells.items() if key not in used}
-        merged.update(explicit)
-        for key, reference in self.rules.metadata.items():
-            merged[key] = _value(f"metadata.{key}", reference, row)
+        if self.rules.metadata:
+            chosen = self.rules.metadata.items()
+            merged = {key: _value(f"metadata.{key}", reference, row) for key, reference in chosen}
+        else:
+            used = self._used(row)
+            merged = {key: value for key, value in row.cells.items() if key not in used}
+            merged.update(explicit)
         # Bytes (an image column that the task doesn't use) can't be reported as JSON, so they aren't metadata.
         return {
             key: plain(value) for key, value in merged.items() if not absent(value) and not _has_bytes(value)

@@ -46,7 +46,7 @@ class TsvRows:
     def locate(self) -> Located:
         """See `RowSource`."""
         file = self.folder.find(self.file)
-        media = file.parent if self.media is None else self.folder.path / self.media
+        media = file.parent if self.media is None else self.folder.find(self.media)
         return Located((file,), media)
 
     def rows(self, located: Located, media: Collection[str]) -> Iterator[Row]:
@@ -58,6 +58,10 @@ class TsvRows:
     def digest(self, located: Located) -> str:
         """Of the file's content."""
         return content_digest(located.files)
+
+    def wrong_checksums(self) -> list[str]:
+        """See `RowSource`."""
+        return self.folder.wrong_checksums()
 
 
 def _decoded(file: Path) -> Iterator[Row]:
