@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Annotated, Literal, cast
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from muster.tasks.sources.tsv import TsvRows
 
 Kind = Literal["file", "tsv", "huggingface", "folder"]
 KINDS: tuple[Kind, ...] = ("file", "tsv", "huggingface", "folder")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _CHECKSUM_LENGTHS = {"sha256": 64, "md5": 32}
 
 Listed = Annotated[list[str], BeforeValidator(listed)]
@@ -36,10 +38,17 @@ Listed = Annotated[list[str], BeforeValidator(listed)]
 class HubEntry(Entry):
     """`huggingface:` a dataset of the hub."""
 
-    dataset: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+    dataset: str
     config: Listed = Field(default_factory=list)
     split: Listed
     revision: str = "main"
+
+    @field_validator("dataset")
+    @classmethod
+    def _an_id(cls, dataset: str) -> str:
+        if not HUB_ID.fullmatch(dataset):
+            complain(Complaint((), f"{shown(dataset)} is no dataset's id: those look like owner/name"))
+        return dataset
 
 
 class DownloadEntry(Entry):
