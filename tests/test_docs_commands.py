@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import typer
 import typer.main
+from typer.core import TyperGroup
 
 from muster.cli.app import app
 from muster.config import load_config
@@ -73,7 +74,12 @@ def parse(arguments: list[str]) -> tuple[str, dict[str, object]]:
     with group.make_context("muster", list(arguments)) as context:
         name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
         assert command is not None
-        return str(name), dict(command.make_context(name, rest, parent=context).params)
+        inner = command.make_context(name, rest, parent=context)
+        if isinstance(command, TyperGroup) and inner._protected_args:
+            _, nested, left = command.resolve_command(inner, [*inner._protected_args, *inner.args])
+            assert nested is not None
+            inner = nested.make_context(name, left, parent=inner)
+        return str(name), dict(inner.params)
 
 
 @pytest.mark.parametrize(("page", "line"), commands(), ids=str)

@@ -18,9 +18,20 @@ import pytest
 
 import muster
 from catalog_fixtures import picture
-from muster.core import ConfigurationError, Extent, Media, Sample, SampleError
+from muster.core import (
+    ConfigurationError,
+    Extent,
+    Media,
+    Message,
+    Part,
+    Request,
+    RequestKey,
+    Sample,
+    SampleError,
+)
+from muster.distributed.media_transfer import media_bytes, needs_files, with_media
 from muster.media import load_image
-from muster.media.extents import read_extent
+from muster.media.extents import read_extent, with_extents
 from muster.tasks.sources import pack
 from muster.tasks.sources.data_folders import BenchmarkFolder
 from muster.tasks.sources.mapped import MappedSource
@@ -262,6 +273,17 @@ def test_workers_read_packed_images_by_themselves(tmp_path: Path, monkeypatch: p
     assert run.errored == 0
     journal = (tmp_path / "run" / "journal.jsonl").read_text()
     assert all(f"1 images [({10 + i}, 20)]" in journal for i in range(12))
+
+
+def test_a_worker_without_the_pack_is_sent_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "media.bin").write_bytes(b"before" + RED + b"after")
+    packed = Media("image", extent=Extent(str(tmp_path / "media.bin"), 6, len(RED)))
+    request = Request(RequestKey("t", "1"), (Message("user", (Part(media=packed), Part(text="?"))),))
+    assert needs_files(request)
+    assert media_bytes(request) == 0, "nothing travels with it yet"
+    [sent] = with_media(request).media
+    assert (sent.data, sent.extent) == (RED, None)
+    assert with_extents(request).media == (sent,), "as a worker that sees the pack reads it"
 
 
 def test_a_pack_that_is_gone_costs_its_samples_not_the_run(tmp_path: Path) -> None:

@@ -153,6 +153,21 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     assert "'exact_match'?" in told[9]
 
 
+def test_another_kind_of_source_replaces_the_shared_one(tmp_path: Path) -> None:
+    one, two = tasks_of(
+        tmp_path,
+        """
+        source: {file: d.jsonl, fields: {question: q}}
+        metric: exact_match
+        tasks:
+          - {name: one}
+          - {name: two, source: {tsv: d.tsv}}
+        """,
+    )
+    assert (source(one).description, source(two).description) == ("d.jsonl", "d.tsv, VLMEvalKit's format")
+    assert source(two).fields == {"question": "q"}
+
+
 def test_what_is_missing_is_told_where_it_should_stand(tmp_path: Path) -> None:
     told = mistakes(tmp_path, "# a comment\n\nname: x\nsource:\n  where: {a: 1}\n")
     assert told == [

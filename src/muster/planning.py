@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -10,12 +11,15 @@ from pathlib import Path
 from muster.config import RunConfig
 from muster.core import ConfigurationError, Generation
 from muster.models.family import model_family
+from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
-from muster.tasks.registry import groups as known_groups
-from muster.tasks.registry import load_tasks
+from muster.tasks.registry import load_tasks, own_groups
 from muster.tasks.selection import select_tasks
 from muster.tasks.sources.data_folders import DataFolders
+from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.variants import choose_prompts
+
+log = logging.getLogger(__name__)
 
 
 def plan(config: RunConfig) -> list[PlannedTask]:
@@ -35,6 +39,8 @@ def plan(config: RunConfig) -> list[PlannedTask]:
         raise ConfigurationError(
             "\n".join(f"task {task.name} has no samples ({task.source.description})" for task in empty)
         )
+    for task in tasks:
+        _warn_of_other_data(task, len(samples[task.name]))
     selected = select_tasks(samples, config.limit, config.sample_ids)
     return [
         PlannedTask(task, selected[task.name], generation(task.generation, config), config.repeats)
@@ -43,9 +49,20 @@ def plan(config: RunConfig) -> list[PlannedTask]:
     ]
 
 
+def _warn_of_other_data(task: Task, count: int) -> None:
+    expected = task.source.expected_rows if isinstance(task.source, MappedSource) else None
+    if expected is not None and expected != count:
+        log.warning(
+            "task %s: %d samples, where the task file says %d: scores won't compare with others' (muster tasks check)",
+            task.name,
+            count,
+            expected,
+        )
+
+
 def groups_of(planned: Sequence[PlannedTask]) -> dict[str, list[str]]:
-    """The groups of at least two tasks of which all are planned."""
-    members = {name: set(tasks) for name, tasks in known_groups().items()}
+    """The groups of at least two tasks of which all are planned: Muster's own tasks, and those of this run."""
+    members = {name: set(tasks) for name, tasks in own_groups().items()}
     for each in planned:
         for group in each.task.groups:
             members.setdefault(group, set()).add(each.task.name)

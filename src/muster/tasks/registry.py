@@ -90,6 +90,15 @@ def groups() -> dict[str, list[str]]:
     return dict(sorted(members.items()))
 
 
+def own_groups() -> dict[str, list[str]]:
+    """The groups of Muster's own tasks, without a look at other packages."""
+    members: dict[str, list[str]] = {}
+    for listed in _Shelf().own():
+        for group in listed.listing.groups:
+            members.setdefault(group, []).append(listed.listing.name)
+    return members
+
+
 def group_names() -> list[str]:
     """Names of all groups, in alphabetical order."""
     return list(groups())

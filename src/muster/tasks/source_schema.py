@@ -21,13 +21,11 @@ from muster.tasks.sources.huggingface import HubRows
 from muster.tasks.sources.image_folder import FolderRows
 from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.sources.native import FileRows
-from muster.tasks.sources.protocol import RowSource
+from muster.tasks.sources.protocol import KINDS, RowSource
 from muster.tasks.sources.rows import FORMATS, unknown_format
 from muster.tasks.sources.shaping import Join
 from muster.tasks.sources.tsv import TsvRows
 
-Kind = Literal["file", "tsv", "huggingface", "folder"]
-KINDS: tuple[Kind, ...] = ("file", "tsv", "huggingface", "folder")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _CHECKSUM_LENGTHS = {"sha256": 64, "md5": 32}
 

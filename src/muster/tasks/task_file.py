@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
@@ -12,6 +12,7 @@ from muster.core import ConfigurationError
 from muster.tasks.definition import Source, Task
 from muster.tasks.problems import did_you_mean, raise_problems, shown
 from muster.tasks.sources.data_folders import DataFolders
+from muster.tasks.sources.protocol import KINDS
 from muster.tasks.yaml_lines import (
     FieldPath,
     LocatedYaml,
@@ -154,7 +155,7 @@ def _with_example_source(keys: Mapping[str, object]) -> Mapping[str, object]:
     if source is None or own is None:
         return keys
     shared = {key: value for key, value in source.items() if key != "rows"}
-    return _merge(keys, {"prompt": {"examples": {"source": _merge(shared, own)}}})
+    return _merge(keys, {"prompt": {"examples": {"source": _merge_sources(shared, own)}}})
 
 
 def _merge(shared: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
@@ -165,13 +166,17 @@ def _merge(shared: Mapping[str, object], own: Mapping[str, object]) -> dict[str,
     merged = dict(shared)
     for key, value in own.items():
         below, above = as_mapping(merged.get(key)), as_mapping(value)
-        replaces = below is None or above is None or (key == "metric" and "name" in above)
-        merged[key] = (
-            value
-            if replaces
-            else _merge(cast("Mapping[str, object]", below), cast("Mapping[str, object]", above))
-        )
+        if below is None or above is None or (key == "metric" and "name" in above):
+            merged[key] = value
+        else:
+            merged[key] = _merge_sources(below, above) if key == "source" else _merge(below, above)
     return merged
+
+
+def _merge_sources(shared: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
+    """As `_merge`; and one kind of source (`file`, `tsv` …) replaces another."""
+    others = set(KINDS) - own.keys() if own.keys() & set(KINDS) else set[str]()
+    return _merge({key: value for key, value in shared.items() if key not in others}, own)
 
 
 def _build(entry: TaskEntry, file: Path, data: DataFolders) -> Task:

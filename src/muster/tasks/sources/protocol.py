@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from muster.tasks.sources.field_rules import Columns
 from muster.tasks.sources.rows import Row
+
+Kind = Literal["file", "tsv", "huggingface", "folder"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""The keys of a task file's `source:` that say which kind of data it is."""
 
 
 @dataclass(frozen=True, slots=True)
