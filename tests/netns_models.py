@@ -31,6 +31,19 @@ class Gated:
             yield Completion(request.key, f"answer {request.key.sample_id}")
 
 
+class Unhurried:
+    """Answers as `fake_models.Echo`, each in `seconds`, until the file `until` exists; then at once."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.until = Path(str(settings.args["until"]))
+        self.seconds = float(str(settings.args["seconds"]))
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        for request in requests:
+            time.sleep(0 if self.until.exists() else self.seconds)
+            yield Completion(request.key, f"answer {request.key.sample_id}")
+
+
 class Pixels:
     """Answers with the first pixel of every image, or fails as the images do. `seconds`: how long each takes."""
 

@@ -30,6 +30,8 @@ USAGE_ERROR = typer.BadParameter.__mro__[1]
 """What an unknown option or command raises; typer has its own copy of click in some versions."""
 NOT_YET = {"muster report DIR"}
 """Said of the future."""
+GROUPS = {"muster slurm"}
+"""Commands of commands, which print their help when they stand alone."""
 
 
 def shell_lines(text: str) -> Iterator[str]:
@@ -62,7 +64,9 @@ def commands() -> list[tuple[str, str]]:
         found += [(page.name, line) for line in shell_lines(text) if muster_arguments(line) is not None]
         prose = FENCE.sub("", text)
         found += [
-            (page.name, line) for line in re.findall(r"`(muster [a-z][^`]*)`", prose) if line not in NOT_YET
+            (page.name, line)
+            for line in re.findall(r"`(muster [a-z][^`]*)`", prose)
+            if line not in NOT_YET | GROUPS
         ]
     stripped = ((page, re.sub(r"\s+#.*", "", line)) for page, line in found)
     return [(page, line) for page, line in dict.fromkeys(stripped) if "…" not in line]
@@ -76,9 +80,9 @@ def parse(arguments: list[str]) -> tuple[str, dict[str, object]]:
         assert command is not None
         inner = command.make_context(name, rest, parent=context)
         if isinstance(command, TyperGroup) and inner._protected_args:
-            _, nested, left = command.resolve_command(inner, [*inner._protected_args, *inner.args])
-            assert nested is not None
-            inner = nested.make_context(name, left, parent=inner)
+            part, command, rest = command.resolve_command(inner, [*inner._protected_args, *inner.args])
+            assert command is not None
+            return f"{name} {part}", dict(command.make_context(part, rest, parent=inner).params)
         return str(name), dict(inner.params)
 
 
@@ -90,6 +94,8 @@ def test_a_documented_command_parses(page: str, line: str) -> None:
         command, options = parse(arguments)
     except typer.Exit:  # --help, --version
         return
+    if command == "slurm submit":
+        command, options = parse(["run", *arguments[arguments.index("--") + 1 :]])
     if command == "run" and "--model" in arguments:
         load_config({name: v for name, v in options.items() if name not in ("config", "json")}, env={})
 

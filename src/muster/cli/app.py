@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from muster import __version__
-from muster.cli import doctor, models, run, score, status, tasks
+from muster.cli import doctor, models, run, score, slurm, status, tasks
 
 
 def _version(wanted: bool) -> None:
@@ -42,3 +42,4 @@ app.command("status")(status.command)
 app.add_typer(tasks.app, name="tasks")
 app.command("models")(models.command)
 app.command("doctor")(doctor.command)
+app.add_typer(slurm.app, name="slurm")

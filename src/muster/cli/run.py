@@ -138,6 +138,7 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
         from muster.engines.spmd import serve_rank
 
         return serve_rank(ranks, config.model_args, config.rendezvous_timeout)
+    _hint_at_srun(config)
     from muster.run import run
 
     noise = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
@@ -145,6 +146,17 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
         results = run(config, _display(config, as_json=as_json))
     show(results, as_json=as_json)
     return _exit_status(results, config)
+
+
+def _hint_at_srun(config: RunConfig) -> None:
+    from muster.distributed.environment import idle_slurm_tasks
+
+    tasks = idle_slurm_tasks() if config.engine == "auto" and config.replicas is None else 0
+    if tasks:
+        sys.stderr.write(
+            f"muster: this Slurm job has {tasks} tasks, but this process was not started by srun and works alone, on "
+            "this node: put `srun` before the command, or say --replicas\n"
+        )
 
 
 def _display(config: RunConfig, *, as_json: bool) -> Display:

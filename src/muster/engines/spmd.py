@@ -23,7 +23,7 @@ from types import FrameType
 from muster.core import ConfigurationError, InterruptedRunError, RunError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
-from muster.distributed.devices import bind, share, visible_gpus
+from muster.distributed.devices import bind, share_of, visible_gpus
 from muster.distributed.environment import Ranks, host_name, master_address
 from muster.distributed.farewell import say_farewell
 from muster.distributed.interfaces import (
@@ -204,7 +204,7 @@ def _check_port_is_free(ranks: Ranks) -> None:
 
 def _devices(ranks: Ranks, model_args: Mapping[str, object]) -> dict[str, str]:
     gpus = [] if model_args.get("device") == "cpu" else visible_gpus()
-    mine = share(gpus, ranks.local_rank, ranks.local_world_size)
+    mine = share_of(ranks, gpus)
     return {"CUDA_VISIBLE_DEVICES": ",".join(mine)} if mine else {}
 
 

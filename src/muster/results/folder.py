@@ -75,6 +75,11 @@ class RunFolder:
         return self.root / "logs"
 
     @property
+    def slurm(self) -> Path:
+        """The folder of what `muster slurm` submitted: batch script, record and the job's output."""
+        return self.root / "slurm"
+
+    @property
     def lock_file(self) -> Path:
         """Locked (flock) while a run works in the folder; that it exists means nothing."""
         return self.root / ".lock"
