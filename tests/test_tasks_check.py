@@ -136,7 +136,7 @@ def test_what_may_be_meant_is_a_warning(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "warning: 1 of 2 samples have neither image nor video" in done.output
     assert "warning: 1 of 2 samples have no reference answer" in done.output
-    write_task(tmp_path, [{**ROW, "answer": "something", "choices": []}])
+    write_task(tmp_path, [{**ROW, "answer": "maybe", "choices": []}], metric="yes_no")
     done = CliRunner().invoke(app, ["tasks", "check", str(tmp_path / "t.yaml")])
     assert "warning: 1 reference answers that score nothing when a model gives them: sample 0" in done.output
 

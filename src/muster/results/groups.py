@@ -33,7 +33,7 @@ def _together(names: list[str], results: Sequence[TaskResults]) -> GroupResults:
     if len(units) > 1 or len(values) < len(names):
         return GroupResults(names)
     errors = [each.stderr for each in headlines if each is not None and each.stderr is not None]
-    # The tasks' samples are different ones, so that their errors are independent.
+    # Taken as independent, which tasks over the same images are not quite.
     stderr = math.hypot(*errors) / len(names) if len(errors) == len(names) else None
     mean = math.fsum(values) / len(values)
     return GroupResults(names, {MACRO_MEAN: MetricResult(mean, stderr, unit=units.pop(), n=len(names))})

@@ -150,7 +150,8 @@ def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
                 f"{type(error).__name__}: {error}"
             )
             return
-        if not any(value > 0 for each in scores for value in each.values()):
+        values = [value for each in scores for value in each.values()]
+        if values and not any(value > 0 for value in values):  # none at all: scored over all answers together
             worthless.append(_Case(sample.id, f"answer {shown(sample.answer)} scores nothing"))
     if tried:
         name = f"{task.metric.info.name} ({task.metric.info.variant})"
