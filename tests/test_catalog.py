@@ -13,7 +13,6 @@ import pytest
 
 import muster
 from catalog_fixtures import Fixture, fixture_names, write_fixture
-from muster.metrics.registry import metric_names
 from muster.results.predictions import score_predictions
 from muster.tasks.checking import check_task
 from muster.tasks.registry import list_tasks, load_tasks
@@ -29,15 +28,7 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Fixture, Path]
     return write_fixture(request.param, tmp_path / "data"), tmp_path / "data"
 
 
-def _with_known_metric(task: str) -> object:
-    file = next(Path(listing.origin) for listing in list_tasks() if listing.name == task)
-    coming = not any(f"name: {name}" in file.read_text(encoding="utf-8") for name in metric_names())
-    return pytest.param(task, marks=pytest.mark.skipif(coming, reason="its metric comes with another change"))
-
-
-tasks_with_data = pytest.mark.parametrize(
-    "data", [_with_known_metric(name) for name in fixture_names()], indirect=True
-)
+tasks_with_data = pytest.mark.parametrize("data", fixture_names(), indirect=True)
 
 
 def test_every_benchmark_has_a_fixture() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from muster.config import RunConfig
 from muster.core import ConfigurationError, Generation
 from muster.models.family import model_family
+from muster.tasks.conventions import scored_by
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import load_tasks, own_groups
@@ -26,13 +27,15 @@ def plan(config: RunConfig) -> list[PlannedTask]:
     """Load the tasks and select their samples.
 
     Raises:
-        ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples.
+        ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples, a convention that a
+            task can't be scored by.
     """
     tasks = choose_prompts(
         load_tasks(config.tasks, DataFolders.parse(config.data)),
         config.prompt_variant,
         cache(partial(model_family, config.model)),
     )
+    tasks = [scored_by(task, config.scoring) for task in tasks]
     samples = {task.name: task.source.load() for task in tasks}
     empty = [task for task in tasks if not samples[task.name]]
     if empty:

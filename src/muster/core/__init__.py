@@ -10,6 +10,7 @@ from muster.core.errors import (
     ReplicaError,
     RequestError,
     RunError,
+    RunTimeoutError,
     SampleError,
     TransientError,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "RequestKey",
     "Role",
     "RunError",
+    "RunTimeoutError",
     "Sample",
     "SampleError",
     "TransientError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -43,6 +44,29 @@ def load_backend(name: str) -> Backend:
         f"there is no backend {name!r}{_suggestion(name, known)}. Known: {', '.join(known) or 'none'}. "
         "A class of your own is given as module:Class or ./file.py:Class"
     )
+
+
+def backend_source(name: str) -> str:
+    """A digest of the file that a user's own backend (`module:Class` or `./file.py:Class`) is in; empty for others.
+
+    Imports nothing, apart from the packages that hold a module. Raises `ConfigurationError` where there is no file.
+    """
+    module, colon, _attribute = name.rpartition(":")
+    if not colon:
+        return ""
+    if module.endswith(".py") or "/" in module:
+        file = Path(module).expanduser()
+    else:
+        _add_working_directory()
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            spec = None
+        file = Path(spec.origin if spec is not None and spec.origin is not None else module)
+    try:
+        return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"backend {name}: cannot read {file} ({error.strerror or error})") from error
 
 
 def resolve_model(name: str) -> str:
@@ -98,9 +122,7 @@ def _import_module(name: str, reference: str) -> ModuleType:
     try:
         if name.endswith(".py") or "/" in name:
             return _import_file(Path(name).expanduser(), reference)
-        if str(Path.cwd()) not in sys.path:
-            # Beside the user's work, as for python -m; at the end, so that it shadows nothing.
-            sys.path.append(str(Path.cwd()))
+        _add_working_directory()
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
@@ -111,6 +133,12 @@ def _import_module(name: str, reference: str) -> ModuleType:
         raise ConfigurationError(
             f"backend {reference} needs a package that isn't installed: {error.name}"
         ) from error
+
+
+def _add_working_directory() -> None:
+    """A backend may lie beside the user's work, as for python -m; at the end, so that it shadows nothing."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 def _import_file(path: Path, reference: str) -> ModuleType:

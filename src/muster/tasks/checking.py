@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
 from muster.media import load_image
+from muster.metrics.protocol import UnscoredError
 from muster.tasks.definition import Task
 from muster.tasks.problems import did_you_mean, shown
 from muster.tasks.sources.mapped import MappedSource
@@ -144,6 +145,8 @@ def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
     for sample in tried:
         try:
             scores = [task.metric.score(sample, answer).scores for answer in sample.answers]
+        except UnscoredError:  # by a judge, and only by one
+            continue
         except Exception as error:  # noqa: BLE001 - a metric may be anybody's code
             report.problems.append(
                 f"the metric {task.metric.info.name} fails on the reference answer of sample {sample.id!r}: "

@@ -44,6 +44,8 @@ def _show(task: Task, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from muster.metrics.registry import variants_of
+
     info = task.metric.info
     generation = ", ".join(
         f"{key}={value!r}" for key, value in asdict(task.generation).items() if value not in (None, ())
@@ -58,6 +60,7 @@ def _show(task: Task, console: Console) -> None:
         "prompts by family": ", ".join(f"{family}: {name}" for family, name in task.families.items()),
         "generation": generation,
         "metric": f"{info.name}, variant {info.variant}, version {info.version}",
+        "conventions": ", ".join(variants_of(task.metric)),
         "scores": "\n".join(
             f"{name} ({unit})" + (" – the task's headline score" if name == info.primary else "")
             for name, unit in info.units.items()
