@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("balance_processes", "overhead", "start", "collection", "scoring")
+NAMES = ("balance_processes", "overhead", "start", "collection", "scoring", "tsv_loading")
 FOLDER = Path(__file__).parent
 
 

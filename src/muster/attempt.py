@@ -56,7 +56,7 @@ def begin(
         model=settings.model,
         backend=config.backend,
         model_args=settings.args,
-        config=portable(config, folder.root).model_dump(mode="json"),
+        config=portable(config, folder.root, planned).model_dump(mode="json"),
         planned=planned,
     )
     manifest = replace(manifest, model=config.model)

@@ -18,7 +18,7 @@ from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
 from muster.models.protocol import ModelSettings
 from muster.models.registry import load_backend, resolve_model
-from muster.planning import plan
+from muster.planning import groups_of, plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
 from muster.results.manifest import Manifest, check_covered
@@ -127,7 +127,8 @@ def _work(
             journal.sync()
             timing = timing_of(coordinator, started, time.monotonic()) if len(workload) else None
             with interruptible():
-                return score_run(folder, planned, manifest=manifest, timing=timing)
+                groups = groups_of(planned)
+                return score_run(folder, planned, manifest=manifest, timing=timing, groups=groups)
 
 
 def _what_is_left(
