@@ -1,6 +1,6 @@
 """Scoring one million multiple-choice answers from a journal: time and memory.
 
-python -m benchmarks.scoring [--quick]
+    python -m benchmarks.scoring [--quick]
 
 Each row is a process of its own that loads the samples, and then scores the journal into `results.json` and
 `samples.parquet`, as `muster score RUN` does. The alternative is the loop that one would write by hand,
