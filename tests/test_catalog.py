@@ -7,6 +7,7 @@ users after the download of gigabytes, otherwise.
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,10 @@ def test_check_finds_nothing_but_the_number_of_rows(data: tuple[Fixture, Path]) 
         "where the task file says `rows:" in problem or "md5" in problem for problem in report.problems
     )
     assert report.first is not None
+
+
+def test_the_page_lists_the_catalogue_as_it_is() -> None:
+    """docs/benchmarks.md; `python scripts/list_benchmarks.py` writes it again."""
+    script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "list_benchmarks.py"))
+    text = script["PAGE"].read_text(encoding="utf-8")
+    assert script["page"](text) == text
