@@ -127,7 +127,11 @@ def resolve_model(name: str, kind: ModelKind = "checkpoint") -> str:
 def require(extra: str, *modules: str) -> None:
     """Raise `MissingExtraError` unless all the modules can be imported; imports none of them."""
     for module in modules:
-        if importlib.util.find_spec(module) is None:
+        try:
+            found = importlib.util.find_spec(module)
+        except ModuleNotFoundError:  # the package that it is a part of
+            found = None
+        if found is None:
             raise MissingExtraError(f"the {extra} backend (it imports {module})", extra)
 
 

@@ -15,9 +15,10 @@ from muster.core.text import valid_text
 
 SHOWN_CHARACTERS = 500
 """Of a server's own words in an error message."""
-RETRIED = frozenset({408, 409, 423, 425, 429})
-"""Statuses below 500 that may be others a moment later."""
+OVERLOADED = frozenset({408, 409, 423, 425, 429, 529})
+"""Statuses that will be others a moment later; 529 is Anthropic's."""
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+_NO_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
 _OUT_OF_FUNDS = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value"})
 
@@ -77,7 +78,7 @@ def judge(refusal: Refusal, asked: Asked) -> Verdict:
     """The error that a refusal stands for."""
     status, words = refusal.status, refusal.message
     said = f"{asked.endpoint} answered {status}: {words}" if words else f"{asked.endpoint} answered {status}"
-    if status == 402 or refusal.code in _OUT_OF_FUNDS:
+    if status == 402 or refusal.code in _OUT_OF_FUNDS or _NO_CREDIT.search(words):
         return RunError(
             f"{said}. The account may not ask any more; what was answered is kept. When that is settled, run the same "
             "command again"
@@ -86,7 +87,7 @@ def judge(refusal: Refusal, asked: Asked) -> Verdict:
         words
     ):  # OpenAI: over the account's tokens per minute all by itself
         return SampleError(said)
-    if status in RETRIED:
+    if status in OVERLOADED or (status == 503 and refusal.retry_after is not None):
         return OverloadedError(said, refusal.retry_after)
     if status >= 500:
         return UnavailableError(said, refusal.retry_after)

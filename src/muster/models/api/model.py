@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Generic, TypeVar
 
-from muster.core import Completion, ConfigurationError
+from muster.core import JSON, Completion, ConfigurationError
 from muster.models.api.client import Api, Client, Patience
 from muster.models.api.endpoints import EndpointPool
 from muster.models.api.limit import MOST, AdaptiveLimit
-from muster.models.api.options import ApiOptions
+from muster.models.api.options import ApiOptions, BaseUrl, base_urls, parse_options, providers
 from muster.models.api.traffic import Traffic
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 
@@ -29,6 +29,10 @@ class ApiModel(Generic[Body]):
     """Implements `Model` for any API: concurrency, retries, time-outs and dead endpoints are the same for all."""
 
     models: ClassVar[ModelKind] = "served"
+    default_url: ClassVar[str]
+    url_variable: ClassVar[str]
+    """The environment variable with another."""
+    options: ClassVar[type[ApiOptions]] = ApiOptions
 
     def __init__(
         self, settings: ModelSettings, options: ApiOptions, api: Api[Body], endpoints: list[str]
@@ -44,6 +48,17 @@ class ApiModel(Generic[Body]):
             lambda: AdaptiveLimit(most=wanted or MOST, adaptive=wanted is None),
             self.slots,
         )
+
+    @classmethod
+    def urls(cls, options: ApiOptions) -> tuple[BaseUrl, ...]:
+        """The servers. Raises `ConfigurationError` for what is no address."""
+        return base_urls(options.base_url, cls.url_variable, cls.default_url)
+
+    @classmethod
+    def identity(cls, args: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """The provider's host; nothing for servers of one's own. See `Declaration`."""
+        hosts = providers(cls.urls(parse_options(args, cls.options)))
+        return {"hosts": list(hosts)} if hosts else {}
 
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
         """Answer requests as answers come.

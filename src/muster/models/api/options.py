@@ -140,6 +140,11 @@ def read_key(name: str, *, needed: bool) -> str:
     return key
 
 
+def with_extra(content: dict[str, JSON], extra: Mapping[str, JSON]) -> dict[str, JSON]:
+    """A request's body with `extra_body` merged into it: null leaves a parameter out."""
+    return {name: value for name, value in (content | dict(extra)).items() if value is not None}
+
+
 def without(text: str, *secrets: str) -> str:
     """`text` with the secrets blacked out: a server may quote what it was sent."""
     for secret in filter(None, secrets):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from muster.core import JSON
 from muster.models.api.images import ImageLimits
 from muster.models.api.model import ApiModel
-from muster.models.api.options import ApiOptions, base_urls, parse_options, providers, read_key
+from muster.models.api.options import ApiOptions, parse_options, read_key
 from muster.models.api.reach import check_reachable
 from muster.models.openai.http import ChatCompletions
 from muster.models.openai.messages import ChatFormat, LimitField, Video
@@ -32,9 +29,13 @@ class OpenAIOptions(ApiOptions, frozen=True, kw_only=True, forbid_unknown_fields
 class OpenAIModel(ApiModel[bytes]):
     """A model behind one or more OpenAI-compatible servers."""
 
+    default_url = DEFAULT_URL
+    url_variable = URL_VARIABLE
+    options = OpenAIOptions
+
     def __init__(self, settings: ModelSettings) -> None:
         options = parse_options(settings.args, OpenAIOptions)
-        urls = base_urls(options.base_url, URL_VARIABLE, DEFAULT_URL)
+        urls = self.urls(options)
         at_openai = any(url.host == OWN_HOST for url in urls)
         variable = options.api_key_env or KEY_VARIABLE
         key = read_key(variable, needed=at_openai or options.api_key_env is not None)
@@ -50,10 +51,3 @@ class OpenAIModel(ApiModel[bytes]):
         api = ChatCompletions(urls, key, variable, chat, options.connect_timeout)
         super().__init__(settings, options, api, [url.url for url in urls])
         check_reachable(urls, options)
-
-    @staticmethod
-    def identity(args: Mapping[str, JSON]) -> Mapping[str, JSON]:
-        """The provider's host; nothing for servers of one's own. See `Declaration`."""
-        options = parse_options(args, OpenAIOptions)
-        hosts = providers(base_urls(options.base_url, URL_VARIABLE, DEFAULT_URL))
-        return {"hosts": list(hosts)} if hosts else {}

@@ -7,10 +7,8 @@ and `video_url` are vLLM's and SGLang's.
 from __future__ import annotations
 
 import base64
-import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -19,11 +17,11 @@ from muster.core import JSON, Generation, Media, Message, Part, Request, SampleE
 from muster.media.images import describe
 from muster.models.api.client import Prepared
 from muster.models.api.images import ImageLimits, encode_image
-from muster.models.seeding import request_seed
+from muster.models.api.options import with_extra
+from muster.models.api.prompts import check_images, read_video, seed_of
 
 MOST_STOPS = 4
 """OpenAI's limit; the rest is cut off here."""
-SEED_BITS = 31
 
 LimitField = Literal["max_tokens", "max_completion_tokens"]
 Video = Literal["none", "video_url"]
@@ -57,12 +55,7 @@ class ChatFormat:
             self.limit_field: request.generation.max_new_tokens,
             **_sampling(request),
         }
-        for name, value in self.extra_body.items():
-            if value is None:
-                content.pop(name, None)
-            else:
-                content[name] = value
-        return Prepared(_encode(content), "; ".join(notes) or None)
+        return Prepared(_encode(with_extra(content, self.extra_body)), "; ".join(notes) or None)
 
     def _message(self, message: Message, notes: list[str]) -> dict[str, JSON]:
         if not any(part.media for part in message.parts):
@@ -95,30 +88,6 @@ class ChatFormat:
             return media.url
         media_type, data = read_video(media)
         return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def check_images(request: Request, most: int | None) -> None:
-    """Raise `SampleError` where a prompt has more images than the server takes."""
-    images = sum(media.kind == "image" for media in request.media)
-    if most is not None and images > most:
-        raise SampleError(f"the prompt has {images} images, and max_images={most}")
-
-
-def read_video(media: Media) -> tuple[str, bytes]:
-    """The media type and the bytes of a video file. Raises `SampleError` when it can't be read."""
-    if media.data is not None:
-        return "video/mp4", media.data
-    if media.path is None:
-        raise SampleError(f"{describe(media)} is an address, and this server is not handed addresses")
-    try:
-        return mimetypes.guess_type(media.path)[0] or "video/mp4", Path(media.path).read_bytes()
-    except OSError as error:
-        raise SampleError(f"{describe(media)} can't be read: {error.strerror or error}") from None
-
-
-def seed_of(request: Request) -> int:
-    """A seed for one answer: other repeats of the sample get others."""
-    return request_seed(request.generation.seed, request.key) >> (64 - SEED_BITS)
 
 
 def _sampling(request: Request) -> dict[str, JSON]:
