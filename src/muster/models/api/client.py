@@ -16,6 +16,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from muster.core import (
     Completion,
     Failure,
+    MusterError,
     Request,
     RequestError,
     RunError,
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-MOST_GIVEN_UP = 16
+MOST_GIVEN_UP = 8
 """Requests given up one after the other, without a single answer in between, that end the run."""
 
 Body = TypeVar("Body")
@@ -121,7 +122,7 @@ class Client(Generic[Body]):
             prepared = await self._prepare(request)
             reply = await self._ask(prepared.body, began)
         except RequestError as error:
-            failure = Failure(error.kind, type(error).__name__, self._words(error))
+            failure = Failure(error.kind, type(error).__name__, valid_text(str(error)))
             return Completion(request.key, failure=failure, seconds=time.monotonic() - began)
         text = _before_stop(valid_text(reply.text), request.generation.stop)
         return Completion(
@@ -180,7 +181,7 @@ class Client(Generic[Body]):
         seconds = min(self._patience.attempt_seconds, deadline - began)
         try:
             async with asyncio.timeout(seconds):
-                reply = await self._api.ask(endpoint.index, body)
+                reply = await self._ask_once(endpoint, body)
         except OverloadedError as error:
             pool.overloaded(lease, time.monotonic(), error.retry_after)
             raise
@@ -213,6 +214,13 @@ class Client(Generic[Body]):
             return reply
         finally:
             self._dispatch()
+
+    async def _ask_once(self, endpoint: Endpoint, body: Body) -> Reply:
+        try:
+            return await self._api.ask(endpoint.index, body)
+        except (RequestError, MusterError) as error:
+            error.args = (self._api.scrub(str(error)),)  # servers quote what they were sent
+            raise
 
     # -- waiting for an endpoint
 
@@ -266,7 +274,7 @@ class Client(Generic[Body]):
             return
         if at - now > self._patience.request_seconds:
             raise RunError(
-                f"{self._words(last)}. It wants to be left alone for {at - now:.0f} s, and one request may take "
+                f"{last}. It wants to be left alone for {at - now:.0f} s, and one request may take "
                 f"{self._patience.request_seconds:.0f} s (nine tenths of --request-timeout). What was answered is "
                 "kept; run the same command again then"
             )
@@ -277,7 +285,7 @@ class Client(Generic[Body]):
         if self._pool.unreachable:
             names = ", ".join(endpoint.name for endpoint in self._pool.endpoints)
             return RunError(
-                f"nothing answers at {names} since {seconds:.0f} s: {self._words(last)}. What was answered is kept; "
+                f"nothing answers at {names} since {seconds:.0f} s: {last}. What was answered is kept; "
                 "run the same command again when the server is back"
             )
         if last is None:
@@ -289,12 +297,9 @@ class Client(Generic[Body]):
         if self._given_up >= MOST_GIVEN_UP:
             return RunError(
                 f"{self._given_up} requests one after the other were given up, and none was answered; the last: "
-                f"{self._words(last)}. What was answered is kept; run the same command again when the server works"
+                f"{last}. What was answered is kept; run the same command again when the server works"
             )
-        return type(last)(f"{self._words(last)} (asked {attempts} times)")
-
-    def _words(self, error: BaseException | None) -> str:
-        return self._api.scrub(valid_text(str(error))) if error else ""
+        return type(last)(f"{last} (asked {attempts} times)")
 
 
 class _Waiter(NamedTuple):

@@ -12,8 +12,10 @@ MOST = 512
 """The most that is tried where the user sets no limit."""
 SMALLEST_ROUND = 16
 """Answers that a mean latency is taken of, at least."""
-SHARE_LOST = 0.6
-"""Growth pays while latency grows by less than this share of it: twice the requests, latency below 1.6 times."""
+SHARE_LOST = 0.5
+"""Growth pays while latency grows by less than this share of it: twice the requests, latency below 1.5 times."""
+BACK = 0.85
+"""Of the limit that growth started from, when it didn't pay: that was too much already, as like as not."""
 PROBE = 1.5
 """Growth from which on it can be told from noise whether it paid."""
 SLOW = 2.0
@@ -25,10 +27,10 @@ class AdaptiveLimit:
 
     The limit moves in rounds: as many answers as it has places, all of requests that were begun under it, give the
     round's mean latency. By Little's law the throughput is limit/latency, so growth that costs as much latency
-    as it adds places only makes a queue on the server, and is taken back. The limit doubles until that happens for
-    the first time or the server says that it is too much; then it grows by its square root per round. It is
-    halved when the server refuses (429, 5xx) or doesn't answer in time, once per round, and reduced to three
-    quarters when the latency at the same limit doubles.
+    as it adds places only makes a queue on the server, and is taken back, and a little more. The limit doubles
+    until that happens for the first time or the server says that it is too much; then it grows by its square root
+    per round. It is halved when the server refuses (429, 5xx) or doesn't answer in time, once per round, and
+    reduced to three quarters when the latency at the same limit doubles.
 
     With `adaptive=False` it stays at `most`, where the user set it, and only gives way to refusals.
     """
@@ -90,7 +92,7 @@ class AdaptiveLimit:
                 self._grow()
             else:
                 self._doubling = False
-                self._decrease_to(limit)
+                self._decrease_to(BACK * limit)
         elif latency > SLOW * reference:
             self._decrease_to(0.75 * self._limit)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
@@ -103,7 +104,8 @@ def _headers(url: BaseUrl, key: str) -> dict[str, str]:
     if key:
         headers["Authorization"] = f"Bearer {key}"
     elif url.user is not None:
-        headers["Authorization"] = aiohttp.BasicAuth(url.user, url.password).encode()
+        credentials = base64.b64encode(f"{url.user}:{url.password}".encode()).decode("ascii")
+        headers["Authorization"] = f"Basic {credentials}"
     return headers
 
 
