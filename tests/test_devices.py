@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.core import ConfigurationError
-from muster.distributed.devices import bind, share, visible_gpus
+from muster.distributed.devices import bind, share, share_of, visible_gpus
+from muster.distributed.environment import Launcher, Ranks
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,51 @@ def test_shares_are_equal_disjoint_and_in_order(gpus: int, processes: int) -> No
 
 def test_without_gpus_everybody_gets_the_cpu() -> None:
     assert share([], 3, 8) == []
+
+
+@pytest.mark.parametrize(
+    ("launcher", "processes", "visible", "on_node", "mine"),
+    [
+        ("slurm", 2, "0", "2", "0"),  # --gpus-per-task=1: cgroups number each task's GPU 0
+        ("slurm", 2, "1", "2", "1"),  # and without cgroups it keeps its number
+        ("slurm", 4, "0,1", "8", "0,1"),
+        ("slurm", 4, "0,1,2,3", "4", "1"),  # --gpus-per-node: all see all
+        ("slurm", 4, "0,1,2,3", "", "1"),  # Slurm knows of no GPUs
+        ("slurm", 4, "", "4", ""),  # hidden on purpose
+        (
+            "torchrun",
+            2,
+            "0,1",
+            "8",
+            "1",
+        ),  # torchrun in a task of four: its processes share what the task sees
+        ("openmpi", 2, "0,1", "8", "1"),
+    ],
+)
+def test_gpus_of_a_task_of_its_own_are_not_shared(
+    launcher: Launcher, processes: int, visible: str, on_node: str, mine: str
+) -> None:
+    """`srun --gpus-per-task=1` once was "more processes than GPUs"."""
+    env = {"CUDA_VISIBLE_DEVICES": visible, "SLURM_GPUS_ON_NODE": on_node}
+    assert share_of(Ranks(1, processes, 1, processes, launcher), visible_gpus(env), env) == visible_gpus(
+        {"CUDA_VISIBLE_DEVICES": mine}
+    )
+
+
+@pytest.mark.parametrize(
+    ("processes", "visible", "on_node", "message"),
+    [
+        (4, "0", "2", "each sees 1 of them"),  # --gpu-bind=single:2: two tasks on one GPU
+        (8, "0,1,2,3", "8", "--gpus-per-task"),  # --gpu-bind=closest: four tasks see the same four
+        (2, "0", "1", "start at most 1 process"),
+    ],
+)
+def test_gpus_that_several_tasks_might_take_are_refused(
+    processes: int, visible: str, on_node: str, message: str
+) -> None:
+    env = {"SLURM_GPUS_ON_NODE": on_node}
+    with pytest.raises(ConfigurationError, match=message):
+        share_of(Ranks(1, processes, 1, processes, "slurm"), visible.split(","), env)
 
 
 def test_bind_sets_the_variable() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import typer
 import typer.main
+from typer.core import TyperGroup
 
 from muster.cli.app import app
 from muster.config import load_config
@@ -29,6 +30,8 @@ USAGE_ERROR = typer.BadParameter.__mro__[1]
 """What an unknown option or command raises; typer has its own copy of click in some versions."""
 NOT_YET = {"muster report DIR"}
 """Said of the future."""
+GROUPS = {"muster slurm"}
+"""Commands of commands, which print their help when they stand alone."""
 
 
 def shell_lines(text: str) -> Iterator[str]:
@@ -61,7 +64,9 @@ def commands() -> list[tuple[str, str]]:
         found += [(page.name, line) for line in shell_lines(text) if muster_arguments(line) is not None]
         prose = FENCE.sub("", text)
         found += [
-            (page.name, line) for line in re.findall(r"`(muster [a-z][^`]*)`", prose) if line not in NOT_YET
+            (page.name, line)
+            for line in re.findall(r"`(muster [a-z][^`]*)`", prose)
+            if line not in NOT_YET | GROUPS
         ]
     stripped = ((page, re.sub(r"\s+#.*", "", line)) for page, line in found)
     return [(page, line) for page, line in dict.fromkeys(stripped) if "…" not in line]
@@ -73,7 +78,12 @@ def parse(arguments: list[str]) -> tuple[str, dict[str, object]]:
     with group.make_context("muster", list(arguments)) as context:
         name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
         assert command is not None
-        return str(name), dict(command.make_context(name, rest, parent=context).params)
+        inner = command.make_context(name, rest, parent=context)
+        if isinstance(command, TyperGroup):
+            part, command, rest = command.resolve_command(inner, [*inner._protected_args, *inner.args])
+            assert command is not None
+            return f"{name} {part}", dict(command.make_context(part, rest, parent=inner).params)
+        return str(name), dict(inner.params)
 
 
 @pytest.mark.parametrize(("page", "line"), commands(), ids=str)
@@ -84,6 +94,8 @@ def test_a_documented_command_parses(page: str, line: str) -> None:
         command, options = parse(arguments)
     except typer.Exit:  # --help, --version
         return
+    if command == "slurm submit":
+        command, options = parse(["run", *arguments[arguments.index("--") + 1 :]])
     if command == "run" and "--model" in arguments:
         load_config({name: v for name, v in options.items() if name not in ("config", "json")}, env={})
 
@@ -170,11 +182,12 @@ def test_the_python_page_runs_from_top_to_bottom(tmp_path: Path) -> None:
 
 def test_exit_codes_in_the_table_are_the_real_ones() -> None:
     from muster.cli.run import TOO_MANY_FAILURES
-    from muster.core import ConfigurationError, InterruptedRunError, RunError
+    from muster.core import ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
 
     quickstart = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
     codes = re.findall(r"^\| ([\d, ]+) \|", quickstart.partition("## Exit codes")[2], re.MULTILINE)
     real = [0, RunError.exit_code, ConfigurationError.exit_code, TOO_MANY_FAILURES]
+    real += [RunTimeoutError.exit_code]
     real += [InterruptedRunError("", number).exit_code for number in (2, 15)]
     assert [int(code) for group in codes for code in group.split(",")] == real
 

@@ -272,7 +272,7 @@ def test_more_processes_than_gpus() -> None:
     assert found.ranks == [0, 1]
     assert "--nproc-per-node" in found.do
     each_its_own = [replace(each, devices=replace(one, gpus=[gpu(0, each.rank)])) for each in pair]
-    assert "--gpu-bind=none" in only(diagnose(each_its_own)).do
+    assert "let every process see all" in only(diagnose(each_its_own)).do
 
 
 def test_a_failed_all_reduce_is_explained() -> None:

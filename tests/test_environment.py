@@ -8,6 +8,7 @@ from muster.core import ConfigurationError
 from muster.distributed.environment import (
     Ranks,
     first_host,
+    idle_slurm_tasks,
     master_address,
     read_ranks,
     tasks_per_node,
@@ -69,6 +70,25 @@ def test_a_slurm_batch_script_is_not_a_rank() -> None:
 
 def test_an_interactive_step_of_one_task_is_a_process_alone() -> None:
     assert read_ranks(SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) is None
+
+
+@pytest.mark.parametrize(
+    ("env", "tasks"),
+    [
+        (
+            {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},
+            8,
+        ),  # a batch script
+        ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4"}, 4),  # salloc's shell
+        ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "1"}, 0),
+        (SLURM | {"SLURM_NTASKS": "5"}, 0),  # a task
+        (SLURM | {"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, 0),  # srun -n1
+        ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4"} | TORCHRUN, 0),
+        ({"SLURM_NTASKS": "4"}, 0),  # left over in a shell
+    ],
+)
+def test_a_forgotten_srun_is_noticed(env: dict[str, str], tasks: int) -> None:
+    assert idle_slurm_tasks(env) == tasks
 
 
 def test_torchrun_inside_srun_goes_by_torchrun() -> None:

@@ -5,13 +5,11 @@ Ranks that a launcher starts but does not tell about each other each evaluate ev
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ import pytest
 
 from gates import gate, open_when_all_answer
 from netns import Host, Network, listing, needs_namespaces, network
-from processes import DEADLINE, Run, fake, write_benchmark
+from processes import Run, fake, write_benchmark
 from slurm_cluster import Slurm, needs_slurm, start_slurm
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -67,11 +65,6 @@ def assert_complete(run: Run, workers: int | None = None) -> None:
     if workers is not None:
         names = {f"worker-{number}" for number in range(workers)}
         assert {record.worker for record in run.journal()} == names
-
-
-def attempts_of(output: Path) -> list[dict[str, object]]:
-    attempts: list[dict[str, object]] = json.loads((output / "manifest.json").read_text())["attempts"]
-    return attempts
 
 
 # -- Open MPI
@@ -196,58 +189,3 @@ def test_srun(two: Network, slurm: Slurm) -> None:
     wrong = ["srun", "-N2", "-n4", sys.executable, *muster(first.disk / "no.yaml", first.disk / "no")]
     run = start(first.command(*wrong), first.disk / "no", slurm.environment())
     assert run.wait() == 2, run.stderr  # at once: the other ranks are told that nothing will come
-
-
-BATCH = """\
-#!/bin/bash
-#SBATCH --nodes=2 --ntasks=4 --requeue --open-mode=append --output={log}
-srun {command}
-status=$?
-if [ $status -ge 128 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
-exit $status
-"""
-
-
-@needs_namespaces
-@needs_slurm
-def test_a_preempted_job_drains_and_goes_on_when_it_runs_again(two: Network, slurm: Slurm) -> None:
-    first = two.hosts[0]
-    task = write_benchmark(first.disk / "bench", SAMPLES)
-    output, log = first.disk / "run", first.disk / "job.log"
-    words = [sys.executable, *muster(task, output, model_args="seconds=0.5")]
-    script = first.disk / "job.sh"
-    script.write_text(BATCH.format(log=log, command=" ".join(words)))
-    job = slurm.run("sbatch", "--parsable", str(script)).strip()
-
-    def until(answers: int) -> None:
-        journal = output / "journal.jsonl"
-        limit = time.monotonic() + DEADLINE
-        while not (journal.exists() and journal.read_bytes().count(b"\n") > answers):
-            assert time.monotonic() < limit, (log.read_text() if log.exists() else "") + slurm.logs()
-            time.sleep(0.1)
-
-    until(10)
-    slurm.run("scancel", "--signal=TERM", job)  # to the tasks; the script runs on, and asks for a requeue
-    _wait_for_attempt(slurm, job, output, 2)
-    until(30)
-    slurm.run("scontrol", "requeue", job)  # by the administrator, or for a job of higher priority
-    _wait_for_attempt(slurm, job, output, 3)
-    limit = time.monotonic() + DEADLINE
-    while not (output / "results.json").exists():
-        assert time.monotonic() < limit, log.read_text()
-        time.sleep(0.2)
-    while job in slurm.run("squeue", "-h", "-o", "%A", "-t", "PD,R,CG"):
-        assert time.monotonic() < limit, log.read_text()
-        time.sleep(0.2)
-    run = Run(subprocess.Popen(["true"], text=True), output)
-    assert_complete(run)
-    assert [attempt["exit_status"] for attempt in attempts_of(output)] == [143, 143, 0], log.read_text()
-    assert "answers are there" in log.read_text()
-
-
-def _wait_for_attempt(slurm: Slurm, job: str, output: Path, number: int) -> None:
-    limit = time.monotonic() + DEADLINE
-    while len(attempts_of(output)) < number:
-        assert slurm.run("squeue", "-h", "-j", job).strip(), f"the job is gone\n{slurm.logs()}"
-        assert time.monotonic() < limit, f"the job does not run again\n{slurm.logs()}"
-        time.sleep(0.5)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, MutableMapping, Sequence
 
 from muster.core import ConfigurationError
+from muster.distributed.environment import Ranks
 
 
 def visible_gpus(env: Mapping[str, str] = os.environ) -> list[str]:
@@ -77,6 +78,28 @@ def share(gpus: Sequence[str], local_rank: int, local_world_size: int) -> list[s
             f"most {len(gpus)} process(es) per node, make more GPUs visible, or pass --model-args device=cpu"
         )
     return list(gpus[local_rank * each : (local_rank + 1) * each])
+
+
+def share_of(ranks: Ranks, gpus: Sequence[str], env: Mapping[str, str] = os.environ) -> list[str]:
+    """The GPUs of one rank among those that it sees: its share, or all where nobody else sees them.
+
+    Slurm can give each task GPUs of its own (`--gpus-per-task`, `--gpu-bind`). Then a task sees fewer than its step
+    has on the node (`SLURM_GPUS_ON_NODE`), whether devices are confined by cgroups, which number them from 0 in every
+    task, or not. Processes that torchrun or mpirun started within a task share what the task sees.
+
+    Raises:
+        ConfigurationError: more processes than GPUs, or tasks see overlapping parts of the node's GPUs.
+    """
+    on_node = env.get("SLURM_GPUS_ON_NODE", "")
+    if ranks.launcher != "slurm" or not on_node.isdigit() or not 0 < len(gpus) < int(on_node):
+        return share(gpus, ranks.local_rank, ranks.local_world_size)
+    if len(gpus) * ranks.local_world_size == int(on_node):
+        return list(gpus)
+    raise ConfigurationError(
+        f"{ranks.local_world_size} Slurm tasks on this node have {on_node} GPUs, and each sees {len(gpus)} of them "
+        f"({', '.join(gpus)}), so some are seen by several and it can't be told by which: give each task its own "
+        "(--gpus-per-task), or let all tasks see all (--gpus-per-node with --gpu-bind=none)"
+    )
 
 
 def bind(gpus: Sequence[str], env: MutableMapping[str, str] = os.environ) -> None:

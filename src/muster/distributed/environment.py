@@ -146,6 +146,15 @@ def tasks_per_node(text: str) -> list[int]:
     return counts
 
 
+def idle_slurm_tasks(env: Mapping[str, str] = os.environ) -> int:
+    """How many tasks this Slurm job has, where this process is none of them: typed in a batch script, or under salloc.
+
+    0 where nothing speaks for a forgotten `srun`. A step of one task has `SLURM_NTASKS=1`, whatever its job has.
+    """
+    tasks = env.get("SLURM_NTASKS", "") if "SLURM_JOB_ID" in env and read_ranks(env) is None else ""
+    return int(tasks) if tasks.isdigit() and int(tasks) > 1 else 0
+
+
 def first_host(node_list: str) -> str:
     """The first host of a Slurm node list: `gpu[003-005,9],x1` gives `gpu003`."""
     match = re.match(r"(?:[^\[\],]|\[[^\]]*\])+", node_list)

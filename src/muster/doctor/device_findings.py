@@ -69,8 +69,8 @@ def _binding(node: Sequence[Sighting]) -> Iterator[Symptom]:
     )
     if _own_gpu_each(node):
         do = (
-            "each task was given a GPU that the others don't see (Slurm's --gpus-per-task); let every task see "
-            "all of its node's GPUs: --gpus-per-node with --gpu-bind=none"
+            "each process was given a GPU that the others don't see, and Muster can't tell that from too few GPUs: "
+            "let every process see all of its node's GPUs"
         )
     for sighting in node:
         if sighting.devices.binding_problem:

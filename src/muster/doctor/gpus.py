@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from muster.core import ConfigurationError
-from muster.distributed.devices import share, visible_gpus
+from muster.distributed.devices import share_of, visible_gpus
 from muster.distributed.environment import Ranks
 from muster.doctor.sighting import Devices, Gpu, GpuProcess
 from muster.doctor.within import within
@@ -55,7 +55,7 @@ def _ask(env: Mapping[str, str], ranks: Ranks | None, expected: str) -> Devices:
 
     smi = shutil.which("nvidia-smi", path=env.get("PATH")) is not None
     visible = visible_gpus(env)
-    bound, binding_problem = _bind(visible, ranks)
+    bound, binding_problem = _bind(visible, ranks, env)
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -83,11 +83,11 @@ def _ask(env: Mapping[str, str], ranks: Ranks | None, expected: str) -> Devices:
         pynvml.nvmlShutdown()
 
 
-def _bind(visible: list[str], ranks: Ranks | None) -> tuple[list[str], str]:
+def _bind(visible: list[str], ranks: Ranks | None, env: Mapping[str, str]) -> tuple[list[str], str]:
     if ranks is None:
         return visible, ""
     try:
-        return share(visible, ranks.local_rank, ranks.local_world_size), ""
+        return share_of(ranks, visible, env), ""
     except ConfigurationError as error:
         return [], str(error)
 

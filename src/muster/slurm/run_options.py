@@ -1,0 +1,60 @@
+"""The options of `muster run` that a job is submitted with: checked before the job waits in a queue for hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from muster.config import RunConfig
+from muster.core import ConfigurationError
+from muster.models.registry import known_kind, list_backends, resolve_model
+from muster.tasks.registry import load_tasks
+
+
+def check_run(config: RunConfig, tasks: int, *, elsewhere: bool) -> None:
+    """Raise `ConfigurationError` for what the job could only fail with.
+
+    `tasks`: of the whole job. `elsewhere`: paths are a node's or a container's, and can't be looked at from here.
+    """
+    if tasks > 1:
+        if config.engine not in ("auto", "torchrun"):
+            raise ConfigurationError(
+                f"--engine {config.engine} is for one process, and this job has {tasks}: leave --engine out, or submit "
+                "with --nodes 1 --tasks-per-node 1"
+            )
+        if config.replicas not in (None, tasks):
+            raise ConfigurationError(
+                f"--replicas {config.replicas}, but the job has {tasks} tasks, one replica each: leave --replicas out"
+            )
+    _check_backend(config.backend, elsewhere=elsewhere)
+    if not (elsewhere and _is_path(config.model)):
+        resolve_model(config.model, known_kind(config.backend))
+    names = [name for name in config.tasks if not (elsewhere and _is_path(name))]
+    if names:
+        load_tasks(names)
+
+
+def without_output(words: Sequence[str]) -> list[str]:
+    """The options less `--output`, which is added as an absolute path."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word != "--output" and not word.startswith("--output="):
+            kept.append(word)
+        skip = word == "--output" and not skip
+    return kept
+
+
+def _check_backend(name: str, *, elsewhere: bool) -> None:
+    """Without importing it: the login node may have no torch."""
+    if ":" not in name:
+        if name not in list_backends():
+            raise ConfigurationError(f"there is no backend {name!r}. Known: {', '.join(list_backends())}")
+        return
+    file = Path(name.rpartition(":")[0]).expanduser()
+    if file.suffix == ".py" and not elsewhere and not file.is_file():
+        raise ConfigurationError(f"backend {name}: there is no file {file}")
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) and not Path(name).expanduser().exists()
