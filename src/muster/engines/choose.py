@@ -9,6 +9,7 @@ from muster.distributed.environment import Ranks, accelerate_processes, read_ran
 from muster.engines.inline import InlineEngine
 from muster.engines.job import Engine
 from muster.engines.local import LocalEngine
+from muster.models.registry import uses_gpus
 
 
 def choose_engine(config: RunConfig) -> tuple[Engine, int]:
@@ -73,7 +74,9 @@ def _ray(config: RunConfig) -> tuple[Engine, int]:
 def _local_replicas(config: RunConfig) -> int:
     if config.replicas is not None:
         return config.replicas
-    return accelerate_processes() or max(1, len(visible_gpus()) if _uses_gpus(config) else 1)
+    return accelerate_processes() or max(
+        1, len(visible_gpus()) if uses_gpus(config.backend, config.model_args) else 1
+    )
 
 
 def _check_joining(config: RunConfig) -> None:
@@ -87,7 +90,3 @@ def _check_joining(config: RunConfig) -> None:
         raise ConfigurationError(
             f"--schedule {config.schedule} divides the samples among the run's own replicas, and --replicas 0 has none"
         )
-
-
-def _uses_gpus(config: RunConfig) -> bool:
-    return config.model_args.get("device") != "cpu"

@@ -103,6 +103,8 @@ class Results:
     groups: dict[str, GroupResults] = field(default_factory=dict)
     """Those of which the run has all tasks."""
     timing: dict[str, float | None] = field(default_factory=dict)
+    usage: dict[str, float | None] = field(default_factory=dict)
+    """Tokens of all answers, of whatever attempt, and their `cost` where prices were given."""
 
     @property
     def errored(self) -> int:
