@@ -15,8 +15,9 @@ from muster.distributed.progress import Progress, TaskProgress
 from muster.distributed.workload import Workload
 from muster.engines.choose import choose_engine
 from muster.engines.job import Job
+from muster.engines.placement import Shape
 from muster.models.protocol import ModelSettings
-from muster.models.registry import load_backend, resolve_model
+from muster.models.registry import check_settings, load_backend, resolve_model
 from muster.planning import plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
@@ -72,9 +73,9 @@ def run(config: RunConfig, display: Display) -> Results:
     """
     started = time.time()
     with interruptible():
-        engine, replicas = choose_engine(config)
-        settings = model_settings(config)
-        load_backend(config.backend)
+        engine, replicas, shape = choose_engine(config)
+        settings = model_settings(config, shape)
+        check_settings(load_backend(config.backend), settings)
         planned = plan(config)
     folder = RunFolder(config.output or default_output(config.model))
     with folder.lock():
@@ -122,7 +123,7 @@ def _coordinator(
     )
 
 
-def model_settings(config: RunConfig) -> ModelSettings:
+def model_settings(config: RunConfig, shape: Shape) -> ModelSettings:
     """What the backend's constructor gets. Raises `ConfigurationError` for a folder that holds no model."""
     return ModelSettings(
         model=resolve_model(config.model),
@@ -132,6 +133,8 @@ def model_settings(config: RunConfig) -> ModelSettings:
         seed=config.seed or 0,
         trust_remote_code=config.trust_remote_code,
         request_timeout=config.request_timeout,
+        gpus_per_replica=shape.gpus,
+        parallelism=shape.parallelism,
     )
 
 
@@ -166,6 +169,7 @@ def _job(config: RunConfig, settings: ModelSettings, folder: RunFolder, replicas
         settings=settings,
         folder=folder,
         replicas=replicas,
+        gpus_each=config.gpus_per_replica,
         collect=config.collect,
         process_group=config.dist_backend,
         worker_timeout=config.worker_timeout,

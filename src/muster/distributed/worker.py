@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -34,7 +35,11 @@ log = logging.getLogger(__name__)
 
 EXIT_BROKEN = 70
 """Exit status of a worker whose replica failed; the reason went to the coordinator."""
+EXIT_UNLOADABLE = 71
+"""The same where another start would fail like this one."""
 _CONNECT_SECONDS = 10.0
+_LOG_SECONDS = 1.0
+"""What the last lines of a log need to reach the coordinator."""
 OVER_SECONDS = 10.0
 """How long a worker may go on with what nobody wants any more."""
 
@@ -54,6 +59,8 @@ class Start:
     rendezvous_timeout: float = 600.0
     ship_logs: bool = False
     """Whether log lines go through the coordinator; a local child's standard error goes to its log file anyway."""
+    supervised: bool = False
+    """Whether a worker that is given up is to end itself, because its rank starts another one."""
 
 
 def connect_to_any(addresses: Sequence[tuple[str, int]], secret: bytes) -> Connection:
@@ -76,7 +83,11 @@ def run_worker(start: Start) -> int:
     secret = bytes.fromhex(start.secret)
     hello = Hello(start.name, start.rank, host_name(), os.getpid())
     try:
-        link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, _obey)
+        link = SocketLink(
+            lambda: connect_to_any(start.addresses, secret),
+            hello,
+            partial(_obey, supervised=start.supervised),
+        )
     except (OSError, MusterError) as error:
         sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
         return 1
@@ -119,7 +130,7 @@ def _serve(link: SocketLink, name: str) -> int:
         log.error("%s broke:\n%s", name, traceback.format_exc())
         failure = Failure.from_exception(error)
         link.broken(Broken(failure, loading, configuration=isinstance(error, ConfigurationError)))
-        return EXIT_BROKEN
+        return EXIT_UNLOADABLE if loading else EXIT_BROKEN
     link.leave()
     return 0
 
@@ -208,15 +219,21 @@ def _drain_on_signal(link: SocketLink, signals: Sequence[signal.Signals]) -> lis
     return received
 
 
-def _obey(stop: Stop, lost: bool) -> None:
+def _obey(stop: Stop, lost: bool, *, supervised: bool = False) -> None:
     """What the link's thread does about `Stop`, whatever the main thread is stuck in."""
     if stop.how == "dump":
         frames = sys._current_frames()[threading.main_thread().ident or 0]
         log.warning("%s; the stack:\n%s", stop.reason, "".join(traceback.format_stack(frames)))
+        if supervised:
+            _end_after(_LOG_SECONDS, EXIT_BROKEN)
     elif stop.how == "over":
-        sure_end = threading.Timer(OVER_SECONDS, os._exit, [1 if lost else 0])
-        sure_end.daemon = True
-        sure_end.start()
+        _end_after(OVER_SECONDS, 1 if lost else 0)
+
+
+def _end_after(seconds: float, status: int) -> None:
+    sure_end = threading.Timer(seconds, os._exit, [status])
+    sure_end.daemon = True
+    sure_end.start()
 
 
 def _end_with_parent(wait_for_end: Callable[[], object]) -> None:

@@ -72,6 +72,15 @@ class ModelSettings:
     """What to do with several GPUs. A backend that has a way of its own (an engine) may do that."""
 
 
+class Checked(Protocol):
+    """An optional attribute of a backend's class."""
+
+    @staticmethod
+    def check(settings: ModelSettings) -> None:
+        """Raise `ConfigurationError` for settings that can't work. Called before any process starts: nothing heavy."""
+        ...
+
+
 class Capacity(Protocol):
     """Optional attributes of a model, read after it was loaded."""
 

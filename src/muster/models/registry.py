@@ -45,6 +45,16 @@ def load_backend(name: str) -> Backend:
     )
 
 
+def check_settings(backend: Backend, settings: ModelSettings) -> None:
+    """Have the backend look at its settings before anything is started, where it has a `check`.
+
+    Raises `ConfigurationError` for what it can't do.
+    """
+    check = getattr(backend, "check", None)
+    if callable(check):
+        check(settings)
+
+
 def resolve_model(name: str) -> str:
     """What a backend loads for `--model NAME`: the absolute path of a folder, or a hub id.
 

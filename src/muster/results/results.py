@@ -64,6 +64,16 @@ class TaskResults:
     """Metadata key, then its value, then metrics."""
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the last attempt was carried out. Decides no score."""
+
+    engine: str
+    replicas: int
+    gpus_per_replica: int
+    parallelism: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """The scores of a run."""
@@ -75,6 +85,7 @@ class Results:
     """Every request was answered or failed for good."""
     tasks: dict[str, TaskResults]
     timing: dict[str, float | None] = field(default_factory=dict)
+    layout: Layout | None = None
 
     @property
     def errored(self) -> int:

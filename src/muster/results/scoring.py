@@ -13,7 +13,7 @@ from muster.results.folder import RunFolder
 from muster.results.journal_read import JournalReader
 from muster.results.manifest import Manifest
 from muster.results.predictions import score_predictions
-from muster.results.results import Results, TaskResults
+from muster.results.results import Layout, Results, TaskResults
 from muster.results.samples_table import SampleTable
 from muster.tasks.plan import PlannedTask
 
@@ -45,6 +45,7 @@ def score_run(
         complete=not any(task.samples.missing for task in tasks.values()),
         tasks=tasks,
         timing=_old_timing(folder) if timing is None else dict(timing),
+        layout=_layout(manifest),
     )
     results.save(folder.results)
     return results
@@ -81,6 +82,13 @@ def _score_names(planned: PlannedTask, journal: JournalReader) -> list[str]:
                 if answer.scored is not None:
                     return list(answer.scores)
     return []
+
+
+def _layout(manifest: Manifest) -> Layout | None:
+    if not manifest.attempts:
+        return None
+    last = manifest.attempts[-1]
+    return Layout(last.engine, last.world_size, last.gpus_per_replica, last.parallelism)
 
 
 def _old_timing(folder: RunFolder) -> dict[str, float | None]:

@@ -115,7 +115,7 @@ def _take_device_map(args: dict[str, JSON]) -> JSON:
     """The map, and with it `max_memory`: JSON has no numbers as names, by which accelerate knows GPUs."""
     limits: Any = args.get("max_memory")
     if isinstance(limits, dict):
-        args["max_memory"] = {_place(name): limit for name, limit in limits.items()}
+        args["max_memory"] = cast("JSON", {_place(name): limit for name, limit in limits.items()})
     elif limits is not None:
         raise ConfigurationError(
             f'--model-args max_memory={limits!r}: expected a limit per device, {{"0": "20GiB", "cpu": "64GiB"}}'
