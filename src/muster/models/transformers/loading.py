@@ -85,7 +85,10 @@ def _computing_devices(model: Any) -> tuple[torch.device, ...]:
     places = getattr(model, "hf_device_map", {}).values()
     computing = dict.fromkeys(place for place in places if place not in ("cpu", "disk"))
     if computing:
-        return tuple(torch.device(place) for place in computing)
+        return tuple(
+            torch.device("cuda", place) if isinstance(place, int) else torch.device(place)
+            for place in computing
+        )
     return (torch.device("cpu"),) if places else (model.device,)
 
 
