@@ -22,6 +22,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+import muster
 from muster.core import ConfigurationError, Generation, ReplicaError, Request
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
@@ -31,6 +32,7 @@ from muster.models.transformers.tensor import members as members_module
 from muster.models.transformers.tensor.division import check_heads
 from muster.models.transformers.tensor.members import Members
 from muster.models.transformers.tensor.orders import Order, Report
+from muster.results.journal import read_journal
 from processes import Run, start, torchrun
 from tensor_models import BEFORE_THE_GATE
 from tiny_models import model_folder
@@ -314,15 +316,13 @@ def wait_at_the_gate(run: Run) -> None:
 
 def assert_same_answers(run: Run, model: Path, task: Path, tmp_path: Path) -> None:
     """Every question answered once, as one process alone answers it."""
-    alone = start(
-        tmp_path / "alone",
-        *("--model", str(model), "--tasks", str(task), "--engine", "inline", "--batch-size", "2"),
-    )
-    assert alone.wait() == 0, alone.stderr
+    alone = tmp_path / "alone"
+    results = muster.evaluate(str(model), str(task), output=alone, engine="inline", batch_size=2)
     said = {record.completion.key: record.completion.text for record in run.journal()}
     assert len(run.journal()) == len(said) == COUNT
-    assert said == {record.completion.key: record.completion.text for record in alone.journal()}
-    assert run.results().tasks == alone.results().tasks
+    records = read_journal(alone / "journal.jsonl")
+    assert said == {record.completion.key: record.completion.text for record in records}
+    assert run.results().tasks == results.tasks
     layout = run.results().layout
     assert layout is not None
     assert (layout.replicas, layout.gpus_per_replica, layout.parallelism) == (2, 2, "tensor")
