@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from muster.config import load_config
 from muster.core import ConfigurationError
 from muster.distributed.environment import Ranks
+from muster.doctor.replicas import see_replica
 from muster.engines.choose import choose_engine
 from muster.engines.placement import Asked, Seat, Shape, replicas_here, take_seat
 
@@ -146,6 +147,17 @@ def test_the_engine_that_a_replicas_shape_needs(monkeypatch: pytest.MonkeyPatch)
         choose(gpus_per_replica=2, parallelism="tensor", engine="inline", replicas=1)
     with pytest.raises(ConfigurationError, match="--engine inline has one replica"):
         choose(engine="inline", replicas=2)
+
+
+def test_the_doctor_says_what_becomes_of_each_rank() -> None:
+    tensor = Asked(2, "tensor")
+    assert see_replica(tensor, ranks(2, 4), []).part == "feeds replica 1 (2 GPUs per replica, tensor)"
+    assert (
+        "not needed: rank 2 feeds replica 1 on GPU 2, 3" in see_replica(tensor, ranks(3, 4), EIGHT[:4]).part
+    )
+    assert "doesn't divide" in see_replica(Asked(3, "tensor"), ranks(0, 4), []).problem
+    assert see_replica(Asked(4), None, EIGHT).part == "2 × (4 GPUs per replica, device-map)"
+    assert see_replica(None, None, EIGHT) == ("", "")
 
 
 def test_gather_and_tensor_parallelism_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
