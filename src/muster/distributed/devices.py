@@ -63,16 +63,16 @@ def _mig_instances(index: int) -> list[str]:
     return instances
 
 
-def share(gpus: Sequence[str], local_rank: int, local_world_size: int) -> list[str]:
-    """The GPUs of one local process: `len(gpus) // local_world_size` of them, in order; none on a CPU machine.
+def share(gpus: Sequence[str], local_rank: int, local_world_size: int, each: int | None = None) -> list[str]:
+    """The GPUs of one local process: `each`, or an equal part of them, in order; none on a CPU machine.
 
     Raises:
         ConfigurationError: more processes than GPUs.
     """
     if not gpus:
         return []
-    each = len(gpus) // local_world_size
-    if each == 0:
+    each = each or len(gpus) // local_world_size
+    if each * local_world_size > len(gpus) or each == 0:
         raise ConfigurationError(
             f"{local_world_size} processes on this node share {len(gpus)} GPU(s) ({', '.join(gpus)}): start at "
             f"most {len(gpus)} process(es) per node, make more GPUs visible, or pass --model-args device=cpu"
