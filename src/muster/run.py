@@ -220,7 +220,9 @@ def _job(
         settings=settings,
         folder=folder,
         replicas=replicas,
-        gpus_each=config.gpus_per_replica,
+        gpus_each=settings.gpus_per_replica
+        if config.gpus_per_replica or settings.gpus_per_replica > 1
+        else None,
         collect=config.collect,
         process_group=config.dist_backend,
         worker_timeout=config.worker_timeout,

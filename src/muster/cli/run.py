@@ -181,10 +181,11 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
 
     ranks = read_ranks() if config.engine in ("auto", "torchrun") else None
     if ranks is not None and ranks.rank > 0:
-        from muster.engines.placement import Asked, take_seat
+        from muster.engines.choose import asked_for
+        from muster.engines.placement import take_seat
         from muster.engines.spmd import serve_rank
 
-        asked = Asked.by(config)
+        asked = asked_for(config)
         return serve_rank(take_seat(asked, ranks, asked.visible()), config.rendezvous_timeout)
     _hint_at_srun(config)
     from muster.run import run

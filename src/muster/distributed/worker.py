@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import msgspec
 
@@ -39,12 +38,8 @@ EXIT_BROKEN = 70
 EXIT_UNLOADABLE = 71
 """The same where another start would fail like this one."""
 _CONNECT_SECONDS = 10.0
-<<<<<<< HEAD
 _LAST_WORDS_SECONDS = 1.0
-=======
-_LOG_SECONDS = 1.0
 """What the last lines of a log need to reach the coordinator."""
->>>>>>> groups
 OVER_SECONDS = 10.0
 """How long a worker may go on with what nobody wants any more."""
 
@@ -64,17 +59,14 @@ class Start:
     rendezvous_timeout: float = 600.0
     ship_logs: bool = False
     """Whether log lines go through the coordinator; a local child's standard error goes to its log file anyway."""
-<<<<<<< HEAD
     session: str = ""
     party: str = ""
     """`Hello`'s, of a worker that joins a running run."""
     backend: str | None = None
     settings: ModelSettings | None = None
     """What to load, where the machine has decided that for itself; else the coordinator says."""
-=======
     supervised: bool = False
     """Whether a worker that is given up is to end itself, because its rank starts another one."""
->>>>>>> groups
 
 
 def connect_to_any(addresses: Sequence[tuple[str, int]], secret: bytes) -> Connection:
@@ -101,22 +93,14 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
 
     def obey(stop: Stop, lost: bool) -> None:
         on_stop(stop)
-        _obey(stop)
+        _obey(stop, supervised=start.supervised)
         if stop.how == "over":
             ends.append(end_soon(1 if lost else 0))
 
     secret = bytes.fromhex(start.secret)
     hello = Hello(start.name, start.rank, host_name(), os.getpid(), start.session, start.party)
     try:
-<<<<<<< HEAD
         link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, obey)
-=======
-        link = SocketLink(
-            lambda: connect_to_any(start.addresses, secret),
-            hello,
-            partial(_obey, supervised=start.supervised),
-        )
->>>>>>> groups
     except (OSError, MusterError) as error:
         sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
         return 1
@@ -276,40 +260,25 @@ class _Drain:
             raise StoppedWhileLoading
 
 
-<<<<<<< HEAD
-def _obey(stop: Stop) -> None:
-=======
-def _obey(stop: Stop, lost: bool, *, supervised: bool = False) -> None:
->>>>>>> groups
+def _obey(stop: Stop, *, supervised: bool) -> None:
     """What the link's thread does about `Stop`, whatever the main thread is stuck in."""
     if stop.how in ("dump", "abort"):
         frames = sys._current_frames()[threading.main_thread().ident or 0]
         log.warning("%s; the stack:\n%s", stop.reason, "".join(traceback.format_stack(frames)))
-<<<<<<< HEAD
     else:
         log.info("%s", stop.reason)
     if stop.how == "abort":
         threading.Timer(_LAST_WORDS_SECONDS, os.abort).start()  # the stack is on its way to the coordinator
+    elif stop.how == "dump" and supervised:
+        end_soon(EXIT_BROKEN, _LAST_WORDS_SECONDS)
 
 
-def end_soon(status: int) -> threading.Timer:
-    """End the process in `OVER_SECONDS`, whatever it is stuck in by then."""
-    sure_end = threading.Timer(OVER_SECONDS, os._exit, [status])
-    sure_end.daemon = True
-    sure_end.start()
-    return sure_end
-=======
-        if supervised:
-            _end_after(_LOG_SECONDS, EXIT_BROKEN)
-    elif stop.how == "over":
-        _end_after(OVER_SECONDS, 1 if lost else 0)
-
-
-def _end_after(seconds: float, status: int) -> None:
+def end_soon(status: int, seconds: float = OVER_SECONDS) -> threading.Timer:
+    """End the process in so many seconds, whatever it is stuck in by then."""
     sure_end = threading.Timer(seconds, os._exit, [status])
     sure_end.daemon = True
     sure_end.start()
->>>>>>> groups
+    return sure_end
 
 
 def _end_with_parent(wait_for_end: Callable[[], object]) -> None:

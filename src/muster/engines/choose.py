@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import NamedTuple
 
 from muster.config import RunConfig
@@ -11,6 +13,9 @@ from muster.engines.inline import InlineEngine
 from muster.engines.job import Engine
 from muster.engines.local import LocalEngine
 from muster.engines.placement import Asked, Shape, replicas_here, take_seat
+from muster.models.registry import resolve_model
+
+log = logging.getLogger(__name__)
 
 _NO_GATHER = "--collect gather needs a launcher's ranks: start with torchrun"
 
@@ -44,9 +49,36 @@ def choose_engine(config: RunConfig) -> Chosen:
     return _here(config)
 
 
+def asked_for(config: RunConfig) -> Asked:
+    """What the options say about the GPUs of a replica; where they say nothing, as many as the model needs.
+
+    Raises:
+        ConfigurationError: the model can't fit on the GPUs of this node; says by how much, and what to do.
+    """
+    asked = Asked.by(config)
+    if asked.gpus is not None or asked.spread or config.backend != "transformers":
+        return asked
+    if not (gpus := asked.visible()):
+        return asked
+    from muster.sizing.choice import choose_for_run
+
+    chosen = choose_for_run(
+        resolve_model(config.model),
+        gpus,
+        config.model_args,
+        batch_size=config.batch_size if isinstance(config.batch_size, int) else 1,
+        max_new_tokens=config.max_new_tokens,
+        parallelism=asked.parallelism,
+    )
+    if chosen is None or chosen.gpus_per_replica == 1:
+        return asked
+    log.warning("%s (say otherwise with --gpus-per-replica)", chosen.because)
+    return replace(asked, gpus=chosen.gpus_per_replica)
+
+
 def _here(config: RunConfig) -> Chosen:
     _check_joining(config)
-    asked = Asked.by(config)
+    asked = asked_for(config)
     gpus = len(asked.visible())
     if config.replicas == 0:  # all will join
         return Chosen(LocalEngine(), 0, asked.shape(gpus, 1))
@@ -74,7 +106,7 @@ def _spmd(config: RunConfig, ranks: Ranks) -> Chosen:
         raise ConfigurationError(
             "--collect gather: machines that join (--listen) are not in the launcher's process group"
         )
-    asked = Asked.by(config)
+    asked = asked_for(config)
     seat = take_seat(asked, ranks, asked.visible())
     replicas = len(seat.leading_ranks)
     if config.replicas not in (None, replicas):

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError
-from muster.distributed.devices import share, visible_gpus
+from muster.distributed.devices import sees_its_own, share, visible_gpus
 from muster.distributed.environment import Ranks
 from muster.models.protocol import Parallelism
+from muster.models.registry import uses_gpus
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Asked:
             config.gpus_per_replica,
             config.parallelism or "device-map",
             spread=config.parallelism is not None or _spreads(config.model_args.get("device_map")),
-            on_cpu=config.model_args.get("device") == "cpu",
+            on_cpu=not uses_gpus(config.backend, config.model_args),
         )
 
     def visible(self) -> list[str]:
@@ -143,6 +144,9 @@ def take_seat(asked: Asked, ranks: Ranks, gpus: Sequence[str]) -> Seat:
         ConfigurationError: the node's ranks and GPUs can't be divided into replicas; names the numbers.
     """
     here, size = ranks.local_world_size, asked.gpus
+    if sees_its_own(ranks, gpus):
+        _check_own(size, ranks, len(gpus))
+        return Seat(asked.shape(len(gpus), 1), gpus[:size], ranks)
     shape = asked.shape(len(gpus), here)
     if size is not None and size > 1 and (here * size > len(gpus) if gpus else shape.processes > 1):
         _check_grouping(size, ranks, len(gpus))
@@ -155,6 +159,14 @@ def take_seat(asked: Asked, ranks: Ranks, gpus: Sequence[str]) -> Seat:
             here,
         )
     return Seat(shape, share(gpus, ranks.local_rank, here, size), ranks)
+
+
+def _check_own(size: int | None, ranks: Ranks, gpus: int) -> None:
+    if size is not None and size > gpus:
+        raise ConfigurationError(
+            f"--gpus-per-replica {size}: Slurm gave rank {ranks.rank} {gpus} GPU(s) of its own. Give each task {size} "
+            "(--gpus-per-task), or let all tasks of a node see all its GPUs (--gpus-per-node with --gpu-bind=none)"
+        )
 
 
 def _check_grouping(size: int, ranks: Ranks, gpus: int) -> None:
