@@ -37,6 +37,8 @@ EXIT_BROKEN = 70
 """Exit status of a worker whose replica failed; the reason went to the coordinator."""
 EXIT_UNLOADABLE = 71
 """The same where another start would fail like this one."""
+EXIT_ALONE = 1
+"""Exit status of a worker that finds no coordinator, or has lost it."""
 _CONNECT_SECONDS = 10.0
 _LOG_SECONDS = 1.0
 """What the last lines of a log need to reach the coordinator."""
@@ -90,7 +92,7 @@ def run_worker(start: Start) -> int:
         )
     except (OSError, MusterError) as error:
         sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
-        return 1
+        return EXIT_ALONE
     handler = _LinkLog(link) if start.ship_logs else logging.NullHandler()
     logging.getLogger().addHandler(handler)
     logging.getLogger("muster").setLevel(logging.INFO)
@@ -101,7 +103,7 @@ def run_worker(start: Start) -> int:
         return 128 + signals[0] if signals and status == 0 else status
     except LostCoordinatorError as error:
         sys.stderr.write(f"{start.name}: {error}\n")
-        return 1
+        return EXIT_ALONE
     finally:
         logging.getLogger().removeHandler(handler)
 
@@ -227,7 +229,7 @@ def _obey(stop: Stop, lost: bool, *, supervised: bool = False) -> None:
         if supervised:
             _end_after(_LOG_SECONDS, EXIT_BROKEN)
     elif stop.how == "over":
-        _end_after(OVER_SECONDS, 1 if lost else 0)
+        _end_after(OVER_SECONDS, EXIT_ALONE if lost else 0)
 
 
 def _end_after(seconds: float, status: int) -> None:
