@@ -37,6 +37,8 @@ EXIT_BROKEN = 70
 """Exit status of a worker whose replica failed; the reason went to the coordinator."""
 EXIT_UNLOADABLE = 71
 """The same where another start would fail like this one."""
+EXIT_ALONE = 1
+"""Exit status of a worker that finds no coordinator, or has lost it."""
 _CONNECT_SECONDS = 10.0
 _LAST_WORDS_SECONDS = 1.0
 """What the last lines of a log need to reach the coordinator."""
@@ -95,7 +97,7 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
         on_stop(stop)
         _obey(stop, supervised=start.supervised)
         if stop.how == "over":
-            ends.append(end_soon(1 if lost else 0))
+            ends.append(end_soon(EXIT_ALONE if lost else 0))
 
     secret = bytes.fromhex(start.secret)
     hello = Hello(start.name, start.rank, host_name(), os.getpid(), start.session, start.party)
@@ -103,7 +105,7 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
         link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, obey)
     except (OSError, MusterError) as error:
         sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
-        return 1
+        return EXIT_ALONE
     handler = _LinkLog(link) if start.ship_logs else logging.NullHandler()
     logging.getLogger().addHandler(handler)
     logging.getLogger("muster").setLevel(logging.INFO)
@@ -115,7 +117,7 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
         return 128 + drain.received[0] if drain.received and status == 0 else status
     except LostCoordinatorError as error:
         sys.stderr.write(f"{start.name}: {error}\n")
-        return 1
+        return EXIT_ALONE
     finally:
         for sure_end in ends:
             sure_end.cancel()

@@ -18,7 +18,7 @@ from types import FrameType
 
 import msgspec
 
-from muster.distributed.worker import EXIT_BROKEN, Start
+from muster.distributed.worker import EXIT_ALONE, EXIT_BROKEN, Start
 from muster.engines.children import describe_exit
 from muster.engines.replica import MOST_FRUITLESS_STARTS
 
@@ -34,7 +34,7 @@ def supervise(start: Start) -> int:
     One that ended in good order, was told to stop, can't load its model or has lost the coordinator is not replaced,
     and neither is the last of several that soon died.
     """
-    fruitless, told_to_stop = 0, False
+    fruitless, starts, told_to_stop = 0, 0, False
     process: subprocess.Popen[bytes] | None = None
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -46,7 +46,7 @@ def supervise(start: Start) -> int:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, pass_on)
     while True:
-        began = time.monotonic()
+        began, starts = time.monotonic(), starts + 1
         process = _launch(start)
         if told_to_stop:  # between the death of one and the start of the next
             process.terminate()
@@ -55,6 +55,8 @@ def supervise(start: Start) -> int:
             os.killpg(
                 process.pid, signal.SIGKILL
             )  # what the model has started, and left behind with its memory
+        if status == EXIT_ALONE and starts > 1:
+            return 0  # while it started again the others have finished; had rank 0 failed, its own status says so
         broke = status < 0 or status == EXIT_BROKEN
         fruitless = 0 if time.monotonic() - began > FRUITFUL_SECONDS else fruitless + 1
         if not broke or told_to_stop or fruitless >= MOST_FRUITLESS_STARTS:

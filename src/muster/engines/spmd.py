@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
-from muster.core import JSON, ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
+from muster.core import ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.environment import Ranks, master_address
