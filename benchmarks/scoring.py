@@ -3,10 +3,10 @@
     python -m benchmarks.scoring [--quick]
 
 Each row is a process of its own that loads the samples, and then scores the journal into `results.json` and
-`samples.parquet`, as `muster score RUN` does. The alternative is the loop that one would write by hand, with the same
-metric: the answers in a dictionary, a list of JSON rows, one mean. Answers have up to 300 characters. Times are of the
-processor, since the work is one thread's and the machine may be busy. Exits 1 if scoring by the default convention
-holds more than 1 KiB per answer beyond the samples.
+`samples.parquet`, as `muster score RUN` does. The alternative is the loop that one would write by hand,
+with the same metric: the answers in a dictionary, a list of JSON rows, one mean. Answers have up to 300
+characters. Times are of the processor, since the work is one thread's and the machine may be busy. Exits 1
+if scoring by the default convention holds more than 1 KiB per answer beyond the samples.
 """
 
 from __future__ import annotations

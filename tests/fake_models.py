@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from muster.core import Completion, ConfigurationError, Failure, ReplicaError, Request, Usage
+from muster.media import load_image
 from muster.models.protocol import ModelSettings, RequestStream
 from muster.models.transformers.prefetch import OneAhead
 
@@ -41,6 +42,14 @@ class Echo:
         return Completion(
             request.key, f"answer {request.key.sample_id}", usage=Usage(10, 3), finish_reason="stop"
         )
+
+
+class Looks(Echo):
+    """Decodes the prompt's images, and answers with their number and sizes."""
+
+    def reply(self, request: Request) -> Completion:
+        sizes = [load_image(media).size for media in request.media]
+        return Completion(request.key, f"{len(sizes)} images {sizes}")
 
 
 class Batches(Echo):
@@ -193,3 +202,14 @@ class PrefetchingRaises(Raises):
                 for request in batch:
                     self.touch(request)
                     yield self.reply(request)
+
+
+class Picky(Echo):
+    """Can't be loaded on the device `broken`, which is found out when the file `gate` exists."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        if settings.args.get("device") == "broken":
+            while not Path(str(self.args["gate"])).exists():
+                time.sleep(0.02)
+            raise RuntimeError("this device is broken")

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from muster.core import JSON, ConfigurationError
+from muster.distributed.endpoint import LOOPBACK, Endpoint, parse_endpoint
 
 ENVIRONMENT_PREFIX = "MUSTER_"
 FOREIGN_VARIABLES = {"DIST_TIMEOUT": "rendezvous_timeout", "RAY_ADDRESS": "ray_address"}
@@ -83,6 +84,10 @@ def _batch_size(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
+def _endpoint(value: object) -> object:
+    return parse_endpoint(value, default_host=LOOPBACK, default_port=0) if isinstance(value, str) else value
+
+
 Names = Annotated[list[str], BeforeValidator(_names)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share), Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -99,11 +104,15 @@ class RunConfig(BaseModel):
     backend: str = "transformers"
     model_args: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
     trust_remote_code: bool = False
+    data: Names = Field(default_factory=list)
+    prompt_variant: Names = Field(default_factory=list)
     limit: CountOrShare | None = None
     sample_ids: Names | None = None
     engine: Literal["auto", "inline", "local", "torchrun", "ray"] = "auto"
     ray_address: str | None = None
-    replicas: int | None = Field(None, ge=1)
+    replicas: int | None = Field(None, ge=0)
+    listen: Annotated[Endpoint | None, BeforeValidator(_endpoint)] = None
+    secret_file: Path | None = None
     schedule: Literal["dynamic", "contiguous", "strided"] = "dynamic"
     lengths_from: Annotated[list[Path], BeforeValidator(_names)] = Field(default_factory=list)
     collect: Literal["stream", "gather"] = "stream"
@@ -123,6 +132,7 @@ class RunConfig(BaseModel):
     request_timeout: Seconds = 600.0
     load_timeout: Seconds = 3600.0
     rendezvous_timeout: Seconds = 600.0
+    run_timeout: Seconds | None = None
     progress: Literal["auto", "rich", "plain", "none"] = "auto"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from muster.core import RunError
+from muster.core import MusterError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,13 +36,26 @@ def command(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file with any of these options.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="transformers (default), module:Class or ./file.py:Class")
+        str | None,
+        typer.Option(
+            help="transformers (default), openai, anthropic, gemini, module:Class or ./file.py:Class"
+        ),
     ] = None,
     model_args: Annotated[
         str | None, typer.Option(help="Handed to the backend: dtype=bfloat16,device_map=auto,…")
     ] = None,
     trust_remote_code: Annotated[
         bool | None, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Where benchmarks' files are: DIR for all, TASK=DIR for one task's, separated by commas."
+        ),
+    ] = None,
+    prompt_variant: Annotated[
+        str | None,
+        typer.Option(help="Another of the tasks' prompts: NAME, or TASK=NAME for one task."),
     ] = None,
     limit: Annotated[
         str | None, typer.Option(help="First N samples of each task, or that fraction (0.1).")
@@ -57,7 +70,23 @@ def command(
         ),
     ] = None,
     replicas: Annotated[
-        str | None, typer.Option(help="Data-parallel replicas of the model (default: as many as fit).")
+        str | None,
+        typer.Option(
+            help="Data-parallel replicas of the model (default: as many as fit); 0 with --listen: only those that join."
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST[:PORT] where machines may join with `muster worker --join` (127.0.0.1: this one alone; "
+            "0.0.0.0: all addresses)."
+        ),
+    ] = None,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --listen: a file with the secret that joining takes (default: one is made, in the run folder)."
+        ),
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="dynamic (default), contiguous or strided")] = None,
     lengths_from: Annotated[
@@ -109,6 +138,12 @@ def command(
     rendezvous_timeout: Annotated[
         str | None, typer.Option(help="Seconds that ranks wait for each other at the start (default 600).")
     ] = None,
+    run_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="Seconds after which the run stops, resumable, with exit code 124 (default: never)."
+        ),
+    ] = None,
     progress: Annotated[str | None, typer.Option(help="auto (default), rich, plain or none")] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print results.json to standard output at the end.")
@@ -133,15 +168,21 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
     if ranks is not None and ranks.rank > 0:
         from muster.engines.spmd import serve_rank
 
-        return serve_rank(ranks, config.model_args, config.rendezvous_timeout)
+        return serve_rank(ranks, config.backend, config.model_args, config.rendezvous_timeout)
     _hint_at_srun(config)
     from muster.run import run
 
     noise = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    with noise:  # what models print must not mix with the JSON
-        results = run(config, _display(config, as_json=as_json))
-    show(results, as_json=as_json)
-    return _exit_status(results, config)
+    with contextlib.ExitStack() as last:
+        try:
+            with noise:  # what models print must not mix with the JSON
+                results = run(config, _display(config, as_json=as_json), last)
+            show(results, as_json=as_json)
+            sys.stdout.flush()
+            return _exit_status(results, config)
+        except MusterError as error:  # told now, and not when other ranks have ended too
+            sys.stderr.write(f"muster: {error}\n")
+            return error.exit_code
 
 
 def _hint_at_srun(config: RunConfig) -> None:

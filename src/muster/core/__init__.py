@@ -10,10 +10,11 @@ from muster.core.errors import (
     ReplicaError,
     RequestError,
     RunError,
+    RunTimeoutError,
     SampleError,
     TransientError,
 )
-from muster.core.media import Media, MediaKind
+from muster.core.media import Extent, Media, MediaKind
 from muster.core.request import Generation, Message, Part, Request, RequestKey, Role
 from muster.core.sample import JSON, Sample
 
@@ -21,6 +22,7 @@ __all__ = [
     "JSON",
     "Completion",
     "ConfigurationError",
+    "Extent",
     "Failure",
     "FailureKind",
     "Generation",
@@ -37,6 +39,7 @@ __all__ = [
     "RequestKey",
     "Role",
     "RunError",
+    "RunTimeoutError",
     "Sample",
     "SampleError",
     "TransientError",

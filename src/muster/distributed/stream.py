@@ -13,6 +13,7 @@ import msgspec
 
 from muster.core import Completion, Failure, ReplicaError, Request, RequestKey, Usage
 from muster.core.text import valid_text
+from muster.media.extents import with_extents
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Completion).decode
@@ -117,7 +118,7 @@ class ClaimedRequests:
                 new = [request for _index, request in pulled.requests if request.key not in self._held]
                 self._held.update({request.key: index for index, request in pulled.requests})
             if new or not pulled.requests:
-                return new
+                return [with_extents(request) for request in new]
         return []
 
 
@@ -147,6 +148,7 @@ def _mended(completion: Completion) -> Completion:
         Usage(_whole(usage.prompt_tokens), _whole(usage.completion_tokens)),
         None if completion.seconds is None else float(completion.seconds),
         completion.finish_reason,
+        None if completion.note is None else valid_text(completion.note),
     )
 
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -40,7 +40,7 @@ class InlineLink:
         """Claim; waits for this worker's own answers where the scheduler withholds more."""
         with self._changed:
             while not self._stale:
-                granted = self._coordinator.pull(NAME, limit, idle, time.time())
+                granted = self._coordinator.pull(NAME, limit, idle, time.monotonic())
                 if granted.state != "wait":
                     return Pulled(granted.requests, granted.state)
                 self._changed.wait(timeout=1.0)
@@ -49,7 +49,7 @@ class InlineLink:
     def deliver(self, index: int, completion: Completion) -> None:
         """Hand over an answer."""
         with self._changed:
-            self._coordinator.answer(NAME, [(index, completion)], time.time())
+            self._coordinator.answer(NAME, [(index, completion)], time.monotonic())
             self._changed.notify_all()
 
     def rejoin(self, reason: str, slots: int, batched: bool) -> InlineLink:
@@ -62,7 +62,7 @@ class InlineLink:
         with self._changed:
             successor._changed = self._changed
             self._stale = True
-            now = time.time()
+            now = time.monotonic()
             self._coordinator.lose(NAME, reason, now)
             self._coordinator.join(NAME, 0, host_name(), os.getpid(), now)
             self._coordinator.ready(NAME, slots, batched, 0.0, now)
@@ -84,8 +84,12 @@ class InlineEngine:
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
         link = InlineLink(coordinator)
-        coordinator.join(NAME, 0, host_name(), os.getpid(), time.time())
-        with _signals(coordinator) as received, _watch(link, job, on_sync) as watch, _interruptible(received):
+        coordinator.join(NAME, 0, host_name(), os.getpid(), time.monotonic())
+        with (
+            _signals(coordinator) as received,
+            _watch(link, job, on_sync, received) as watch,
+            _interruptible(received),
+        ):
             started = time.monotonic()
             try:
                 model = load_model(job.backend, job.settings)
@@ -95,13 +99,16 @@ class InlineEngine:
             except Exception as error:
                 raise RunError(f"the model could not be loaded: {type(error).__name__}: {error}") from error
             with link.locked():
-                coordinator.ready(NAME, slots, batched, time.monotonic() - started, time.time())
+                coordinator.ready(NAME, slots, batched, time.monotonic() - started, time.monotonic())
             self._work(link, model, coordinator)
             if watch.error is not None:
                 raise watch.error
         if received and not coordinator.finished:
             number = received[0]
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
+
+    def close(self, error: BaseException | None) -> None:
+        """Nothing is left to be done."""
 
     def _work(self, link: InlineLink, model: Model, coordinator: Coordinator) -> None:
         failures, answered = 0, 0
@@ -126,16 +133,25 @@ class InlineEngine:
 
 
 class _Watch(threading.Thread):
-    """Syncs the journal while the model works, and ends the process if the model never answers."""
+    """Syncs the journal while the model works, bounds a drain, and ends the process if the model never answers."""
 
-    def __init__(self, link: InlineLink, job: Job, on_sync: Callable[[], None]) -> None:
+    def __init__(
+        self, link: InlineLink, job: Job, on_sync: Callable[[], None], received: Sequence[int]
+    ) -> None:
         super().__init__(name="muster-watch", daemon=True)
-        self._link, self._job, self._on_sync = link, job, on_sync
+        self._link, self._job, self._on_sync, self._received = link, job, on_sync, received
         self._over = threading.Event()
         self.error: MusterError | None = None
 
     def run(self) -> None:
+        draining_since: float | None = None
         while not self._over.wait(0.5):
+            if self._received:
+                draining_since = draining_since or time.monotonic()
+                if time.monotonic() - draining_since > self._job.drain_seconds:
+                    # As a second Ctrl-C: a signal, since only that interrupts what the main thread waits for.
+                    signal.pthread_kill(threading.main_thread().ident or 0, self._received[0])
+                    return
             try:
                 self._on_sync()
             except MusterError as error:
@@ -144,7 +160,7 @@ class _Watch(threading.Thread):
                     coordinator.drain()
                 return
             with self._link.locked() as coordinator:
-                now = time.time()
+                now = time.monotonic()
                 coordinator.workers[NAME].seen = now  # this thread runs, so the process does
                 verdicts = coordinator.check(now)
             if verdicts:
@@ -166,8 +182,10 @@ class _Watch(threading.Thread):
 
 
 @contextmanager
-def _watch(link: InlineLink, job: Job, on_sync: Callable[[], None]) -> Iterator[_Watch]:
-    watch = _Watch(link, job, on_sync)
+def _watch(
+    link: InlineLink, job: Job, on_sync: Callable[[], None], received: Sequence[int]
+) -> Iterator[_Watch]:
+    watch = _Watch(link, job, on_sync, received)
     watch.start()
     try:
         yield watch

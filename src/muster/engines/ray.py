@@ -17,12 +17,13 @@ from pathlib import Path
 
 from muster.core import ConfigurationError, InterruptedRunError, MissingExtraError, RunError
 from muster.distributed.coordinator import Coordinator
+from muster.distributed.endpoint import LOOPBACK
 from muster.distributed.worker import Start
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
-from muster.engines.local import LOOPBACK
 from muster.engines.ray_actor import ActorReplica
 from muster.engines.ray_resources import Need, Node, need_of_replica, node_from, room
+from muster.models.registry import uses_gpus
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,9 @@ class RayEngine:
         with _messages_in(job.folder.log("ray")), _connected(self._address, job.replicas) as host:
             asyncio.run(self._execute(coordinator, job, on_sync, host))
 
+    def close(self, error: BaseException | None) -> None:
+        """Nothing is left to be done."""
+
     async def _execute(
         self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None], host: str
     ) -> None:
@@ -83,8 +87,8 @@ class _Crew:
     ) -> None:
         self._cluster, self._coordinator, self._job = cluster, coordinator, job
         self._start, self._wanted = start, replicas
-        uses_gpus = job.settings.args.get("device") != "cpu"
-        self._need = _need(replicas, GPUS_PER_REPLICA if uses_gpus else 0)
+        gpus = GPUS_PER_REPLICA if uses_gpus(job.backend, job.settings.args) else 0
+        self._need = _need(replicas, gpus)
         self._replicas: list[ActorReplica] = []
 
     def recruits(self, nodes: list[Node]) -> list[ActorReplica]:

@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast, get_args
 
-from muster.core import ConfigurationError, MissingExtraError
-from muster.models.protocol import Model, ModelSettings
+from muster.core import JSON, ConfigurationError, MissingExtraError
+from muster.models.protocol import Model, ModelKind, ModelSettings
 
 Backend: TypeAlias = Callable[[ModelSettings], Model]
 
+
+class Builtin(NamedTuple):
+    """A backend that ships with Muster."""
+
+    reference: str
+    kind: ModelKind
+    """As its class says, to be known without importing it."""
+    summary: str
+
+
+BUILTIN = {
+    "anthropic": Builtin(
+        "muster.models.anthropic:AnthropicModel", "served", "Claude, through Anthropic's API"
+    ),
+    "gemini": Builtin("muster.models.gemini:GeminiModel", "served", "Gemini, through Google's API"),
+    "openai": Builtin(
+        "muster.models.openai:OpenAIModel",
+        "served",
+        "any OpenAI-compatible server: vLLM, SGLang, llama.cpp, transformers serve, commercial ones",
+    ),
+    "transformers": Builtin(
+        "muster.models.transformers:TransformersModel",
+        "checkpoint",
+        "loads the model here, with transformers; the default",
+    ),
+}
 ENTRY_POINTS = "muster.models"
+"""Where installed packages name theirs."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.gguf")
 
 
 def list_backends() -> list[str]:
     """The names that `load_backend` knows: Muster's own and those of installed packages."""
-    return sorted({entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)})
+    return sorted({*BUILTIN, *(entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))})
 
 
 def load_backend(name: str) -> Backend:
@@ -36,6 +64,8 @@ def load_backend(name: str) -> Backend:
     """
     if ":" in name:
         return _import_backend(name)
+    if name in BUILTIN:
+        return _import_backend(BUILTIN[name].reference)
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
         return _import_backend(entry.value)
     known = list_backends()
@@ -45,17 +75,80 @@ def load_backend(name: str) -> Backend:
     )
 
 
-def resolve_model(name: str) -> str:
-    """What a backend loads for `--model NAME`: the absolute path of a folder, or a hub id.
+def backend_source(name: str) -> str:
+    """A digest of the file that a user's own backend (`module:Class` or `./file.py:Class`) is in; empty for others.
 
-    `demo` is the model that ships with Muster. Raises `ConfigurationError` for a path that isn't a model
-    folder. A hub id is not looked up here.
+    Imports nothing, apart from the packages that hold a module. Raises `ConfigurationError` where there is no file.
     """
+    module, colon, _attribute = name.rpartition(":")
+    if not colon:
+        return ""
+    if module.endswith(".py") or "/" in module:
+        file = Path(module).expanduser()
+    else:
+        _add_working_directory()
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            spec = None
+        file = Path(spec.origin if spec is not None and spec.origin is not None else module)
+    try:
+        return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"backend {name}: cannot read {file} ({error.strerror or error})") from error
+
+
+def model_kind(backend: Backend) -> ModelKind:
+    """What `--model` means to a backend: its attribute `models`, `any` without one.
+
+    Raises `ConfigurationError` for a kind that there isn't.
+    """
+    kind = getattr(backend, "models", "any")
+    if kind not in get_args(ModelKind):
+        name = getattr(backend, "__name__", backend)
+        raise ConfigurationError(
+            f"backend {name}: models = {kind!r} must be one of {', '.join(get_args(ModelKind))}"
+        )
+    return cast("ModelKind", kind)
+
+
+def known_kind(name: str) -> ModelKind:
+    """What `--model` means to a backend, as far as that is known without importing it: `any` for those of others."""
+    return BUILTIN[name].kind if name in BUILTIN else "any"
+
+
+def served_by(backend: Backend, args: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
+    """What a backend says of the servers of its model (`Declaration.identity`); None where it isn't served."""
+    if model_kind(backend) != "served":
+        return None
+    identity: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = getattr(backend, "identity", None)
+    return identity(args) if identity is not None else {}
+
+
+def uses_gpus(backend: str, args: Mapping[str, JSON]) -> bool:
+    """Whether a backend of this name puts its model onto this machine's GPUs."""
+    if args.get("device") == "cpu":
+        return False
+    kind = BUILTIN[backend].kind if backend in BUILTIN else model_kind(load_backend(backend))
+    return kind != "served"
+
+
+def resolve_model(name: str, kind: ModelKind = "checkpoint") -> str:
+    """What a backend loads for `--model NAME`, by what it takes (`model_kind`).
+
+    The absolute path of a model folder or a hub id, which is not looked up here (`checkpoint`); the name as it is
+    (`served`); an absolute path where there is such a file or folder, else the name (`any`). `demo` is the model that
+    ships with Muster, but for `served`. Raises `ConfigurationError` for a path that isn't a model folder.
+    """
+    if kind == "served":
+        return name
     if name == "demo":
         from muster.demo import demo_model_path
 
         return str(demo_model_path())
     path = Path(name).expanduser()
+    if kind == "any":
+        return str(path.resolve()) if path.exists() else name
     if path.is_dir():
         _check_model_folder(path)
         return str(path.resolve())
@@ -73,7 +166,11 @@ def resolve_model(name: str) -> str:
 def require(extra: str, *modules: str) -> None:
     """Raise `MissingExtraError` unless all the modules can be imported; imports none of them."""
     for module in modules:
-        if importlib.util.find_spec(module) is None:
+        try:
+            found = importlib.util.find_spec(module)
+        except ModuleNotFoundError:  # the package that it is a part of
+            found = None
+        if found is None:
             raise MissingExtraError(f"the {extra} backend (it imports {module})", extra)
 
 
@@ -98,9 +195,7 @@ def _import_module(name: str, reference: str) -> ModuleType:
     try:
         if name.endswith(".py") or "/" in name:
             return _import_file(Path(name).expanduser(), reference)
-        if str(Path.cwd()) not in sys.path:
-            # Beside the user's work, as for python -m; at the end, so that it shadows nothing.
-            sys.path.append(str(Path.cwd()))
+        _add_working_directory()
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
@@ -111,6 +206,12 @@ def _import_module(name: str, reference: str) -> ModuleType:
         raise ConfigurationError(
             f"backend {reference} needs a package that isn't installed: {error.name}"
         ) from error
+
+
+def _add_working_directory() -> None:
+    """A backend may lie beside the user's work, as for python -m; at the end, so that it shadows nothing."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 def _import_file(path: Path, reference: str) -> ModuleType:

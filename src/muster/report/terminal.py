@@ -31,6 +31,12 @@ def results_table(results: Results, width: int) -> Table:
     says_how = width >= WIDE or bool(variants)
     if says_how:
         table.add_column("scored as", style="dim")
+    cost = results.usage.get("cost")
+    if cost is not None:
+        table.caption = Text(
+            f"{results.usage.get('prompt_tokens'):,.0f} tokens in, "
+            f"{results.usage.get('completion_tokens'):,.0f} out, cost {cost:.4g}"
+        )
     for name, task in results.tasks.items():
         for row, metric in enumerate(_metrics(task)):
             result = task.metrics.get(metric)
@@ -47,6 +53,12 @@ def results_table(results: Results, width: int) -> Table:
             if says_how:
                 cells.append(Text(f"{task.metric} ({task.metric_variant})" if row == 0 else ""))
             table.add_row(*cells)
+    for name, group in results.groups.items():
+        for metric, result in group.metrics.items():
+            value = [Text(name), Text(metric), Text(_value(result)), *(Text() for _ in variants)]
+            table.add_row(
+                *value, Text(), Text(result.unit), Text(f"{len(group.tasks)} tasks"), style="italic"
+            )
     if remarks := _remarks(results):
         table.caption = Text("\n".join(remarks))
         table.caption_justify = "left"

@@ -17,11 +17,13 @@ from muster.results.answer_scoring import (
 )
 from muster.results.files import replacing
 from muster.results.folder import RunFolder
+from muster.results.groups import group_results
 from muster.results.journal_read import JournalReader
 from muster.results.manifest import Manifest
 from muster.results.predictions import score_predictions
 from muster.results.results import Results, TaskResults
 from muster.results.samples_table import SampleTable
+from muster.results.usage import Prices, UsageTotals
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 
@@ -34,14 +36,17 @@ def score_run(
     *,
     manifest: Manifest,
     timing: Mapping[str, float] | None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Results:
     """Score the answers in the journal and write `results.json` and `samples.parquet`.
 
     Works on an unfinished run too: what is missing is counted, and `complete` is false. `timing=None` keeps the
-    timing of the results that are there. Holds the scored answers of one task at a time in memory.
+    timing of the results that are there. `groups` are scored together, by name.
+    Holds the scored answers of one task at a time in memory.
     Raises `RunError` where the files can't be written; the old ones are then unchanged.
     """
     tasks: dict[str, TaskResults] = {}
+    usage = UsageTotals()
     with JournalReader(folder.journal) as journal:
         names: list[str] = []
         further: dict[str, list[str]] = {}
@@ -51,23 +56,29 @@ def score_run(
                 further.setdefault(metric.info.variant, []).extend(_score_names(each, metric, journal))
         with replacing(folder.samples) as temporary, SampleTable(temporary, names, further) as table:
             for each in planned:
-                tasks[each.task.name] = _score_task(each, journal, table)
+                tasks[each.task.name] = _score_task(each, journal, table, usage)
     results = Results(
         run=manifest.run,
         model=manifest.model,
         complete=not any(task.samples.missing for task in tasks.values()),
         tasks=tasks,
+        groups=group_results(tasks, groups or {}),
         timing=_old_timing(folder) if timing is None else dict(timing),
+        usage=usage.report(Prices.of(manifest.config)),
     )
     results.save(folder.results)
     return results
 
 
-def _score_task(planned: PlannedTask, journal: JournalReader, table: SampleTable) -> TaskResults:
+def _score_task(
+    planned: PlannedTask, journal: JournalReader, table: SampleTable, usage: UsageTotals
+) -> TaskResults:
     scores = TaskScores(planned.task)
     for answer in with_corpus_scores(scores.task, _answers(scores.task, planned, journal)):
         table.add(answer)
         scores.add(answer)
+        if answer.record is not None and answer.record.completion.succeeded:
+            usage.add(answer.record.completion.usage)
     return scores.results()
 
 
