@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("balance_processes", "overhead", "start", "collection")
+NAMES = ("balance_processes", "overhead", "start", "collection", "api_client")
 FOLDER = Path(__file__).parent
 
 

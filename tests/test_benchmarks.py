@@ -46,7 +46,13 @@ def tables(output: str) -> list[list[list[str]]]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rows"),
-    [("balance_processes", [1]), ("overhead", [4, 3, 5]), ("start", [6, 8]), ("collection", [2, 1])],
+    [
+        ("balance_processes", [1]),
+        ("overhead", [4, 3, 5]),
+        ("start", [6, 8]),
+        ("collection", [2, 1]),
+        ("api_client", [5]),
+    ],
 )
 def test_a_quick_run_prints_its_tables_with_finite_numbers(name: str, rows: list[int]) -> None:
     found = tables(run(name))

@@ -8,11 +8,12 @@ import torch
 from hypothesis import given
 
 from muster.core import Generation, RequestKey
+from muster.models.seeding import request_seed
 from muster.models.transformers.batch_size import CPU_BATCH, CUDA_CEILING, CUDA_START, BatchSize
 from muster.models.transformers.generation import first_stop
 from muster.models.transformers.memory import CudaMemory
 from muster.models.transformers.preparation import similar_lengths
-from muster.models.transformers.sampling import SeededSampling, request_seed
+from muster.models.transformers.sampling import SeededSampling
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=64), st.floats(0.0, 0.9))

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from types import FrameType
 from uuid import uuid4
 
 from muster.config import RunConfig
-from muster.core import InterruptedRunError, MusterError
+from muster.core import JSON, InterruptedRunError, MusterError
 from muster.distributed.progress import Progress
 from muster.engines.job import Engine
 from muster.models.protocol import ModelSettings
@@ -41,8 +41,11 @@ def begin(
     planned: list[PlannedTask],
     engine: Engine,
     replicas: int,
+    served_by: Mapping[str, JSON] | None = None,
 ) -> Manifest:
     """Write the manifest of a new run, or check that this run goes on with the folder's.
+
+    `served_by`: what the backend says of the servers of its model.
 
     Raises:
         ConfigurationError: the folder holds answers of another run; shows what differs.
@@ -54,6 +57,7 @@ def begin(
         model_args=settings.args,
         config=portable(config, folder.root).model_dump(mode="json"),
         planned=planned,
+        served_by=served_by,
     )
     manifest = replace(manifest, model=config.model)
     if folder.manifest.exists():

@@ -15,8 +15,8 @@ from muster.distributed.progress import Progress, TaskProgress
 from muster.distributed.workload import Workload
 from muster.engines.choose import choose_engine
 from muster.engines.job import Job
-from muster.models.protocol import ModelSettings
-from muster.models.registry import load_backend, resolve_model
+from muster.models.protocol import ModelKind, ModelSettings
+from muster.models.registry import load_backend, model_kind, resolve_model, served_by
 from muster.planning import plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
@@ -73,12 +73,13 @@ def run(config: RunConfig, display: Display) -> Results:
     started = time.time()
     with interruptible():
         engine, replicas = choose_engine(config)
-        settings = model_settings(config)
-        load_backend(config.backend)
+        backend = load_backend(config.backend)
+        settings = model_settings(config, model_kind(backend))
+        servers = served_by(backend, settings.args)
         planned = plan(config)
     folder = RunFolder(config.output or default_output(config.model))
     with folder.lock():
-        manifest = begin(folder, config, settings, planned, engine, replicas)
+        manifest = begin(folder, config, settings, planned, engine, replicas, servers)
         with attempt_of(folder, manifest), Journal.open(folder.journal, manifest.run) as journal:
             with interruptible():
                 workload = _what_is_left(config, folder, planned, journal, display)
@@ -122,10 +123,10 @@ def _coordinator(
     )
 
 
-def model_settings(config: RunConfig) -> ModelSettings:
+def model_settings(config: RunConfig, kind: ModelKind) -> ModelSettings:
     """What the backend's constructor gets. Raises `ConfigurationError` for a folder that holds no model."""
     return ModelSettings(
-        model=resolve_model(config.model),
+        model=resolve_model(config.model, kind),
         args=config.model_args,
         batch_size=config.batch_size,
         max_in_flight=config.max_in_flight,

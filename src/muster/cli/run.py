@@ -36,7 +36,10 @@ def command(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file with any of these options.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="transformers (default), module:Class or ./file.py:Class")
+        str | None,
+        typer.Option(
+            help="transformers (default), openai, anthropic, gemini, module:Class or ./file.py:Class"
+        ),
     ] = None,
     model_args: Annotated[
         str | None, typer.Option(help="Handed to the backend: dtype=bfloat16,device_map=auto,…")
@@ -127,7 +130,7 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
     if ranks is not None and ranks.rank > 0:
         from muster.engines.spmd import serve_rank
 
-        return serve_rank(ranks, config.model_args, config.rendezvous_timeout)
+        return serve_rank(ranks, config.backend, config.model_args, config.rendezvous_timeout)
     _hint_at_srun(config)
     from muster.run import run
 

@@ -9,6 +9,7 @@ from muster.distributed.environment import Ranks, accelerate_processes, read_ran
 from muster.engines.inline import InlineEngine
 from muster.engines.job import Engine
 from muster.engines.local import LocalEngine
+from muster.models.registry import uses_gpus
 
 
 def choose_engine(config: RunConfig) -> tuple[Engine, int]:
@@ -28,7 +29,9 @@ def choose_engine(config: RunConfig) -> tuple[Engine, int]:
     if config.engine == "ray":
         return _ray(config)
     replicas = (
-        config.replicas or accelerate_processes() or max(1, len(visible_gpus()) if _uses_gpus(config) else 1)
+        config.replicas
+        or accelerate_processes()
+        or max(1, len(visible_gpus()) if uses_gpus(config.backend, config.model_args) else 1)
     )
     if config.engine == "inline" and replicas > 1 and config.replicas:
         raise ConfigurationError("--engine inline has one replica: use --engine local for more")
@@ -63,7 +66,3 @@ def _ray(config: RunConfig) -> tuple[Engine, int]:
             "and go, say --replicas"
         )
     return RayEngine(config.ray_address, config.replicas), config.replicas or 1
-
-
-def _uses_gpus(config: RunConfig) -> bool:
-    return config.model_args.get("device") != "cpu"

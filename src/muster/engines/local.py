@@ -13,6 +13,7 @@ from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
 from muster.engines.loop import run_to_end
+from muster.models.registry import uses_gpus
 
 LOOPBACK = "127.0.0.1"
 
@@ -33,7 +34,7 @@ class LocalEngine:
         self, cluster: Cluster, secret: bytes, job: Job, count: int, on_sync: Callable[[], None]
     ) -> None:
         port = await cluster.server.start(LOOPBACK)
-        gpus = [] if job.settings.args.get("device") == "cpu" else visible_gpus()
+        gpus = visible_gpus() if uses_gpus(job.backend, job.settings.args) else []
         children = [
             Child(
                 Start(f"worker-{rank}", rank, [(LOOPBACK, port)], secret.hex()),

@@ -23,6 +23,7 @@ from muster.engines.job import Job
 from muster.engines.local import LOOPBACK
 from muster.engines.ray_actor import ActorReplica
 from muster.engines.ray_resources import Need, Node, need_of_replica, node_from, room
+from muster.models.registry import uses_gpus
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,8 @@ class _Crew:
     ) -> None:
         self._cluster, self._coordinator, self._job = cluster, coordinator, job
         self._start, self._wanted = start, replicas
-        uses_gpus = job.settings.args.get("device") != "cpu"
-        self._need = _need(replicas, GPUS_PER_REPLICA if uses_gpus else 0)
+        gpus = GPUS_PER_REPLICA if uses_gpus(job.backend, job.settings.args) else 0
+        self._need = _need(replicas, gpus)
         self._replicas: list[ActorReplica] = []
 
     def recruits(self, nodes: list[Node]) -> list[ActorReplica]:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
-from muster.core import ConfigurationError, InterruptedRunError, RunError
+from muster.core import JSON, ConfigurationError, InterruptedRunError, RunError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.devices import bind, share_of, visible_gpus
@@ -38,6 +38,7 @@ from muster.distributed.worker import OVER_SECONDS, Start, connect_to_any, run_w
 from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
+from muster.models.registry import uses_gpus
 
 log = logging.getLogger(__name__)
 
@@ -104,13 +105,13 @@ class SpmdEngine:
             publish=[(host, port) for host in hosts],
             rendezvous_timeout=job.rendezvous_timeout,
         )
-        env = _devices(ranks, job.settings.args) | rank_variables(ranks)
+        env = _devices(ranks, job.backend, job.settings.args) | rank_variables(ranks)
         env |= {"MUSTER_LOCAL_WORKERS": str(ranks.local_world_size)}
         child = Child(start, env, job.folder.log(worker_name(0)))
         await cluster.run([child], on_sync)
 
 
-def serve_rank(ranks: Ranks, model_args: Mapping[str, object], rendezvous_timeout: float) -> int:
+def serve_rank(ranks: Ranks, backend: str, model_args: Mapping[str, JSON], rendezvous_timeout: float) -> int:
     """Work as one of the other ranks until the run is over; returns the exit status.
 
     Raises:
@@ -118,7 +119,7 @@ def serve_rank(ranks: Ranks, model_args: Mapping[str, object], rendezvous_timeou
         ConfigurationError: more processes on this node than GPUs.
     """
     signal.signal(signal.SIGTERM, _stop_waiting)
-    devices = _devices(ranks, model_args)
+    devices = _devices(ranks, backend, model_args)
     os.environ["MUSTER_LOCAL_WORKERS"] = str(ranks.local_world_size)
     if "CUDA_VISIBLE_DEVICES" in devices:
         bind(devices["CUDA_VISIBLE_DEVICES"].split(","))
@@ -202,8 +203,8 @@ def _check_port_is_free(ranks: Ranks) -> None:
             ) from error
 
 
-def _devices(ranks: Ranks, model_args: Mapping[str, object]) -> dict[str, str]:
-    gpus = [] if model_args.get("device") == "cpu" else visible_gpus()
+def _devices(ranks: Ranks, backend: str, model_args: Mapping[str, JSON]) -> dict[str, str]:
+    gpus = visible_gpus() if uses_gpus(backend, model_args) else []
     mine = share_of(ranks, gpus)
     return {"CUDA_VISIBLE_DEVICES": ",".join(mine)} if mine else {}
 

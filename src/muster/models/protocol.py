@@ -48,12 +48,31 @@ class Model(Protocol):
         ...
 
 
+ModelKind = Literal["checkpoint", "served", "any"]
+"""What `--model` names: `checkpoint`, a model folder or a hub id; `served`, a model of a server, by the name that the
+server knows it by, and no GPU of this machine; `any`, whatever the backend makes of it."""
+
+
+class Declaration(Protocol):
+    """Optional attributes of a backend's class (or factory), read before anything is loaded."""
+
+    models: ModelKind
+    """`any` where it says nothing: free text, made absolute where it is a path."""
+
+    def identity(self, args: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """A static method, for `served`: what tells the servers apart that have a model of this name.
+
+        `args` are the model arguments. Becomes part of the run's fingerprint.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """What a backend's constructor gets: `Backend(settings)` loads the model and returns a `Model`."""
 
     model: str
-    """A local folder or a hub id."""
+    """As the backend's `ModelKind` says: a local folder or a hub id, a server's name for it, or free text."""
     args: Mapping[str, JSON] = field(default_factory=dict)
     """`--model-args`: for the backend alone to understand."""
     batch_size: int | Literal["auto"] = "auto"

@@ -9,24 +9,44 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast, get_args
 
-from muster.core import ConfigurationError, MissingExtraError
-from muster.models.protocol import Model, ModelSettings
+from muster.core import JSON, ConfigurationError, MissingExtraError
+from muster.models.protocol import Model, ModelKind, ModelSettings
 
 Backend: TypeAlias = Callable[[ModelSettings], Model]
 
+
+class Builtin(NamedTuple):
+    """A backend that ships with Muster."""
+
+    reference: str
+    summary: str
+
+
+BUILTIN = {
+    "anthropic": Builtin("muster.models.anthropic:AnthropicModel", "Claude, through Anthropic's API"),
+    "gemini": Builtin("muster.models.gemini:GeminiModel", "Gemini, through Google's API"),
+    "openai": Builtin(
+        "muster.models.openai:OpenAIModel",
+        "any OpenAI-compatible server: vLLM, SGLang, llama.cpp, transformers serve, commercial ones",
+    ),
+    "transformers": Builtin(
+        "muster.models.transformers:TransformersModel", "loads the model here, with transformers; the default"
+    ),
+}
 ENTRY_POINTS = "muster.models"
+"""Where installed packages name theirs."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.gguf")
 
 
 def list_backends() -> list[str]:
     """The names that `load_backend` knows: Muster's own and those of installed packages."""
-    return sorted({entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)})
+    return sorted({*BUILTIN, *(entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))})
 
 
 def load_backend(name: str) -> Backend:
@@ -36,6 +56,8 @@ def load_backend(name: str) -> Backend:
     """
     if ":" in name:
         return _import_backend(name)
+    if name in BUILTIN:
+        return _import_backend(BUILTIN[name].reference)
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
         return _import_backend(entry.value)
     known = list_backends()
@@ -45,17 +67,49 @@ def load_backend(name: str) -> Backend:
     )
 
 
-def resolve_model(name: str) -> str:
-    """What a backend loads for `--model NAME`: the absolute path of a folder, or a hub id.
+def model_kind(backend: Backend) -> ModelKind:
+    """What `--model` means to a backend: its attribute `models`, `any` without one.
 
-    `demo` is the model that ships with Muster. Raises `ConfigurationError` for a path that isn't a model
-    folder. A hub id is not looked up here.
+    Raises `ConfigurationError` for a kind that there isn't.
     """
+    kind = getattr(backend, "models", "any")
+    if kind not in get_args(ModelKind):
+        name = getattr(backend, "__name__", backend)
+        raise ConfigurationError(
+            f"backend {name}: models = {kind!r} must be one of {', '.join(get_args(ModelKind))}"
+        )
+    return cast("ModelKind", kind)
+
+
+def served_by(backend: Backend, args: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
+    """What a backend says of the servers of its model (`Declaration.identity`); None where it isn't served."""
+    if model_kind(backend) != "served":
+        return None
+    identity: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = getattr(backend, "identity", None)
+    return identity(args) if identity is not None else {}
+
+
+def uses_gpus(backend: str, args: Mapping[str, JSON]) -> bool:
+    """Whether a backend of this name puts its model onto this machine's GPUs."""
+    return args.get("device") != "cpu" and model_kind(load_backend(backend)) != "served"
+
+
+def resolve_model(name: str, kind: ModelKind = "checkpoint") -> str:
+    """What a backend loads for `--model NAME`, by what it takes (`model_kind`).
+
+    The absolute path of a model folder or a hub id, which is not looked up here (`checkpoint`); the name as it is
+    (`served`); an absolute path where there is such a file or folder, else the name (`any`). `demo` is the model that
+    ships with Muster, but for `served`. Raises `ConfigurationError` for a path that isn't a model folder.
+    """
+    if kind == "served":
+        return name
     if name == "demo":
         from muster.demo import demo_model_path
 
         return str(demo_model_path())
     path = Path(name).expanduser()
+    if kind == "any":
+        return str(path.resolve()) if path.exists() else name
     if path.is_dir():
         _check_model_folder(path)
         return str(path.resolve())
@@ -73,7 +127,11 @@ def resolve_model(name: str) -> str:
 def require(extra: str, *modules: str) -> None:
     """Raise `MissingExtraError` unless all the modules can be imported; imports none of them."""
     for module in modules:
-        if importlib.util.find_spec(module) is None:
+        try:
+            found = importlib.util.find_spec(module)
+        except ModuleNotFoundError:  # the package that it is a part of
+            found = None
+        if found is None:
             raise MissingExtraError(f"the {extra} backend (it imports {module})", extra)
 
 

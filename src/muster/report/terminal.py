@@ -24,6 +24,12 @@ def results_table(results: Results, width: int) -> Table:
     table.add_column("answered", justify="right")
     if width >= WIDE:
         table.add_column("scored as", style="dim")
+    cost = results.usage.get("cost")
+    if cost is not None:
+        table.caption = Text(
+            f"{results.usage.get('prompt_tokens'):,.0f} tokens in, "
+            f"{results.usage.get('completion_tokens'):,.0f} out, cost {cost:.4g}"
+        )
     for name, task in results.tasks.items():
         metrics = sorted(task.metrics, key=lambda metric: metric != task.primary)
         for row, metric in enumerate(metrics or [""]):

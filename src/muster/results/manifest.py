@@ -98,14 +98,15 @@ class Manifest:
         model_args: Mapping[str, JSON],
         config: Mapping[str, JSON],
         planned: Sequence[PlannedTask],
+        served_by: Mapping[str, JSON] | None = None,
     ) -> Self:
-        """The manifest of a run that starts now, on this machine."""
+        """The manifest of a run that starts now, on this machine. `served_by`: see `model_fingerprint`."""
         packages = package_versions()
         return cls(
             run=run,
             model=redact_text(model),
             config=redact_settings(config),
-            fingerprint=model_fingerprint(model, backend, model_args),
+            fingerprint=model_fingerprint(model, backend, model_args, served_by),
             tasks={each.task.name: TaskEntry.of(each) for each in planned},
             muster=packages.get("muster-eval", ""),
             created=time.time(),

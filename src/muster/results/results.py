@@ -75,6 +75,8 @@ class Results:
     """Every request was answered or failed for good."""
     tasks: dict[str, TaskResults]
     timing: dict[str, float | None] = field(default_factory=dict)
+    usage: dict[str, float | None] = field(default_factory=dict)
+    """Tokens of all answers, of whatever attempt, and their `cost` where prices were given."""
 
     @property
     def errored(self) -> int:

@@ -15,6 +15,7 @@ from muster.results.manifest import Manifest
 from muster.results.predictions import score_predictions
 from muster.results.results import Results, TaskResults
 from muster.results.samples_table import SampleTable
+from muster.results.usage import Prices, UsageTotals
 from muster.tasks.plan import PlannedTask
 
 __all__ = ["score_predictions", "score_run"]
@@ -34,28 +35,34 @@ def score_run(
     Raises `RunError` where the files can't be written; the old ones are then unchanged.
     """
     tasks: dict[str, TaskResults] = {}
+    usage = UsageTotals()
     with JournalReader(folder.journal) as journal:
         names = [name for each in planned for name in _score_names(each, journal)]
         with replacing(folder.samples) as temporary, SampleTable(temporary, names) as table:
             for each in planned:
-                tasks[each.task.name] = _score_task(each, journal, table)
+                tasks[each.task.name] = _score_task(each, journal, table, usage)
     results = Results(
         run=manifest.run,
         model=manifest.model,
         complete=not any(task.samples.missing for task in tasks.values()),
         tasks=tasks,
         timing=_old_timing(folder) if timing is None else dict(timing),
+        usage=usage.report(Prices.of(manifest.config)),
     )
     results.save(folder.results)
     return results
 
 
-def _score_task(planned: PlannedTask, journal: JournalReader, table: SampleTable) -> TaskResults:
+def _score_task(
+    planned: PlannedTask, journal: JournalReader, table: SampleTable, usage: UsageTotals
+) -> TaskResults:
     rows: list[ScoredSample] = []
     tally = Tally()
     for answer in _answers(planned, journal):
         tally.add(answer)
         table.add(answer)
+        if answer.record is not None and answer.record.completion.succeeded:
+            usage.add(answer.record.completion.usage)
         if answer.scored is not None:
             rows.append(answer.scored)
     return task_results(planned.task, rows, tally.counts())

@@ -6,11 +6,11 @@ import copy
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from muster.core import Completion, Failure, ReplicaError, Request, TransientError, Usage
 from muster.models.fetch import fetch_model
-from muster.models.protocol import ModelSettings, RequestStream
+from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.transformers.batch_size import BatchSize
 from muster.models.transformers.cores import wants_process
 from muster.models.transformers.device_errors import classify
@@ -29,6 +29,7 @@ class TransformersModel:
     Greedy by default; a sampled answer depends on the generation seed and the request alone (see `sampling`).
     """
 
+    models: ClassVar[ModelKind] = "checkpoint"
     batched = True
 
     def __init__(self, settings: ModelSettings) -> None:
