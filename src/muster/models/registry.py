@@ -29,10 +29,17 @@ class Builtin(NamedTuple):
 
 BUILTIN = {
     "anthropic": Builtin("muster.models.anthropic:AnthropicModel", "Claude, through Anthropic's API"),
+    "chat": Builtin(
+        "muster.models.chat:ChatModel",
+        "models with a chat method in their own code, as InternVL; --trust-remote-code",
+    ),
     "gemini": Builtin("muster.models.gemini:GeminiModel", "Gemini, through Google's API"),
     "openai": Builtin(
         "muster.models.openai:OpenAIModel",
         "any OpenAI-compatible server: vLLM, SGLang, llama.cpp, transformers serve, commercial ones",
+    ),
+    "replay": Builtin(
+        "muster.models.replay:Replay", "gives the answers of an earlier run again: --model RUN_FOLDER"
     ),
     "transformers": Builtin(
         "muster.models.transformers:TransformersModel", "loads the model here, with transformers; the default"
@@ -91,7 +98,8 @@ def served_by(backend: Backend, args: Mapping[str, JSON]) -> Mapping[str, JSON] 
 
 def uses_gpus(backend: str, args: Mapping[str, JSON]) -> bool:
     """Whether a backend of this name puts its model onto this machine's GPUs."""
-    return args.get("device") != "cpu" and model_kind(load_backend(backend)) != "served"
+    loaded = load_backend(backend)
+    return args.get("device") != "cpu" and bool(getattr(loaded, "uses_gpus", model_kind(loaded) != "served"))
 
 
 def resolve_model(name: str, kind: ModelKind = "checkpoint") -> str:
