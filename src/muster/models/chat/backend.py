@@ -72,8 +72,7 @@ class ChatModel:
             claimed = requests.take(1)
             return self._prepare(claimed[0]) if claimed else None
 
-        ahead: OneAhead[Prepared | Completion]
-        with OneAhead(prepare_next, "muster-prepare") as ahead:
+        with OneAhead[Prepared | Completion](prepare_next, "muster-prepare") as ahead:
             for prepared in ahead:
                 yield self._answer(prepared) if isinstance(prepared, Prepared) else prepared
 
@@ -128,7 +127,8 @@ class ChatModel:
                 error = TransientError(f"out of memory with {sum(prepared.num_patches_list)} tiles: {error}")
             return Completion(key, failure=Failure.from_exception(error))
         seconds = time.perf_counter() - started
-        tokens = self._tokens(text)
+        # Of the text: what the device made isn't told, and broken characters count several times.
+        tokens = min(self._tokens(text), prepared.request.generation.max_new_tokens)
         cut = min(
             (place for stop in prepared.request.generation.stop if (place := text.find(stop)) >= 0),
             default=None,
