@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("balance_processes", "overhead", "start", "collection", "api_client")
+NAMES = ("balance_processes", "overhead", "start", "collection", "scoring", "api_client")
 FOLDER = Path(__file__).parent
 
 

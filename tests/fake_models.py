@@ -193,3 +193,14 @@ class PrefetchingRaises(Raises):
                 for request in batch:
                     self.touch(request)
                     yield self.reply(request)
+
+
+class Picky(Echo):
+    """Can't be loaded on the device `broken`, which is found out when the file `gate` exists."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        if settings.args.get("device") == "broken":
+            while not Path(str(self.args["gate"])).exists():
+                time.sleep(0.02)
+            raise RuntimeError("this device is broken")

@@ -1,10 +1,15 @@
-"""A backend that shows what a worker could read of its images."""
+"""Backends that show what a worker could read of its images, and pictures to read."""
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from PIL import Image
 
 from muster.core import Completion, Failure, Request, RequestError
 from muster.media import load_image
@@ -63,3 +68,26 @@ class Pixels:
     @staticmethod
     def pixel(number: int, request: Request) -> str:
         return str(load_image(request.media[number]).getpixel((0, 0)))
+
+
+def png(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (2, 2), (shade, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    """Questions about images given as paths, every third as a data URI; `s5`'s file is missing."""
+    (folder / "img").mkdir(parents=True)
+    rows = []
+    for number in range(count):
+        name = f"img/{number}.png"
+        (folder / name).write_bytes(png(number))
+        uri = "data:image/png;base64," + base64.b64encode(png(number)).decode()
+        image = uri if number % 3 == 2 and number != 5 else name
+        rows.append({"id": f"s{number}", "question": "?", "image": image, "answer": f"({number}, 0, 0)"})
+    (folder / "img" / "5.png").unlink()
+    (folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = folder / "echo.yaml"
+    task.write_text("name: echo\nsource: {file: echo.jsonl}\nmetric: {name: exact_match}\n")
+    return task

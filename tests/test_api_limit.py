@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muster.models.api.breaker import COOLDOWN_SECONDS, FAILURES, LONGEST_COOLDOWN_SECONDS, Breaker
-from muster.models.api.client import LONGEST_PAUSE_SECONDS, pause_seconds
 from muster.models.api.endpoints import EndpointPool, Lease
+from muster.models.api.giving_up import LONGEST_PAUSE_SECONDS, pause_seconds
 from muster.models.api.limit import MOST, SMALLEST_ROUND, START, AdaptiveLimit
 
 

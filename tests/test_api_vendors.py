@@ -18,7 +18,7 @@ from PIL import Image
 from api_servers import Answer, ApiServer, Call, ask, question, serving
 from muster.core import JSON, ConfigurationError, Media, Message, Part, Request, RequestKey
 from muster.models.anthropic import AnthropicModel
-from muster.models.api import client as api_client
+from muster.models.api import giving_up
 from muster.models.api.model import ApiModel
 from muster.models.gemini import GeminiModel
 from muster.models.protocol import ModelSettings
@@ -28,7 +28,7 @@ KEY = "a-key-that-must-not-be-seen"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_client, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(giving_up, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr("muster.models.api.breaker.COOLDOWN_SECONDS", 0.02)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     monkeypatch.setenv("GEMINI_API_KEY", KEY)

@@ -52,6 +52,7 @@ def tables(output: str) -> list[list[list[str]]]:
         ("start", [6, 8]),
         ("collection", [2, 1]),
         ("api_client", [5]),
+        ("scoring", [3]),
     ],
 )
 def test_a_quick_run_prints_its_tables_with_finite_numbers(name: str, rows: list[int]) -> None:

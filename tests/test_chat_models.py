@@ -55,8 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_chat_model(place / "echo", place / "ran")
 
 
-def load(folder: Path, trust: bool = True, **args: JSON) -> ChatModel:
-    return ChatModel(ModelSettings(str(folder), args={"device": "cpu"} | args, trust_remote_code=trust))
+def load(folder: Path, args: Mapping[str, JSON] | None = None, *, trust: bool = True) -> ChatModel:
+    given = {"device": "cpu", **(args or {})}
+    return ChatModel(ModelSettings(str(folder), args=given, trust_remote_code=trust))
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +242,7 @@ def test_weights_that_lack_parameters_are_refused(tmp_path: Path) -> None:
 )
 def test_wrong_arguments_are_explained(folder: Path, args: dict[str, JSON], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
-        load(folder, **args)
+        load(folder, args)
 
 
 def test_the_code_is_imported_by_one_process_at_a_time(

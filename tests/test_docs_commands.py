@@ -182,11 +182,12 @@ def test_the_python_page_runs_from_top_to_bottom(tmp_path: Path) -> None:
 
 def test_exit_codes_in_the_table_are_the_real_ones() -> None:
     from muster.cli.run import TOO_MANY_FAILURES
-    from muster.core import ConfigurationError, InterruptedRunError, RunError
+    from muster.core import ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
 
     quickstart = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
     codes = re.findall(r"^\| ([\d, ]+) \|", quickstart.partition("## Exit codes")[2], re.MULTILINE)
     real = [0, RunError.exit_code, ConfigurationError.exit_code, TOO_MANY_FAILURES]
+    real += [RunTimeoutError.exit_code]
     real += [InterruptedRunError("", number).exit_code for number in (2, 15)]
     assert [int(code) for group in codes for code in group.split(",")] == real
 

@@ -56,6 +56,8 @@ def test_importing_muster_imports_nothing_heavy() -> None:
         ["tasks"],
         ["tasks", "digits"],
         ["models"],
+        ["plan", "--model", "demo"],
+        ["plan", "--model", "demo", "--tasks", "digits", "--rate", "5"],
     ],
     ids=" ".join,
 )

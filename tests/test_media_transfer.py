@@ -15,7 +15,7 @@ from muster.distributed.stream import ClaimedRequests
 from muster.models.protocol import RequestStream
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
-from test_transport import link_to, serving
+from served import link_to, serving
 from toy_task import ToyMetric, ToyPrompt, ToySource
 
 

@@ -134,7 +134,12 @@ def test_ocrbench_scales_by_a_constant(variant: str, name: str, value: float) ->
     rows = [
         (Sample(str(index), "?", answers=("abc",)), text) for index, text in enumerate(("xABC", "abc", "ab"))
     ]
-    assert metric.aggregate(scored(metric, rows)) == {"accuracy": 2 / 3, "score": 2.0, name: value}
+    assert metric.aggregate(scored(metric, rows)) == {
+        "accuracy": 2 / 3,
+        "score": 2.0,
+        "text_recognition": 0.0,
+        name: value,
+    }
 
 
 def test_ocrbench_formulas_keep_their_case_and_lose_their_spaces() -> None:

@@ -114,8 +114,8 @@ def test_gqa_does_not_strip_after_it_removed_punctuation() -> None:
 
 
 def test_ai2d_takes_a_letter_with_a_period_before_anything_else() -> None:
-    assert score("exact_match", "lmms-eval", ("B",), "  B. the wing", benchmark="ai2d") == 1.0
-    assert score("exact_match", "lmms-eval", ("B",), "b. the wing", benchmark="ai2d") == 0.0
+    assert score("ai2d", "lmms-eval", ("B",), "  B. the wing") == 1.0
+    assert score("ai2d", "lmms-eval", ("B",), "b. the wing") == 0.0
 
 
 def test_pope_readers() -> None:

@@ -14,6 +14,7 @@ from muster.core import ConfigurationError, MissingExtraError
 from muster.models.protocol import ModelSettings
 from muster.models.registry import (
     BUILTIN,
+    known_kind,
     list_backends,
     load_backend,
     model_kind,
@@ -159,13 +160,9 @@ def test_backends_declare_what_a_model_is_to_them() -> None:
     class Wrong:
         models = "folder"
 
-    kinds = {name: model_kind(load_backend(name)) for name in BUILTIN}
-    assert kinds == {
-        "anthropic": "served",
-        "gemini": "served",
-        "openai": "served",
-        "transformers": "checkpoint",
-    }
+    for name, builtin in BUILTIN.items():
+        assert model_kind(load_backend(name)) == builtin.kind == known_kind(name)
+    assert known_kind("./mine.py:Mine") == "any"
     assert model_kind(lambda settings: settings) == "any"  # type: ignore[arg-type, return-value]
     assert model_kind(Mine) == "served"  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="one of checkpoint, served, any"):

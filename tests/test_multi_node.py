@@ -6,8 +6,6 @@ barrier for a node that is gone, or that think every node has the benchmark's im
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import signal
 import subprocess
@@ -19,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from gates import MODELS, answers_of, gate, open_gate_in
 from netns import Host, Network, ip, listing, needs_namespaces, network
+from netns_models import write_pictures
 from processes import Run, fake, write_benchmark
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, needs_namespaces]
@@ -296,29 +294,6 @@ def test_an_interface_that_does_not_join_the_nodes(two: Network) -> None:
     assert run.wait() == 0
     assert "worker-1 never came" in run.stderr
     assert_complete(run, 20)
-
-
-def png(shade: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (2, 2), (shade, 0, 0)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_pictures(folder: Path, count: int) -> Path:
-    """Questions about images given as paths, every third as a data URI; `s5`'s file is missing."""
-    (folder / "img").mkdir(parents=True)
-    rows = []
-    for number in range(count):
-        name = f"img/{number}.png"
-        (folder / name).write_bytes(png(number))
-        uri = "data:image/png;base64," + base64.b64encode(png(number)).decode()
-        image = uri if number % 3 == 2 and number != 5 else name
-        rows.append({"id": f"s{number}", "question": "?", "image": image, "answer": f"({number}, 0, 0)"})
-    (folder / "img" / "5.png").unlink()
-    (folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = folder / "echo.yaml"
-    task.write_text("name: echo\nsource: {file: echo.jsonl}\nmetric: {name: exact_match}\n")
-    return task
 
 
 @pytest.mark.parametrize("schedule", ["dynamic", "contiguous"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,8 @@ def request(task: str, sample: str, repeat: int = 0) -> Request:
     return Request(RequestKey(task, sample, repeat), ())
 
 
-def load(run: Path, max_in_flight: int | None = None, **args: JSON) -> Replay:
-    return Replay(ModelSettings(str(run), args=args, max_in_flight=max_in_flight))
+def load(run: Path, args: Mapping[str, JSON] | None = None, max_in_flight: int | None = None) -> Replay:
+    return Replay(ModelSettings(str(run), args=args or {}, max_in_flight=max_in_flight))
 
 
 def replayed(model: Model, *requests: Request) -> list[Completion]:
@@ -72,21 +73,21 @@ def test_failures_are_given_again_and_missing_answers_are_the_samples_errors(run
 
 
 def test_another_tasks_answers(run: Path) -> None:
-    [found] = replayed(load(run, task="mme"), request("mme_strict", "a"))
+    [found] = replayed(load(run, {"task": "mme"}), request("mme_strict", "a"))
     assert (found.key, found.text) == (RequestKey("mme_strict", "a"), "yes")
 
 
 def test_answers_take_their_time_and_overtake_each_other(run: Path) -> None:
     asked = [request("mme", "a"), request("mme", "a", 1), request("pope", "a")]
     began = time.monotonic()
-    one_by_one = replayed(load(run, delay="recorded"), *asked)
+    one_by_one = replayed(load(run, {"delay": "recorded"}), *asked)
     took = time.monotonic() - began
     assert [completion.text for completion in one_by_one] == ["yes", "no", "perhaps"]
     assert took >= 0.4  # a lower bound: machines are only ever slower
-    together = replayed(load(run, max_in_flight=3, delay="recorded"), *asked)
+    together = replayed(load(run, {"delay": "recorded"}, max_in_flight=3), *asked)
     assert [completion.text for completion in together] == ["perhaps", "no", "yes"]
     began = time.monotonic()
-    replayed(load(run, delay=0.05), *asked)
+    replayed(load(run, {"delay": 0.05}), *asked)
     assert time.monotonic() - began >= 0.15
 
 
@@ -111,7 +112,7 @@ def test_no_more_is_pulled_than_there_is_room_for(run: Path) -> None:
 )
 def test_wrong_arguments_are_explained(run: Path, args: dict[str, JSON], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
-        load(run, **args)
+        load(run, args)
 
 
 def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:

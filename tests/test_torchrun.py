@@ -126,6 +126,30 @@ def test_a_stopped_rank_loses_its_work_to_the_others(task: Path, tmp_path: Path)
     assert_complete(run)
 
 
+@pytest.mark.slow
+def test_a_rank_that_is_stopped_before_it_joins_keeps_nobody_waiting(task: Path, tmp_path: Path) -> None:
+    """torchrun waits for all that it started. The results are written; then rank 0 ends the one that never came."""
+    run = start(tmp_path / "run", *arguments(task, rendezvous_timeout=1), launcher=torchrun(2))
+    run.until(lambda: 1 in run.ranks(), "the second rank")
+    run.ranks()[1].send_signal(signal.SIGSTOP)
+    assert run.wait() == 1  # torchrun's word for a group with a killed rank
+    assert "rank 1 (process" in run.stderr
+    assert "did not end within 12 s of the run's end: killed" in run.stderr
+    assert "exact_match" in run.stdout  # the scores were shown before
+    assert_complete(run)
+    assert "worker-1" not in {record.worker for record in run.journal()}
+
+
+def test_run_timeout_under_a_launcher(task: Path, tmp_path: Path) -> None:
+    run = start(
+        tmp_path / "run", *arguments(task, run_timeout=6, model_args="seconds=0.2"), launcher=torchrun(2)
+    )
+    assert run.wait() == 1
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["attempts"][-1]["exit_status"] == 124, run.stderr
+    assert "stopped after 6 s (--run-timeout)" in run.stderr
+
+
 def test_a_configuration_error_is_said_once_and_ends_all_ranks(task: Path, tmp_path: Path) -> None:
     run = start(tmp_path / "run", "--model", "demo", "--tasks", "no_such_task", launcher=torchrun(2))
     assert run.wait() != 0
@@ -247,8 +271,8 @@ def test_gather_survives_a_stopped_rank(task: Path, tmp_path: Path) -> None:
 def test_gather_gives_up_its_answers_when_interrupted(task: Path, tmp_path: Path) -> None:
     options = arguments(task, collect="gather", model_args="seconds=0.05")
     run = start(tmp_path / "run", *options, launcher=torchrun(2))
-    run.until(lambda: len(run.ranks()) == 2, "two ranks")
-    time.sleep(5)
+    run.until(lambda: all(f"worker-{n} is ready" in run.logs() for n in (0, 1)), "two ranks")
+    time.sleep(2)
     run.process.send_signal(signal.SIGTERM)
     assert run.wait() != 0
     assert run.answered() > 10

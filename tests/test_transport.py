@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -18,142 +14,13 @@ from hypothesis import strategies as st
 
 from muster.core import Completion, Failure, Generation, Media, Message, Part, Request, RequestKey, Sample
 from muster.distributed import messages, wire
-from muster.distributed.coordinator import Coordinator
 from muster.distributed.link import LostCoordinatorError, SocketLink
-from muster.distributed.messages import Hello, Ready, Stop, Welcome
-from muster.distributed.progress import Progress, TaskProgress
-from muster.distributed.server import CoordinatorServer
+from muster.distributed.messages import Hello, Ready, Stop
 from muster.distributed.stream import ClaimedRequests
 from muster.distributed.wire import Connection, HandshakeError
-from muster.distributed.workload import Workload
-from muster.models.protocol import ModelSettings, RequestStream
-from muster.results.journal import Record
-from muster.scheduling.queue import WorkQueue
-from muster.tasks.definition import Task
-from muster.tasks.plan import PlannedTask
-from toy_task import ToyMetric, ToyPrompt, ToySource
-
-SECRET = b"s" * 32
-
-
-@dataclass
-class Served:
-    """A coordinator that serves in a thread of its own, with what it recorded."""
-
-    port: int
-    records: list[Record]
-    coordinator: Coordinator
-    server: CoordinatorServer
-
-
-@contextmanager
-def serving(count: int, reconnect: float = 10.0, samples: Sequence[Sample] | None = None) -> Iterator[Served]:
-    samples = samples or [Sample(str(i), f"question {i}") for i in range(count)]
-    task = Task("toy", 1, ToySource(samples), ToyPrompt(), ToyMetric())
-    workload = Workload([PlannedTask(task, task.source.load(), Generation())])
-    records: list[Record] = []
-
-    class Sink:
-        def append(self, record: Record) -> None:
-            records.append(record)
-
-    coordinator = Coordinator(
-        workload,
-        WorkQueue(workload.items, replicas=1),
-        Sink(),
-        Progress([TaskProgress(task.name, len(samples))]),
-        attempt=1,
-        worker_timeout=60,
-        request_timeout=60,
-        load_timeout=60,
-    )
-    settings = msgspec.Raw(msgspec.msgpack.encode(ModelSettings("m")))
-    welcome = Welcome("b", settings, heartbeat_seconds=0.1, reconnect_seconds=reconnect)
-    started = threading.Event()
-    served: list[Served] = []
-    loop = asyncio.new_event_loop()
-
-    async def main() -> None:
-        server = CoordinatorServer(
-            coordinator, welcome, SECRET, on_log=lambda *_: None, on_broken=lambda *_: None
-        )
-        port = await server.start("127.0.0.1")
-        served.append(Served(port, records, coordinator, server))
-        started.set()
-        await over.wait()
-        await server.close()
-
-    over = asyncio.Event()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
-    thread.start()
-    started.wait(10)
-    try:
-        yield served[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(10)
-        loop.close()
-
-
-def link_to(port: Callable[[], int]) -> SocketLink:
-    hello = Hello("worker-0", 0, "host", os.getpid())
-    link = SocketLink(
-        lambda: Connection.connect(("127.0.0.1", port()), SECRET, 2.0), hello, lambda stop, lost: None
-    )
-    link.ready(Ready(1, False, 0.0), lambda: 0.0)
-    return link
-
-
-def answer_all(requests: RequestStream) -> Iterator[Completion]:
-    for request in requests:
-        yield Completion(request.key, "text")
-
-
-class Proxy:
-    """Passes bytes between worker and coordinator until it is cut; then it takes new connections."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._pairs: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self._target))
-            self._pairs += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(1 << 16):
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-
-    def cut(self) -> None:
-        for end in self._pairs:
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-        self._pairs.clear()
-
-    def close(self) -> None:
-        self._listener.close()
-        self.cut()
+from muster.models.protocol import RequestStream
+from served import SECRET, Proxy, answer_all, link_to, serving
+from toy_task import ToyPrompt
 
 
 def test_everything_is_answered_once() -> None:
@@ -245,7 +112,13 @@ def test_what_is_not_a_coordinator_is_recognised() -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"", b"\x00", b"\xff" * 100, wire.frame(b"not msgpack"), wire.frame(b"\xc1" * 50), b"\xff\xff\xff\xff"],
+    [
+        b"",
+        b"\x00",
+        b"\xff" * 100,
+        b"\x00\x00\x00\x0b" + bytes(16) + b"not sealed.",
+        b"\xff\xff\xff\xff" + bytes(99),
+    ],
 )
 def test_garbage_ends_its_own_connection_only(garbage: bytes) -> None:
     with serving(50) as served:

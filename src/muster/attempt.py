@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Self
 from uuid import uuid4
 
 from muster.config import RunConfig
-from muster.core import JSON, InterruptedRunError, MusterError
+from muster.core import JSON, ConfigurationError, InterruptedRunError, MusterError, RunTimeoutError
 from muster.distributed.progress import Progress
 from muster.engines.job import Engine
 from muster.models.protocol import ModelSettings
@@ -26,6 +27,9 @@ from muster.results.manifest import Attempt, Manifest, check_resumable
 from muster.tasks.plan import PlannedTask
 
 log = logging.getLogger(__name__)
+
+STOP_SECONDS = 30.0
+"""What started requests are given to finish after `--run-timeout`; a little more than engines give them."""
 
 
 def default_output(model: str) -> Path:
@@ -95,10 +99,58 @@ def how_to_go_on(folder: RunFolder, progress: Progress) -> Iterator[None]:
         yield
     except InterruptedRunError as error:
         raise InterruptedRunError(
-            f"{error}: {progress.done} of {progress.total} answers are kept in {folder.root}. To go on, run the same "
-            f"command again with --output {folder.root}; to score what is there, `muster score {folder.root}`",
+            str(error),
             error.signal_number,
+            advice=f"{progress.done} of {progress.total} answers are kept in {folder.root}. To go on, run the same "
+            f"command again with --output {folder.root}; to score what is there, `muster score {folder.root}`",
         ) from error
+
+
+class RunLimit:
+    """Stops what runs in its context after so many seconds, as Ctrl-C does: started work is finished and kept.
+
+    Works by a real SIGINT, because every part of a run knows what to do with one, whatever it waits for. It is sent
+    again after each `STOP_SECONDS`, which ends what can't be finished.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        """No limit without `seconds`. Raises `ConfigurationError` outside the main thread, which alone gets signals."""
+        if seconds is not None and threading.current_thread() is not threading.main_thread():
+            raise ConfigurationError(
+                "run_timeout works in the main thread only: call evaluate() there, or leave it out"
+            )
+        self._seconds = seconds
+        self._over, self._reached = threading.Event(), threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="muster-run-timeout", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._seconds is not None:
+            self._watcher.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        if self._seconds is not None:
+            self._watcher.join()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Call an interruption by its name where the limit was its cause. Raises `RunTimeoutError`."""
+        try:
+            yield
+        except (InterruptedRunError, KeyboardInterrupt) as error:
+            if not self._reached.is_set():
+                raise
+            reason = f"stopped after {self._seconds:g} s (--run-timeout)"
+            advice = error.advice if isinstance(error, InterruptedRunError) else ""
+            raise RunTimeoutError(f"{reason}: {advice}" if advice else reason) from error
+
+    def _watch(self) -> None:
+        pause = self._seconds
+        while not self._over.wait(pause):
+            self._reached.set()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            pause = STOP_SECONDS
 
 
 @contextmanager

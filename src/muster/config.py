@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from muster.core import JSON, ConfigurationError
+from muster.distributed.endpoint import LOOPBACK, Endpoint, parse_endpoint
 
 ENVIRONMENT_PREFIX = "MUSTER_"
 FOREIGN_VARIABLES = {"DIST_TIMEOUT": "rendezvous_timeout", "RAY_ADDRESS": "ray_address"}
@@ -83,6 +84,10 @@ def _batch_size(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
+def _endpoint(value: object) -> object:
+    return parse_endpoint(value, default_host=LOOPBACK, default_port=0) if isinstance(value, str) else value
+
+
 Names = Annotated[list[str], BeforeValidator(_names)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share), Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -103,7 +108,9 @@ class RunConfig(BaseModel):
     sample_ids: Names | None = None
     engine: Literal["auto", "inline", "local", "torchrun", "ray"] = "auto"
     ray_address: str | None = None
-    replicas: int | None = Field(None, ge=1)
+    replicas: int | None = Field(None, ge=0)
+    listen: Annotated[Endpoint | None, BeforeValidator(_endpoint)] = None
+    secret_file: Path | None = None
     schedule: Literal["dynamic", "contiguous", "strided"] = "dynamic"
     lengths_from: Annotated[list[Path], BeforeValidator(_names)] = Field(default_factory=list)
     collect: Literal["stream", "gather"] = "stream"
@@ -117,11 +124,13 @@ class RunConfig(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = None
     repeats: int = Field(1, ge=1)
+    scoring: Names | None = Field(None, min_length=1)
     max_failures: CountOrShare = 0
     worker_timeout: Seconds = 120.0
     request_timeout: Seconds = 600.0
     load_timeout: Seconds = 3600.0
     rendezvous_timeout: Seconds = 600.0
+    run_timeout: Seconds | None = None
     progress: Literal["auto", "rich", "plain", "none"] = "auto"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError, Generation
+from muster.tasks.conventions import scored_by
 from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import load_tasks
 from muster.tasks.selection import select_tasks
@@ -16,9 +17,10 @@ def plan(config: RunConfig) -> list[PlannedTask]:
     """Load the tasks and select their samples.
 
     Raises:
-        ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples.
+        ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples, a convention that a
+            task can't be scored by.
     """
-    tasks = load_tasks(config.tasks)
+    tasks = [scored_by(task, config.scoring) for task in load_tasks(config.tasks)]
     samples = {task.name: task.source.load() for task in tasks}
     empty = [task for task in tasks if not samples[task.name]]
     if empty:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Protocol
 
-from muster.attempt import attempt_of, begin, default_output, how_to_go_on, interruptible
+from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
 from muster.config import RunConfig, load_config
 from muster.core import ConfigurationError
 from muster.distributed.coordinator import Coordinator
+from muster.distributed.join_secret import given_secret
 from muster.distributed.progress import Progress, TaskProgress
 from muster.distributed.workload import Workload
 from muster.engines.choose import choose_engine
-from muster.engines.job import Job
+from muster.engines.job import Engine, Job, Listening
 from muster.models.protocol import ModelKind, ModelSettings
 from muster.models.registry import load_backend, model_kind, resolve_model, served_by
 from muster.planning import plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
-from muster.results.manifest import check_covered
+from muster.results.manifest import Manifest, check_covered
 from muster.results.results import Results
 from muster.results.scoring import score_run
 from muster.scheduling.cost import TokenHistory
@@ -64,34 +65,70 @@ def evaluate(model: str, tasks: str | list[str], **options: object) -> Results:
     return run(config, Silent())
 
 
-def run(config: RunConfig, display: Display) -> Results:
+def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> Results:
     """Evaluate in this process, which owns the run: alone, with workers that it starts, or as rank 0 of many.
+
+    `last` gets what remains to be done when the results, or the error, have been shown, because other ranks may take
+    a while to end; without it that is done here.
 
     Raises:
         MusterError: with the exit code that its class says; the journal is complete up to then.
     """
-    started = time.time()
-    with interruptible():
-        engine, replicas = choose_engine(config)
-        backend = load_backend(config.backend)
-        settings = model_settings(config, model_kind(backend))
-        servers = served_by(backend, settings.args)
-        planned = plan(config)
-    folder = RunFolder(config.output or default_output(config.model))
-    with folder.lock():
-        manifest = begin(folder, config, settings, planned, engine, replicas, servers)
-        with attempt_of(folder, manifest), Journal.open(folder.journal, manifest.run) as journal:
+    if last is None:
+        with ExitStack() as last:
+            return run(config, display, last)
+    started = time.monotonic()
+    with RunLimit(config.run_timeout) as limit, limit.explained():
+        with interruptible():
+            engine, replicas = choose_engine(config)
+        with _closed_by(last, engine):
             with interruptible():
-                workload = _what_is_left(config, folder, planned, journal, display)
-            coordinator = _coordinator(config, workload, journal, replicas, attempt=len(manifest.attempts))
-            with how_to_go_on(folder, coordinator.progress):
-                if len(workload):
-                    with display.show(coordinator.progress):
-                        engine.execute(coordinator, _job(config, settings, folder, replicas), journal.sync)
-                journal.sync()
-                timing = timing_of(coordinator, started, time.time()) if len(workload) else None
-                with interruptible():
-                    return score_run(folder, planned, manifest=manifest, timing=timing)
+                backend = load_backend(config.backend)
+                settings = model_settings(config, model_kind(backend))
+                servers = served_by(backend, settings.args)
+                planned = plan(config)
+            folder = RunFolder(config.output or default_output(config.model))
+            with folder.lock():
+                manifest = begin(folder, config, settings, planned, engine, replicas, servers)
+                job = _job(config, settings, folder, replicas, manifest, display)
+                with attempt_of(folder, manifest), limit.explained():
+                    return _work(config, engine, job, manifest, planned, display, started)
+
+
+@contextmanager
+def _closed_by(last: ExitStack, engine: Engine) -> Iterator[None]:
+    """Have the engine closed at the very end, with what became of this context."""
+    try:
+        yield
+    except BaseException as error:
+        last.callback(engine.close, error)
+        raise
+    last.callback(engine.close, None)
+
+
+def _work(
+    config: RunConfig,
+    engine: Engine,
+    job: Job,
+    manifest: Manifest,
+    planned: list[PlannedTask],
+    display: Display,
+    started: float,
+) -> Results:
+    """One attempt: what the journal lacks is answered, then everything is scored."""
+    folder = job.folder
+    with Journal.open(folder.journal, manifest.run) as journal:
+        with interruptible():
+            workload = _what_is_left(config, folder, planned, journal, display)
+        coordinator = _coordinator(config, workload, journal, job.replicas, attempt=len(manifest.attempts))
+        with how_to_go_on(folder, coordinator.progress):
+            if len(workload):
+                with display.show(coordinator.progress):
+                    engine.execute(coordinator, job, journal.sync)
+            journal.sync()
+            timing = timing_of(coordinator, started, time.monotonic()) if len(workload) else None
+            with interruptible():
+                return score_run(folder, planned, manifest=manifest, timing=timing)
 
 
 def _what_is_left(
@@ -111,16 +148,20 @@ def _what_is_left(
 def _coordinator(
     config: RunConfig, workload: Workload, journal: Journal, replicas: int, *, attempt: int
 ) -> Coordinator:
-    return Coordinator(
+    coordinator = Coordinator(
         workload,
-        WorkQueue(workload.items, schedule=config.schedule, replicas=replicas),
+        WorkQueue(workload.items, schedule=config.schedule, replicas=max(1, replicas)),
         journal,
         _progress(workload),
         attempt=attempt,
         worker_timeout=config.worker_timeout,
         request_timeout=config.request_timeout,
         load_timeout=config.load_timeout,
+        epoch=time.time() - time.monotonic(),
     )
+    if replicas == 0:  # all will join
+        coordinator.forget_absent()
+    return coordinator
 
 
 def model_settings(config: RunConfig, kind: ModelKind) -> ModelSettings:
@@ -161,7 +202,14 @@ def _history(runs: Sequence[RunFolder]) -> TokenHistory:
     return history
 
 
-def _job(config: RunConfig, settings: ModelSettings, folder: RunFolder, replicas: int) -> Job:
+def _job(
+    config: RunConfig,
+    settings: ModelSettings,
+    folder: RunFolder,
+    replicas: int,
+    manifest: Manifest,
+    display: Display,
+) -> Job:
     return Job(
         backend=config.backend,
         settings=settings,
@@ -172,16 +220,30 @@ def _job(config: RunConfig, settings: ModelSettings, folder: RunFolder, replicas
         worker_timeout=config.worker_timeout,
         request_timeout=config.request_timeout,
         rendezvous_timeout=config.rendezvous_timeout,
+        listening=_listening(config, manifest),
+        say=display.say,
     )
 
 
+def _listening(config: RunConfig, manifest: Manifest) -> Listening | None:
+    if config.listen is None:
+        return None
+    secret = given_secret(config.secret_file)
+    return Listening(config.listen, manifest.run, config.model, manifest.fingerprint, secret)
+
+
 def timing_of(coordinator: Coordinator, started: float, ended: float) -> Mapping[str, float]:
-    """The `timing` of results.json, of this attempt. Rates count from the first replica's readiness."""
+    """The `timing` of results.json, of this attempt. Rates count from the first replica's readiness.
+
+    `started` and `ended` are of the coordinator's clock (seconds).
+    """
     ready = [worker for worker in coordinator.workers.values() if worker.ready_at is not None]
     first = min((worker.ready_at for worker in ready if worker.ready_at), default=ended)
     seconds = max(ended - first, 1e-9)
     answered = sum(worker.answered for worker in ready)
-    present = sum(ended - worker.ready_at for worker in ready if worker.ready_at)
+    present = sum(
+        (ended if worker.alive else worker.seen) - worker.ready_at for worker in ready if worker.ready_at
+    )
     return {
         "wall_s": ended - started,
         "model_load_s": max((worker.load_seconds for worker in ready), default=0.0),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from muster import __version__
-from muster.cli import doctor, models, run, score, slurm, status, tasks
+from muster.cli import doctor, models, plan, run, score, slurm, status, tasks, worker
 
 
 def _version(wanted: bool) -> None:
@@ -37,9 +37,11 @@ def root(
 
 
 app.command("run")(run.command)
+app.command("worker")(worker.command)
 app.command("score")(score.command)
 app.command("status")(status.command)
 app.command("tasks")(tasks.command)
 app.command("models")(models.command)
+app.command("plan")(plan.command)
 app.command("doctor")(doctor.command)
 app.add_typer(slurm.app, name="slurm")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from muster.core import RunError
+from muster.core import MusterError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +60,23 @@ def command(
         ),
     ] = None,
     replicas: Annotated[
-        str | None, typer.Option(help="Data-parallel replicas of the model (default: as many as fit).")
+        str | None,
+        typer.Option(
+            help="Data-parallel replicas of the model (default: as many as fit); 0 with --listen: only those that join."
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST[:PORT] where machines may join with `muster worker --join` (127.0.0.1: this one alone; "
+            "0.0.0.0: all addresses)."
+        ),
+    ] = None,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --listen: a file with the secret that joining takes (default: one is made, in the run folder)."
+        ),
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="dynamic (default), contiguous or strided")] = None,
     lengths_from: Annotated[
@@ -82,6 +98,12 @@ def command(
     top_p: Annotated[str | None, typer.Option(help="Instead of the task's.")] = None,
     seed: Annotated[str | None, typer.Option(help="Of sampled generation (default 0).")] = None,
     repeats: Annotated[str | None, typer.Option(help="Answers per sample (default 1).")] = None,
+    scoring: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose conventions score the answers: lmms-eval, or several, or all (default: the task's)."
+        ),
+    ] = None,
     max_failures: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +127,12 @@ def command(
     ] = None,
     rendezvous_timeout: Annotated[
         str | None, typer.Option(help="Seconds that ranks wait for each other at the start (default 600).")
+    ] = None,
+    run_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="Seconds after which the run stops, resumable, with exit code 124 (default: never)."
+        ),
     ] = None,
     progress: Annotated[str | None, typer.Option(help="auto (default), rich, plain or none")] = None,
     json: Annotated[
@@ -135,10 +163,16 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
     from muster.run import run
 
     noise = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    with noise:  # what models print must not mix with the JSON
-        results = run(config, _display(config, as_json=as_json))
-    show(results, as_json=as_json)
-    return _exit_status(results, config)
+    with contextlib.ExitStack() as last:
+        try:
+            with noise:  # what models print must not mix with the JSON
+                results = run(config, _display(config, as_json=as_json), last)
+            show(results, as_json=as_json)
+            sys.stdout.flush()
+            return _exit_status(results, config)
+        except MusterError as error:  # told now, and not when other ranks have ended too
+            sys.stderr.write(f"muster: {error}\n")
+            return error.exit_code
 
 
 def _hint_at_srun(config: RunConfig) -> None:
@@ -193,8 +227,14 @@ def _exit_status(results: Results, config: RunConfig) -> int:
     tolerated = allowed * requested if isinstance(allowed, float) else allowed
     if results.errored <= tolerated:
         return 0
-    sys.stderr.write(
-        f"muster: {results.errored} of {requested} samples have no answer, {allowed} allowed by --max-failures; "
-        "`muster status` groups the reasons, running the same command again retries them\n"
-    )
+    unscored = sum(task.samples.errors.get("unscored", 0) for task in results.tasks.values())
+    if unscored:
+        sys.stderr.write(
+            f"muster: {unscored} answers have no score: their convention would ask a judge (docs/metrics.md)\n"
+        )
+    if results.errored > unscored:
+        sys.stderr.write(
+            f"muster: {results.errored - unscored} of {requested} samples have no answer, {allowed} allowed by "
+            "--max-failures; `muster status` groups the reasons, running the same command again retries them\n"
+        )
     return TOO_MANY_FAILURES

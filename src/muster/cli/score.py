@@ -18,22 +18,26 @@ def command(
         Path | None, typer.Option(help="Samples in the native format, instead of the task's own.")
     ] = None,
     per_sample: Annotated[Path | None, typer.Option(help="Write each sample's scores to this file.")] = None,
+    scoring: Annotated[
+        str | None,
+        typer.Option(help="Whose conventions: lmms-eval, or several, or all (default: the run's or task's)."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score a run from its journal, or a file of predictions. Needs no model."""
     from muster.core import ConfigurationError
 
     if run is not None and task is None and predictions is None:
-        _score_folder(run, as_json=json)
+        _score_folder(run, scoring, as_json=json)
     elif run is None and task is not None and predictions is not None:
-        _score_file(task, predictions, samples, per_sample, as_json=json)
+        _score_file(task, predictions, samples, per_sample, scoring, as_json=json)
     else:
         raise ConfigurationError(
             "give a run folder (`muster score RUN`), or --task and --predictions for answers made elsewhere"
         )
 
 
-def _score_folder(root: Path, *, as_json: bool) -> None:
+def _score_folder(root: Path, scoring: str | None, *, as_json: bool) -> None:
     from muster.cli.run import show
     from muster.config import load_config
     from muster.planning import plan
@@ -43,19 +47,27 @@ def _score_folder(root: Path, *, as_json: bool) -> None:
 
     folder = RunFolder(root)
     manifest = Manifest.load(folder.manifest)
-    planned = plan(load_config(manifest.config, env={}))
+    asked = manifest.config if scoring is None else {**manifest.config, "scoring": scoring}
+    planned = plan(load_config(asked, env={}))
     with folder.lock():
         results = score_run(folder, planned, manifest=manifest, timing=None)
     show(results, as_json=as_json)
 
 
 def _score_file(
-    name: str, predictions: Path, samples_file: Path | None, per_sample: Path | None, *, as_json: bool
+    name: str,
+    predictions: Path,
+    samples_file: Path | None,
+    per_sample: Path | None,
+    scoring: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     from muster.cli.run import show
     from muster.core import ConfigurationError
     from muster.results.predictions import score_predictions
     from muster.results.results import Results
+    from muster.tasks.conventions import scored_by
     from muster.tasks.registry import load_tasks
     from muster.tasks.sources.native import NativeSource
 
@@ -65,7 +77,7 @@ def _score_file(
             f"--task {name} is {len(tasks)} tasks; predictions are scored for one: "
             + ", ".join(task.name for task in tasks)
         )
-    task = tasks[0]
+    task = scored_by(tasks[0], [part.strip() for part in (scoring or "").split(",") if part.strip()])
     samples = task.source.load() if samples_file is None else NativeSource(samples_file).load()
     scored = score_predictions(task, samples, predictions, per_sample)
     complete = scored.samples.errored == 0

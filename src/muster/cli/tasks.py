@@ -48,6 +48,8 @@ def _show(task: Task, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from muster.metrics.registry import variants_of
+
     info = task.metric.info
     generation = ", ".join(
         f"{key}={value!r}" for key, value in asdict(task.generation).items() if value not in (None, ())
@@ -60,6 +62,7 @@ def _show(task: Task, console: Console) -> None:
         "prompt": task.prompt.description,
         "generation": generation,
         "metric": f"{info.name}, variant {info.variant}, version {info.version}",
+        "conventions": ", ".join(variants_of(task.metric)),
         "scores": "\n".join(
             f"{name} ({unit})" + (" – the task's headline score" if name == info.primary else "")
             for name, unit in info.units.items()

@@ -10,6 +10,7 @@ from muster.core.errors import (
     ReplicaError,
     RequestError,
     RunError,
+    RunTimeoutError,
     SampleError,
     TransientError,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "RequestKey",
     "Role",
     "RunError",
+    "RunTimeoutError",
     "Sample",
     "SampleError",
     "TransientError",

@@ -34,10 +34,18 @@ class RunError(MusterError):
 class InterruptedRunError(MusterError):
     """The run was asked to stop by a signal and can be resumed. Exit code 128 + signal."""
 
-    def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, signal_number: int, advice: str = "") -> None:
+        """`reason`: what stopped it; `advice`: what was kept and how to go on."""
+        super().__init__(f"{reason}: {advice}" if advice else reason)
         self.signal_number = signal_number
+        self.advice = advice
         self.exit_code = 128 + signal_number
+
+
+class RunTimeoutError(MusterError):
+    """The run took longer than it was allowed to, and can be resumed. Exit code 124, as of the command `timeout`."""
+
+    exit_code = 124
 
 
 class RequestError(Exception):

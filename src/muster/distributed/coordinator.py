@@ -1,6 +1,7 @@
 """The one place that owns a run while it goes on: who works on what, what came back, who is alive.
 
-No sockets, processes or threads here: engines drive it, one call at a time, and pass the time in.
+No sockets, processes or threads here: engines drive it, one call at a time, and pass the time in. Times are of a
+monotonic clock (seconds): a machine whose clock is set must not lose its workers.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Worker:
     """What the coordinator knows of one worker."""
 
     name: str
-    rank: int
+    rank: int | None
+    """None for one that joined a running run."""
     host: str = ""
     pid: int = 0
     state: WorkerState = "starting"
@@ -67,6 +69,11 @@ class Worker:
     """Request indices it works on, oldest first."""
     blamed: tuple[int, ...] = ()
     """Requests whose deaths were counted when it was lost the last time."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether it came to a running run from another command."""
+        return self.rank is None
 
     @property
     def alive(self) -> bool:
@@ -88,7 +95,9 @@ class Coordinator:
         worker_timeout: float,
         request_timeout: float,
         load_timeout: float,
+        epoch: float = 0.0,
     ) -> None:
+        """`epoch`: the unix time at which the clock of `now` was 0; what is written down has unix times."""
         self.workload = workload
         self.workers: dict[str, Worker] = {}
         self.progress = progress
@@ -100,6 +109,7 @@ class Coordinator:
         self._worker_timeout = worker_timeout
         self._request_timeout = request_timeout
         self._load_timeout = load_timeout
+        self._epoch = epoch
 
     @property
     def finished(self) -> bool:
@@ -114,14 +124,14 @@ class Coordinator:
     @property
     def keepers(self) -> list[str]:
         """Workers that keep answers of their own, by rank."""
-        return sorted(set(self._pledged.values()), key=lambda name: self.workers[name].rank)
+        return sorted(set(self._pledged.values()), key=lambda name: self.workers[name].rank or 0)
 
     @property
     def outstanding(self) -> int:
         """Requests that live workers are working on."""
         return self._queue.outstanding
 
-    def join(self, name: str, rank: int, host: str, pid: int, now: float) -> None:
+    def join(self, name: str, rank: int | None, host: str, pid: int, now: float) -> None:
         """A worker has come, or has come back; what it held before went to the others."""
         self.lose(name, "it connected again", now)  # without effect unless it was thought to be alive
         old = self.workers.get(name)
@@ -130,7 +140,7 @@ class Coordinator:
             worker.answered, worker.busy_seconds = old.answered, old.busy_seconds
             worker.blamed = old.blamed
         self.workers[name] = worker
-        self.progress.worker(name, WorkerProgress(host=host, state="loading"))
+        self.progress.worker(name, WorkerProgress(host=host, state="loading", joined=rank is None))
 
     def absolve(self, name: str) -> None:
         """The worker that came back is the process that was lost: only its connection was cut, and nothing died."""
@@ -254,6 +264,10 @@ class Coordinator:
         """Static schedules: ranks that never came lose their share to the others."""
         self._queue.forget_absent()
 
+    def give_up(self, rank: int) -> None:
+        """Static schedules: a rank that won't come (again) loses its share to the others."""
+        self._queue.abandon(rank)
+
     def drain(self) -> None:
         """Give out nothing more."""
         self.draining = True
@@ -293,7 +307,7 @@ class Coordinator:
             self._keep(index, Completion(self.workload.key(index), failure=failure), worker.name, now)
 
     def _keep(self, index: int, completion: Completion, worker: str, now: float) -> None:
-        self._journal.append(Record(completion, worker, now, self._attempt))
+        self._journal.append(Record(completion, worker, now + self._epoch, self._attempt))
         task = self.progress.tasks[self.workload.task(index)]
         task.add(completion, self._live_scores(index, completion, task))
         self.progress.tokens += completion.usage.completion_tokens or 0

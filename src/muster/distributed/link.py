@@ -1,21 +1,21 @@
-"""A worker's link to a coordinator in another process: claims ahead, batches answers, reconnects."""
+"""A worker's link to a coordinator in another process: its threads, its connection, and how that is renewed."""
 
 from __future__ import annotations
 
-import collections
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
-from muster.core import Completion, Request, RunError
+from muster.core import Completion, RunError
 from muster.core.text import valid_text
 from muster.distributed import messages as wire_messages
+from muster.distributed.claiming import Claims
 from muster.distributed.messages import (
     Acknowledged,
-    Answers,
     Beat,
     Broken,
     Collect,
@@ -24,13 +24,12 @@ from muster.distributed.messages import (
     Hello,
     Leave,
     Log,
-    Pledge,
-    Pull,
     Ready,
     Refused,
     Stop,
     Welcome,
 )
+from muster.distributed.outbox import Outbox
 from muster.distributed.stream import Pulled
 from muster.distributed.wire import Connection
 
@@ -38,25 +37,8 @@ log = logging.getLogger(__name__)
 
 Connect = Callable[[], Connection]
 
-_MOST_AHEAD = 512
 _RETRY_SECONDS = 0.25
-_CHUNK_BYTES = 16 << 20
-_OVERHEAD_BYTES = 200
-"""What an answer takes beside its text."""
-
-
-def _chunks(answers: list[tuple[int, Completion]]) -> Iterator[list[tuple[int, Completion]]]:
-    """As many answers at a time as fit well into a frame."""
-    chunk: list[tuple[int, Completion]] = []
-    size = 0
-    for answer in answers:
-        chunk.append(answer)
-        size += _OVERHEAD_BYTES + 4 * len(answer[1].text or "")
-        if size > _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+_LAST_WORD_SECONDS = 2.0
 
 
 class LostCoordinatorError(RunError):
@@ -80,25 +62,18 @@ class SocketLink:
         self._connect, self._hello, self._on_stop = connect, hello, on_stop
         self._changed = threading.Condition()
         self._connection = connect()
-        self._outbox: collections.deque[FromWorker] = collections.deque()
-        self._answers: list[tuple[int, Completion]] = []
-        self._unacknowledged: dict[int, Answers | Pledge] = {}
-        self._pledges: list[int] = []
-        self._kept: dict[int, Completion] = {}
-        self._collects: collections.deque[Collect] = collections.deque()
-        self._number = 0
-        self._pull: Pull | None = None
-        self._granted: collections.deque[tuple[int, Request]] = collections.deque()
-        self._state: str = "work"
+        self._collects: deque[Collect] = deque()
         self._ready: Ready | None = None
-        self._window = 0
-        self._waited_at = time.monotonic()
         self._busy: Callable[[], float] = lambda: 0.0
         self._closing = False
+        self._stopped = self._hung_up = False
         self._failed: str | None = None
         self.drained = False
         self.welcome = self._introduce()
-        self._gathering = self.welcome.collect == "gather"
+        # Whoever takes the coordinator's place at this address must not get answers to another's requests.
+        self._hello = msgspec.structs.replace(hello, session=self.welcome.session)
+        self._claims = Claims(time.monotonic())
+        self._outbox = Outbox(gathering=self.welcome.collect == "gather")
         self._reader = threading.Thread(target=self._read, name="muster-link-reader", daemon=True)
         self._sender = threading.Thread(target=self._send, name="muster-link-sender", daemon=True)
         self._reader.start()
@@ -113,50 +88,48 @@ class SocketLink:
 
     def pull(self, limit: int, *, idle: bool, park: bool) -> Pulled:
         """Claim; see `Link`. Single requests are claimed ahead, as many as hide the way to the coordinator."""
+        claims = self._claims
         with self._changed:
             if self._over:  # what was granted and not started goes back
                 self._check()
                 return Pulled([], "finished")
-            if self._granted:
-                requests = self._from_granted(limit)
-                self._claim_ahead(limit)
+            if requests := claims.take(limit):
+                if (ahead := claims.ask_ahead(limit)) is not None:
+                    self._post(ahead)
                 return Pulled(requests, "work")
             started = time.monotonic()
-            ask = limit if limit > 1 else max(1, self._window)
-            self._ask(ask, idle, park)
-            self._changed.wait_for(lambda: self._granted or self._pull is None or self._over)
+            self._post(claims.ask(limit, idle=idle, park=park))
+            self._changed.wait_for(lambda: claims.granted or claims.asked is None or self._over)
             self._check()
-            if not self._granted or self._over:
-                return Pulled([], "finished" if self._over or self._state == "finished" else "empty")
+            requests = [] if self._over else claims.take(limit)
+            if not requests:
+                return Pulled([], "finished" if self._over or claims.finished else "empty")
             if limit == 1:
-                self._widen(time.monotonic() - started)
-            return Pulled(self._from_granted(limit), "work")
+                now = time.monotonic()
+                claims.widen(now - started, now)
+            return Pulled(requests, "work")
 
     def deliver(self, index: int, completion: Completion) -> None:
         """Queue an answer for sending."""
         with self._changed:
             self._check()
-            if self._gathering:
-                self._kept[index] = completion
-                self._pledges.append(index)
-            else:
-                self._answers.append((index, completion))
+            self._outbox.deliver(index, completion)
             self._changed.notify_all()
 
     @property
     def gathering(self) -> bool:
         """Whether answers are kept until they are collected."""
-        return self._gathering
+        return self._outbox.gathering
 
     def kept(self) -> list[tuple[int, Completion]]:
         """The answers that this worker keeps."""
         with self._changed:
-            return list(self._kept.items())
+            return self._outbox.kept
 
     def send_answers(self, answers: list[tuple[int, Completion]]) -> None:
         """Send answers that were kept, by this worker or by others that gathered them here."""
         with self._changed:
-            self._answers += answers
+            self._outbox.send_answers(answers)
             self._changed.notify_all()
 
     def next_collect(self) -> Collect | None:
@@ -183,43 +156,23 @@ class SocketLink:
     def leave(self) -> None:
         """Give back what was never started and say goodbye, after all answers have arrived."""
         with self._changed:
-            released = [index for index, _request in self._granted]
-            self._granted.clear()
-            self._answers += self._kept.items()  # answers that nobody wants any more are harmless
-            self._kept.clear()
+            released = self._claims.forfeit()
+            self._outbox.send_kept()
         self._finish(Leave(released, self._busy()))
 
-    # -- claims
+    # -- sending
 
     @property
     def _over(self) -> bool:
         return self.drained or self._failed is not None
 
-    def _from_granted(self, limit: int) -> list[tuple[int, Request]]:
-        return [self._granted.popleft() for _ in range(min(limit, len(self._granted)))]
-
-    def _ask(self, limit: int, idle: bool, park: bool) -> None:
-        self._number += 1
-        self._pull = Pull(self._number, limit, idle, park)
-        self._outbox.append(self._pull)
-        self._changed.notify_all()
-
-    def _claim_ahead(self, limit: int) -> None:
-        if limit == 1 and self._pull is None and not self._over and 2 * len(self._granted) < self._window:
-            self._ask(self._window, idle=False, park=False)
-
-    def _widen(self, waited: float) -> None:
-        """The window doubles while waiting for claims takes more than a tenth of the time between two waits."""
-        now = time.monotonic()
-        since, self._waited_at = now - self._waited_at, now
-        if waited > 0.1 * since:
-            self._window = min(_MOST_AHEAD, max(1, 2 * self._window))
-
-    # -- sending
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise LostCoordinatorError(self._failed)
 
     def _post(self, message: FromWorker) -> None:
         with self._changed:
-            self._outbox.append(message)
+            self._outbox.post(message)
             self._changed.notify_all()
 
     def _send(self) -> None:
@@ -228,12 +181,11 @@ class SocketLink:
             with self._changed:
                 pause = max(0.0, beat_due - time.monotonic())
                 self._changed.wait_for(
-                    lambda: self._outbox or self._answers or self._pledges or self._closing or self._failed,
-                    timeout=pause,
+                    lambda: not self._outbox.empty or self._closing or self._failed, timeout=pause
                 )
-                if self._failed or (self._closing and not (self._outbox or self._answers or self._pledges)):
+                if self._failed or (self._closing and self._outbox.empty):
                     return
-                batch = self._collect()
+                batch = self._outbox.batch()
                 connection = self._connection
             if time.monotonic() >= beat_due:
                 batch.append(Beat(self._busy()))
@@ -250,34 +202,17 @@ class SocketLink:
                     self._changed.notify_all()
                 connection.close()
 
-    def _collect(self) -> list[FromWorker]:
-        batch: list[FromWorker] = []
-        for some in _chunks(self._answers):
-            self._number += 1
-            answers = Answers(self._number, some)
-            self._unacknowledged[answers.number] = answers
-            batch.append(answers)
-        self._answers = []
-        if self._pledges:
-            self._number += 1
-            pledge = Pledge(self._number, self._pledges)
-            self._pledges = []
-            self._unacknowledged[pledge.number] = pledge
-            batch.append(pledge)
-        batch += self._outbox
-        self._outbox.clear()
-        return batch
-
     def _finish(self, last: FromWorker) -> None:
         with self._changed:
             self._changed.wait_for(
-                lambda: not (self._answers or self._pledges or self._unacknowledged) or self._failed,
+                lambda: self._outbox.settled or self._failed or self._hung_up,
                 timeout=self.welcome.reconnect_seconds,
             )
-            self._outbox.append(last)
+            self._outbox.post(last)
             self._closing = True
             self._changed.notify_all()
         self._sender.join(timeout=10)
+        self._reader.join(timeout=_LAST_WORD_SECONDS)  # the coordinator hangs up, after what it has to say
         self._connection.close()
 
     # -- receiving
@@ -303,7 +238,12 @@ class SocketLink:
                 except msgspec.DecodeError:
                     log.exception("the coordinator sent something unreadable")
                     self._connection.close()
-            if self._closing or self.drained:
+            if self._closing:
+                return
+            if self._stopped:  # the run ends, and nobody will ask for what is left
+                with self._changed:
+                    self._hung_up = True
+                    self._changed.notify_all()
                 return
             if not self._reconnect():
                 self._on_stop(Stop("over", self._failed or "the link is closed"), True)
@@ -313,22 +253,19 @@ class SocketLink:
         with self._changed:
             match message:
                 case Grant():
-                    self._granted.extend(message.requests)
-                    if self._pull is not None and message.number == self._pull.number:
-                        self._pull, self._state = None, message.state
+                    self._claims.grant(message)
                 case Acknowledged():
-                    for number in [n for n in self._unacknowledged if n <= message.number]:
-                        del self._unacknowledged[number]
+                    self._outbox.acknowledge(message.number)
                 case Collect():
                     self._collects.append(message)
                 case Stop(how="drain" | "over"):
-                    self.drained = True
+                    self.drained = self._stopped = True
                     if message.how == "over":
-                        self._kept.clear()  # all are in the coordinator's hands
+                        self._outbox.forget_kept()
                 case Refused():
                     self._failed = message.reason
-                case Welcome():
-                    pass
+                case _:
+                    pass  # a welcome after a reconnection: nothing in it has changed
             self._changed.notify_all()
         if isinstance(message, Stop):
             self._on_stop(message, False)
@@ -339,6 +276,8 @@ class SocketLink:
         log.warning("the connection to the coordinator broke; reconnecting")
         self._connection.close()  # the sender may still be waiting in it
         while time.monotonic() < limit and not self._closing:
+            if self._failed is not None:  # it was refused
+                return False
             try:
                 connection = self._connect()
                 connection.send(wire_messages.encode(self._hello))
@@ -349,30 +288,15 @@ class SocketLink:
             self._resume(connection)
             return True
         with self._changed:
-            self._failed = f"the coordinator has been gone for {self.welcome.reconnect_seconds:.0f} s"
+            self._failed = self._failed or (
+                f"the coordinator has been gone for {self.welcome.reconnect_seconds:.0f} s"
+            )
             self._changed.notify_all()
         return False
 
     def _resume(self, connection: Connection) -> None:
         with self._changed:
             self._connection = connection
-            again: list[FromWorker] = [self._ready] if self._ready else []
-            if self._gathering:  # what was kept counts as lost: from now on this worker streams
-                self._gathering = False
-                self._answers += self._kept.items()
-                self._kept.clear()
-                self._pledges.clear()
-                self._unacknowledged = {
-                    n: m for n, m in self._unacknowledged.items() if isinstance(m, Answers)
-                }
-            again += self._unacknowledged.values()
-            if self._pull is not None:
-                again.append(self._pull)
-            waiting: list[FromWorker] = [m for m in self._outbox if not isinstance(m, Pull | Ready)]
-            self._outbox = collections.deque([*again, *waiting])
-            self._granted.clear()  # they went back to the queue when the connection broke
+            self._outbox.repeat(self._ready, self._claims.asked)
+            self._claims.forfeit()  # they went back to the queue when the connection broke
             self._changed.notify_all()
-
-    def _check(self) -> None:
-        if self._failed is not None:
-            raise LostCoordinatorError(self._failed)

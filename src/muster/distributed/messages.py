@@ -9,7 +9,7 @@ import msgspec
 from muster.core import Completion, Failure, Request
 from muster.distributed.media_transfer import Probe
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised with every incompatible change; both sides must agree."""
 MORE_FOLLOWS = 0
 """The number of no pull."""
@@ -19,9 +19,29 @@ class Hello(msgspec.Struct, tag=True, frozen=True):
     """A worker introduces itself, at first and after every reconnection."""
 
     worker: str
-    rank: int
+    rank: int | None
+    """None for a worker that joined a running run: no share of a static schedule is its own."""
     host: str
     pid: int
+    session: str = ""
+    """`Welcome.session`, once it is known."""
+    party: str = ""
+    """`Knock.party` of the joining machine that started it."""
+    schema: int = SCHEMA
+
+
+class Knock(msgspec.Struct, tag=True, frozen=True):
+    """A machine asks to join with `replicas` workers, or how they are doing; the answer is an `Offer`.
+
+    With 0 it only wants to know what there is to be done.
+    """
+
+    party: str
+    """Random; names whoever asks, also when it asks again."""
+    name: str
+    """What its workers shall be called; empty: after the host."""
+    host: str
+    replicas: int
     schema: int = SCHEMA
 
 
@@ -106,6 +126,36 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     group_seconds: float = 600.0
     probes: list[Probe] = []
     """Files of the plan, for the worker to find out whether it sees them."""
+    session: str = ""
+    """Names this coordinator: one that takes its place later counts other requests under the same indices."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """One worker of a joining machine: its name, and what the coordinator has seen of it."""
+
+    name: str
+    answered: int = 0
+    failed: bool = False
+    """It could not load the model."""
+
+
+class Offer(msgspec.Struct, tag=True, frozen=True):
+    """What a machine that joins would have to run, for it to decide whether it can and will."""
+
+    session: str
+    run: str
+    model: str
+    """As the user named it."""
+    backend: str
+    backend_source: str
+    """Digest of the file that a backend of the user's own is in."""
+    settings: msgspec.Raw
+    """`ModelSettings` as a MessagePack map."""
+    fingerprint: msgspec.Raw
+    """The model's, as a MessagePack map."""
+    packages: dict[str, str]
+    """Versions on the coordinator's side."""
+    places: list[Place]
 
 
 class Grant(msgspec.Struct, tag=True, frozen=True):
@@ -128,11 +178,14 @@ class Acknowledged(msgspec.Struct, tag=True, frozen=True):
 class Stop(msgspec.Struct, tag=True, frozen=True):
     """`drain`: claim no more, finish what is started. `over`: nothing is wanted any more, end soon.
 
-    `dump`: the worker seems to be stuck; send its stack for the log.
+    `dump`: the worker seems to be stuck; send its stack for the log. `abort`: the same, and then die: whoever
+    started the worker starts it again.
     """
 
-    how: Literal["drain", "over", "dump"]
+    how: Literal["drain", "over", "dump", "abort"]
     reason: str
+    missing: list[int] = []
+    """With `over`: ranks that never came, or were given up and may still exist."""
 
 
 class Collect(msgspec.Struct, tag=True, frozen=True):
@@ -148,13 +201,13 @@ class Collect(msgspec.Struct, tag=True, frozen=True):
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
-    """The coordinator won't have this worker (another version of the protocol)."""
+    """The coordinator won't have this worker or machine."""
 
     reason: str
 
 
-FromWorker: TypeAlias = Hello | Ready | Pull | Answers | Pledge | Beat | Log | Broken | Leave
-FromCoordinator: TypeAlias = Welcome | Grant | Acknowledged | Collect | Stop | Refused
+FromWorker: TypeAlias = Hello | Knock | Ready | Pull | Answers | Pledge | Beat | Log | Broken | Leave
+FromCoordinator: TypeAlias = Welcome | Offer | Grant | Acknowledged | Collect | Stop | Refused
 
 _encoder = msgspec.msgpack.Encoder()
 _from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)

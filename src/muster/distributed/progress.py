@@ -46,6 +46,8 @@ class WorkerProgress:
     state: str = "starting"
     answered: int = 0
     holding: int = 0
+    joined: bool = False
+    """Came to a running run from another command."""
 
 
 @dataclass(slots=True)
@@ -58,9 +60,9 @@ class Progress:
     answered: int = 0
     """In this attempt."""
     ready_at: float | None = None
-    """When the first worker was ready (unix seconds)."""
+    """When the first worker was ready (monotonic seconds)."""
     answered_at: float = 0.0
-    """When the last answer came."""
+    """When the last answer came (monotonic seconds)."""
     notice: str = ""
     """What the user should know right now: draining, waiting for ranks …"""
 

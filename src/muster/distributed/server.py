@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,8 @@ from typing import Literal
 import msgspec
 
 from muster.core import Completion, Failure, MusterError, Request, SampleError
-from muster.distributed import wire
 from muster.distributed.coordinator import Coordinator, Granted
+from muster.distributed.door import Door
 from muster.distributed.media_transfer import media_bytes, needs_files, probes, with_media
 from muster.distributed.messages import (
     MORE_FOLLOWS,
@@ -29,6 +28,7 @@ from muster.distributed.messages import (
     FromWorker,
     Grant,
     Hello,
+    Knock,
     Leave,
     Log,
     Pledge,
@@ -40,10 +40,11 @@ from muster.distributed.messages import (
     decode_from_worker,
     encode,
 )
+from muster.distributed.reception import Entrance, Reception
+from muster.distributed.wire import HANDSHAKE_SECONDS, Channel
 
 log = logging.getLogger(__name__)
 
-_CLOSE_SECONDS = 2.0
 _MOST_BUFFERED = 64 << 20
 """Bytes that may wait for a worker that doesn't read; then its messages are no longer taken."""
 _MOST_CLAIMED_WITH_MEDIA = 64
@@ -55,7 +56,7 @@ _MEDIA_READERS = 4
 @dataclass(slots=True)
 class _Peer:
     name: str
-    writer: asyncio.StreamWriter
+    channel: Channel
     parked: Pull | None = None
     sees_media: bool = False
 
@@ -71,28 +72,33 @@ class CoordinatorServer:
         *,
         on_log: Callable[[str, str], None],
         on_broken: Callable[[str, Broken], None],
+        missing: Callable[[], list[int]] = list,
     ) -> None:
-        """The callbacks get the worker's name first."""
+        """The callbacks get the worker's name first. `missing`: ranks that workers who leave at the end hear of."""
         files = probes(coordinator.workload.planned)
-        self._coordinator, self._secret = coordinator, secret
+        self._coordinator, self._inside = coordinator, Entrance(secret)
         self._welcome = msgspec.structs.replace(welcome, probes=files)
         self._media_readers = ThreadPoolExecutor(_MEDIA_READERS, "muster-media")
         self._sending: set[asyncio.Task[None]] = set()
-        self._on_log, self._on_broken = on_log, on_broken
+        self._on_log, self._on_broken, self._missing = on_log, on_broken, missing
         self._peers: dict[str, _Peer] = {}
-        self._server: asyncio.Server | None = None
+        self._reception = Reception(self._serve)
+        self._door: Door | None = None
         self.changed = asyncio.Event()
         """Set whenever a worker came, went or answered."""
-        self._connections: set[asyncio.Task[None]] = set()
         self._collecting = False
         self._collected_before = False
         self.error: MusterError | None = None
         """Why the run cannot go on: the journal could not be written."""
 
     async def start(self, host: str) -> int:
-        """Listen on `host` at a free port, and return the port."""
-        self._server = await asyncio.start_server(self._serve, host, 0, limit=1 << 20, backlog=1024)
-        return int(self._server.sockets[0].getsockname()[1])
+        """Listen on `host` at a free port for the run's own workers, and return the port."""
+        return await self._reception.listen(host, 0, self._inside)
+
+    async def open_door(self, door: Door, host: str, port: int, secret: bytes) -> int:
+        """Listen for machines that join, also with workers that the run didn't start; see `Reception.listen`."""
+        self._door = door
+        return await self._reception.listen(host, port, Entrance(secret, for_joiners=True))
 
     @property
     def connected(self) -> set[str]:
@@ -102,7 +108,7 @@ class CoordinatorServer:
     def send(self, worker: str, message: FromCoordinator) -> None:
         """Send to one worker, if it is connected."""
         if (peer := self._peers.get(worker)) is not None:
-            peer.writer.write(wire.frame(encode(message)))
+            peer.channel.send(encode(message))
 
     def broadcast(self, message: FromCoordinator) -> None:
         """Send to every connected worker."""
@@ -112,7 +118,7 @@ class CoordinatorServer:
     def drop(self, worker: str) -> None:
         """Hang up on a worker that was lost."""
         if (peer := self._peers.pop(worker, None)) is not None:
-            peer.writer.close()
+            peer.channel.close()
         self.work_returned()
 
     def work_returned(self) -> None:
@@ -135,33 +141,23 @@ class CoordinatorServer:
         for task in self._sending:
             task.cancel()
         self._media_readers.shutdown(wait=False, cancel_futures=True)
-        if self._server is not None:
-            self._server.close()
         for peer in self._peers.values():
-            peer.writer.close()
+            peer.channel.close()
         self._peers.clear()
-        if self._connections:
-            await asyncio.wait(self._connections, timeout=_CLOSE_SECONDS)
+        await self._reception.close()
 
     # -- one connection
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, channel: Channel, entrance: Entrance) -> None:
         peer: _Peer | None = None
-        if (task := asyncio.current_task()) is not None:
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
         try:
-            await wire.accept(reader, writer, self._secret)
-            _no_delay(writer)
-            peer = await self._introduce(reader, writer)
-            while peer is not None and (payload := await wire.read_frame(reader)) is not None:
+            peer = await self._introduce(channel, entrance)
+            while peer is not None and (payload := await channel.receive()) is not None:
                 if not self._take_in(peer, decode_from_worker(payload)):
                     break
-                if writer.transport.get_write_buffer_size() > _MOST_BUFFERED:
-                    await writer.drain()
-        except wire.HandshakeError as error:
-            log.warning("%s: %s", writer.get_extra_info("peername"), error)
-        except ConnectionError:
+                if channel.unsent > _MOST_BUFFERED:
+                    await channel.drain()
+        except (ConnectionError, TimeoutError):
             pass  # seen below as the end of the connection
         except MusterError as error:
             self.error = error
@@ -169,37 +165,62 @@ class CoordinatorServer:
             log.exception("a message of %s could not be acted on", peer.name if peer else "a stranger")
             if peer is not None:  # or it would come back and say it again
                 reason = f"its message could not be acted on ({type(error).__name__}: {error})"
-                writer.write(wire.frame(encode(Refused(reason))))
+                channel.send(encode(Refused(reason)))
         finally:
-            writer.close()
+            channel.close()
             if peer is not None and self._peers.get(peer.name) is peer:
                 del self._peers[peer.name]
-                self._coordinator.lose(peer.name, "its connection ended", time.time())
+                self._coordinator.lose(peer.name, "its connection ended", time.monotonic())
                 self.work_returned()
             self.changed.set()
 
-    async def _introduce(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Peer | None:
-        payload = await wire.read_frame(reader)
-        hello = decode_from_worker(payload) if payload is not None else None
-        if not isinstance(hello, Hello):
+    async def _introduce(self, channel: Channel, entrance: Entrance) -> _Peer | None:
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            payload = await channel.receive()
+        first = decode_from_worker(payload) if payload is not None else None
+        if isinstance(first, Knock) and entrance.for_joiners:
+            channel.send(encode(self._offer(first)))
             return None
+        if not isinstance(first, Hello):
+            return None
+        if (objection := self._objection(first, entrance)) is not None:
+            channel.send(encode(Refused(objection)))
+            return None
+        return self._take_on(first, channel)
+
+    def _offer(self, knock: Knock) -> FromCoordinator:
+        assert self._door is not None
+        if knock.schema != SCHEMA:
+            return Refused(_other_version(knock.schema))
+        if self._coordinator.draining:
+            return Stop("over", "the run is ending")
+        return self._door.answer(knock, self._coordinator.workers)
+
+    def _objection(self, hello: Hello, entrance: Entrance) -> str | None:
+        """Why a worker can't take part, or None."""
         if hello.schema != SCHEMA:
-            reason = f"it speaks version {hello.schema} of the protocol, the coordinator {SCHEMA}"
-            writer.write(wire.frame(encode(Refused(reason + "; install the same Muster everywhere"))))
-            return None
+            return _other_version(hello.schema)
+        if hello.session and hello.session != self._welcome.session:
+            return (
+                "it worked for another run, or another attempt of this one, that was coordinated here before"
+            )
+        if entrance.for_joiners and not (self._door and self._door.admits(hello)):
+            return f"no machine has asked for a worker named {hello.worker!r} here"
+        return None
+
+    def _take_on(self, hello: Hello, channel: Channel) -> _Peer:
         if (old := self._peers.pop(hello.worker, None)) is not None:
-            old.writer.close()
+            old.channel.close()
         before = self._coordinator.workers.get(hello.worker)
         only_cut = before and not before.stuck and (before.host, before.pid) == (hello.host, hello.pid)
-        self._coordinator.join(hello.worker, hello.rank, hello.host, hello.pid, time.time())
+        self._coordinator.join(hello.worker, hello.rank, hello.host, hello.pid, time.monotonic())
         if only_cut:
             self._coordinator.absolve(hello.worker)
-        peer = _Peer(hello.worker, writer)
+        peer = _Peer(hello.worker, channel)
         self._peers[hello.worker] = peer
         self.send(hello.worker, self._welcome)
-        if (
-            self._coordinator.draining
-        ):  # it missed the broadcast, and must not wait for a coordinator that is gone
+        if self._coordinator.draining:
+            # It missed the broadcast, and must not wait for a coordinator that is gone.
             self.send(hello.worker, Stop("over" if self._coordinator.finished else "drain", "the run ends"))
         self.unpark()
         self.changed.set()
@@ -207,7 +228,7 @@ class CoordinatorServer:
 
     def _take_in(self, peer: _Peer, message: FromWorker) -> bool:
         """Act on one message; False ends the connection."""
-        now, name, coordinator = time.time(), peer.name, self._coordinator
+        now, name, coordinator = time.monotonic(), peer.name, self._coordinator
         coordinator.seen(name, now)
         match message:
             case Pull():
@@ -239,9 +260,11 @@ class CoordinatorServer:
                 return False
             case Leave():
                 coordinator.leave(name, message.released, message.busy_seconds, now)
+                if coordinator.finished:
+                    self.send(name, Stop("over", "the run is over", self._missing()))
                 self.work_returned()
                 return False
-            case Hello():
+            case Hello() | Knock():
                 return False
         return True
 
@@ -266,7 +289,7 @@ class CoordinatorServer:
 
     def _answer_pull(self, peer: _Peer, pull: Pull) -> None:
         limit = pull.limit if peer.sees_media else min(pull.limit, _MOST_CLAIMED_WITH_MEDIA)
-        granted = self._coordinator.pull(peer.name, limit, pull.idle, time.time())
+        granted = self._coordinator.pull(peer.name, limit, pull.idle, time.monotonic())
         state = granted.state
         if state == "wait" or (state == "empty" and pull.park):
             peer.parked = pull
@@ -298,13 +321,13 @@ class CoordinatorServer:
                 if batch and size + media_bytes(filled) > _MOST_BUFFERED:
                     self.send(peer.name, Grant(MORE_FOLLOWS, batch, "work"))
                     batch, size = [], 0
-                    await peer.writer.drain()
+                    await peer.channel.drain()
                 batch.append((index, filled))
                 size += media_bytes(filled)
             if batch:
                 self.send(peer.name, Grant(pull.number, batch, "work"))
             if failed:
-                self._coordinator.answer(peer.name, failed, time.time())
+                self._coordinator.answer(peer.name, failed, time.monotonic())
             if not batch:
                 self._answer_pull(peer, pull)
             if failed:
@@ -324,7 +347,5 @@ class CoordinatorServer:
             return Completion(request.key, failure=Failure.from_exception(error))
 
 
-def _no_delay(writer: asyncio.StreamWriter) -> None:
-    connected = writer.get_extra_info("socket")
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    wire.notice_silence(connected)
+def _other_version(schema: int) -> str:
+    return f"it speaks version {schema} of the protocol, the coordinator {SCHEMA}; install the same Muster everywhere"

@@ -1,8 +1,10 @@
 """Frames over TCP, and the handshake by which both ends prove that they know the run's secret.
 
-A frame is its length in four bytes, big-endian, and that many bytes. The handshake is a challenge and
-response with HMAC-SHA256 in both directions; the secret itself never travels. What follows is neither
-encrypted nor signed: the trust boundary is the cluster's network, as it is for NCCL and Gloo.
+The handshake is a challenge and response with HMAC-SHA256 in both directions; the secret itself never travels, and
+both sides' fresh nonces make a recorded handshake worthless. From it each direction gets a key. A frame is the
+payload's length in four bytes, big-endian, a tag of 16 bytes (keyed BLAKE2b over the frame's number and the payload),
+and the payload; a frame that was changed, repeated, left out or made up ends the connection. Nothing is encrypted:
+who can read the network can read prompts and answers, as with NCCL and Gloo.
 """
 
 from __future__ import annotations
@@ -19,52 +21,117 @@ from muster.core import RunError
 
 MAX_FRAME = 1 << 30
 """Bytes; a longer frame is taken for garbage."""
-HANDSHAKE_SECONDS = 20.0
+HANDSHAKE_SECONDS = 10.0
 SILENCE_SECONDS = 60
 """How long a connection outlives a network that is cut; then the worker tries to come back with another."""
 _LENGTH = struct.Struct(">I")
+_NUMBER = struct.Struct(">Q")
 _NONCE = 32
-_GREETING = b"muster/1\n"
+_TAG = 16
+_GREETING = b"muster/2\n"
+_REFUSED = bytes(32)
+"""In the place of the coordinator's proof."""
 
 
 class HandshakeError(RunError):
     """The other end is not part of this run."""
 
 
+class WrongSecretError(HandshakeError):
+    """A coordinator, but of another run, or the secret is wrong."""
+
+
+class Seal:
+    """Makes and checks the tags of one direction of one connection, in the order of its frames."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key, self._number = key, 0
+
+    def next_tag(self, payload: bytes) -> bytes:
+        """The tag of the next frame."""
+        digest = hashlib.blake2b(_NUMBER.pack(self._number), key=self._key, digest_size=_TAG)
+        digest.update(payload)
+        self._number += 1
+        return digest.digest()
+
+    def head(self, payload: bytes) -> bytes:
+        """What goes before the payload of the next frame."""
+        return _LENGTH.pack(len(payload)) + self.next_tag(payload)
+
+    def fits(self, tag: bytes, payload: bytes) -> bool:
+        """Whether this is the next frame."""
+        return hmac.compare_digest(tag, self.next_tag(payload))
+
+
 def _proof(secret: bytes, side: bytes, mine: bytes, theirs: bytes) -> bytes:
     return hmac.digest(secret, side + mine + theirs, hashlib.sha256)
 
 
-async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, secret: bytes) -> None:
+def _seals(secret: bytes, workers: bytes, coordinators: bytes) -> tuple[Seal, Seal]:
+    """The seals of what the worker and of what the coordinator sends, from their nonces."""
+    to_coordinator = _proof(secret, b"from worker", workers, coordinators)
+    to_worker = _proof(secret, b"from coordinator", workers, coordinators)
+    return Seal(to_coordinator), Seal(to_worker)
+
+
+class Channel:
+    """The coordinator's end of a connection, after the handshake. For the event loop's thread alone."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: Seal, outgoing: Seal
+    ) -> None:
+        self._reader, self._writer = reader, writer
+        self._incoming, self._outgoing = incoming, outgoing
+
+    def send(self, payload: bytes) -> None:
+        """Put a frame into the send buffer; returns at once. Without effect when the connection is gone."""
+        self._writer.write(self._outgoing.head(payload) + payload)
+
+    async def receive(self) -> bytes | None:
+        """The next frame, or None at the end of the connection and where a frame isn't what the other end sent."""
+        try:
+            head = await self._reader.readexactly(_LENGTH.size + _TAG)
+            (length,) = _LENGTH.unpack_from(head)
+            if length > MAX_FRAME:
+                return None
+            payload = await self._reader.readexactly(length)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        return payload if self._incoming.fits(head[_LENGTH.size :], payload) else None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes in the send buffer."""
+        return self._writer.transport.get_write_buffer_size()
+
+    async def drain(self) -> None:
+        """Wait until the other end has read most of the send buffer. Raises `ConnectionError`."""
+        await self._writer.drain()
+
+    def close(self) -> None:
+        """End the connection, after what is in the send buffer."""
+        self._writer.close()
+
+
+async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, secret: bytes) -> Channel:
     """The coordinator's half of the handshake. Raises `HandshakeError` for a stranger."""
     try:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            nonce = secrets.token_bytes(_NONCE)
-            writer.write(_GREETING + nonce)
+            mine = secrets.token_bytes(_NONCE)
+            writer.write(_GREETING + mine)
             answer = await reader.readexactly(2 * _NONCE)
             theirs, proof = answer[:_NONCE], answer[_NONCE:]
-            if not hmac.compare_digest(proof, _proof(secret, b"worker", theirs, nonce)):
+            if not hmac.compare_digest(proof, _proof(secret, b"worker", theirs, mine)):
+                writer.write(_REFUSED)
                 raise HandshakeError("a connection with the wrong secret was refused")
-            writer.write(_proof(secret, b"coordinator", nonce, theirs))
+            writer.write(_proof(secret, b"coordinator", mine, theirs))
             await writer.drain()
     except (TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
         raise HandshakeError(f"a connection did not complete the handshake ({error!r})") from error
-
-
-async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
-    """The next frame, or None at the end of the connection."""
-    try:
-        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        if length > MAX_FRAME:
-            return None
-        return await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
-
-
-def frame(payload: bytes) -> bytes:
-    """The payload with its length before it."""
-    return _LENGTH.pack(len(payload)) + payload
+    connected: socket.socket = writer.get_extra_info("socket")
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    notice_silence(connected)
+    return Channel(reader, writer, *_seals(secret, theirs, mine))
 
 
 def notice_silence(connected: socket.socket) -> None:
@@ -86,9 +153,11 @@ def notice_silence(connected: socket.socket) -> None:
 class Connection:
     """A worker's blocking connection. `send` is for one thread at a time, `receive` for another."""
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, secret: bytes) -> None:
+        """Shake hands over a connected socket. Raises `HandshakeError` and `OSError`."""
         self._socket = connected
         self._buffer = connected.makefile("rb", buffering=1 << 18)
+        self._outgoing, self._incoming = self._introduce(secret)
 
     @classmethod
     def connect(cls, address: tuple[str, int], secret: bytes, timeout: float) -> Connection:
@@ -96,50 +165,58 @@ class Connection:
 
         Raises:
             OSError: nobody listens there.
-            HandshakeError: somebody else's coordinator listens there.
+            HandshakeError: what listens there is no coordinator, or another run's.
         """
         connected = socket.create_connection(address, timeout=timeout)
         try:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             notice_silence(connected)
             connected.settimeout(HANDSHAKE_SECONDS)
-            connection = cls(connected)
-            connection._introduce(secret)
+            connection = cls(connected, secret)
             connected.settimeout(None)
         except BaseException:
             connected.close()
             raise
         return connection
 
-    def _introduce(self, secret: bytes) -> None:
+    def _introduce(self, secret: bytes) -> tuple[Seal, Seal]:
         greeting = self._buffer.read(len(_GREETING) + _NONCE)
         if len(greeting) != len(_GREETING) + _NONCE or not greeting.startswith(_GREETING):
             raise HandshakeError("what listens at the coordinator's address is not a Muster coordinator")
         theirs, mine = greeting[len(_GREETING) :], secrets.token_bytes(_NONCE)
         self._socket.sendall(mine + _proof(secret, b"worker", mine, theirs))
-        proof = self._buffer.read(hashlib.sha256().digest_size)
+        proof = self._buffer.read(len(_REFUSED))
+        if not proof:
+            raise HandshakeError("the coordinator hung up during the handshake")
         if not hmac.compare_digest(proof, _proof(secret, b"coordinator", theirs, mine)):
-            raise HandshakeError("the coordinator at this address belongs to another run")
+            raise WrongSecretError("the coordinator at this address belongs to another run")
+        return _seals(secret, mine, theirs)
 
     def send(self, payload: bytes) -> None:
         """Send one frame. Raises `OSError` when the connection is gone."""
+        head = self._outgoing.head(payload)
         if len(payload) < 1 << 16:
-            self._socket.sendall(frame(payload))
+            self._socket.sendall(head + payload)
         else:
-            self._socket.sendall(_LENGTH.pack(len(payload)))
+            self._socket.sendall(head)
             self._socket.sendall(payload)
 
     def receive(self) -> bytes | None:
         """The next frame, or None when the connection has ended."""
         try:
-            head = self._buffer.read(_LENGTH.size)
-            if len(head) < _LENGTH.size:
+            head = self._buffer.read(_LENGTH.size + _TAG)
+            if len(head) < _LENGTH.size + _TAG:
                 return None
-            (length,) = _LENGTH.unpack(head)
+            (length,) = _LENGTH.unpack_from(head)
             payload = self._buffer.read(length) if length <= MAX_FRAME else b""
         except (OSError, ValueError):
             return None
-        return payload if len(payload) == length else None
+        whole = len(payload) == length and self._incoming.fits(head[_LENGTH.size :], payload)
+        return payload if whole else None
+
+    def limit_wait(self, seconds: float | None) -> None:
+        """How long `receive` waits before it takes the connection for ended; None: for ever."""
+        self._socket.settimeout(seconds)
 
     def close(self) -> None:
         """End the connection; a thread in `receive` returns."""

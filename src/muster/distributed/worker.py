@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 EXIT_BROKEN = 70
 """Exit status of a worker whose replica failed; the reason went to the coordinator."""
 _CONNECT_SECONDS = 10.0
+_LAST_WORDS_SECONDS = 1.0
 OVER_SECONDS = 10.0
 """How long a worker may go on with what nobody wants any more."""
 
@@ -44,7 +46,7 @@ class Start:
     """What a worker needs to find its coordinator."""
 
     name: str
-    rank: int
+    rank: int | None
     addresses: list[tuple[str, int]]
     """Tried in this order."""
     secret: str
@@ -54,6 +56,12 @@ class Start:
     rendezvous_timeout: float = 600.0
     ship_logs: bool = False
     """Whether log lines go through the coordinator; a local child's standard error goes to its log file anyway."""
+    session: str = ""
+    party: str = ""
+    """`Hello`'s, of a worker that joins a running run."""
+    backend: str | None = None
+    settings: ModelSettings | None = None
+    """What to load, where the machine has decided that for itself; else the coordinator says."""
 
 
 def connect_to_any(addresses: Sequence[tuple[str, int]], secret: bytes) -> Connection:
@@ -71,12 +79,23 @@ def connect_to_any(addresses: Sequence[tuple[str, int]], secret: bytes) -> Conne
     raise error
 
 
-def run_worker(start: Start) -> int:
-    """Join the run, work, and return the exit status."""
+def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: None) -> int:
+    """Join the run, work, and return the exit status. `on_stop` hears what the coordinator says of the end.
+
+    When that is said the whole process ends within `OVER_SECONDS`, unless this returns before.
+    """
+    ends: list[threading.Timer] = []
+
+    def obey(stop: Stop, lost: bool) -> None:
+        on_stop(stop)
+        _obey(stop)
+        if stop.how == "over":
+            ends.append(end_soon(1 if lost else 0))
+
     secret = bytes.fromhex(start.secret)
-    hello = Hello(start.name, start.rank, host_name(), os.getpid())
+    hello = Hello(start.name, start.rank, host_name(), os.getpid(), start.session, start.party)
     try:
-        link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, _obey)
+        link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, obey)
     except (OSError, MusterError) as error:
         sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
         return 1
@@ -84,23 +103,28 @@ def run_worker(start: Start) -> int:
     logging.getLogger().addHandler(handler)
     logging.getLogger("muster").setLevel(logging.INFO)
     # Ctrl-C reaches the ranks of a launcher; children that an engine started leave it to their coordinator.
-    signals = _drain_on_signal(link, [signal.SIGTERM, signal.SIGINT] if start.ship_logs else [signal.SIGTERM])
+    drain = _Drain(link)
+    drain.on([signal.SIGTERM, signal.SIGINT] if start.ship_logs else [signal.SIGTERM])
     try:
-        status = _serve(link, start.name)
-        return 128 + signals[0] if signals and status == 0 else status
+        status = _serve(link, start, drain)
+        return 128 + drain.received[0] if drain.received and status == 0 else status
     except LostCoordinatorError as error:
         sys.stderr.write(f"{start.name}: {error}\n")
         return 1
     finally:
+        for sure_end in ends:
+            sure_end.cancel()
         logging.getLogger().removeHandler(handler)
 
 
-def _serve(link: SocketLink, name: str) -> int:
-    stream = ClaimedRequests(link)
+def _serve(link: SocketLink, start: Start, drain: _Drain) -> int:
+    stream, name = ClaimedRequests(link), start.name
     started = time.monotonic()
     loading = True
     try:
-        model = load_model(link.welcome.backend, link.welcome.settings)
+        with drain.loading():
+            backend, settings = start.backend or link.welcome.backend, start.settings or link.welcome.settings
+            model = load_model(backend, settings)
         ready = Ready(
             *capacity(model),
             load_seconds=time.monotonic() - started,
@@ -115,6 +139,8 @@ def _serve(link: SocketLink, name: str) -> int:
             stream.answers_from(model.generate)
     except LostCoordinatorError:
         raise
+    except StoppedWhileLoading:
+        log.warning("%s leaves before its model was loaded", name)
     except Exception as error:  # noqa: BLE001  whatever a backend raises breaks the replica, and is told
         log.error("%s broke:\n%s", name, traceback.format_exc())
         failure = Failure.from_exception(error)
@@ -195,28 +221,57 @@ class _LinkLog(logging.Handler):
             self._link.log(self.format(record) + "\n")
 
 
-def _drain_on_signal(link: SocketLink, signals: Sequence[signal.Signals]) -> list[int]:
-    received: list[int] = []
+class StoppedWhileLoading(BaseException):
+    """A signal ended the loading of a model; no `except Exception` of a library takes it for a failure."""
 
-    def drain(number: int, _frame: object) -> None:
-        received.append(number)
+
+class _Drain:
+    """What SIGTERM does to a worker: it finishes what it has started, and gives up loading a model."""
+
+    def __init__(self, link: SocketLink) -> None:
+        self.received: list[int] = []
+        self._link = link
+        self._loading = False
+
+    def on(self, signals: Sequence[signal.Signals]) -> None:
+        """Take over these signals."""
+        for each in signals:
+            signal.signal(each, self._handle)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """While a model is loaded."""
+        self._loading = True
+        try:
+            yield
+        finally:
+            self._loading = False
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self.received.append(number)
         log.warning("received %s: finishing what is started", signal.Signals(number).name)
-        threading.Thread(target=link.drain, daemon=True).start()  # a handler must not wait for a lock
-
-    for each in signals:
-        signal.signal(each, drain)
-    return received
+        threading.Thread(target=self._link.drain, daemon=True).start()  # a handler must not wait for a lock
+        if self._loading:
+            raise StoppedWhileLoading
 
 
-def _obey(stop: Stop, lost: bool) -> None:
+def _obey(stop: Stop) -> None:
     """What the link's thread does about `Stop`, whatever the main thread is stuck in."""
-    if stop.how == "dump":
+    if stop.how in ("dump", "abort"):
         frames = sys._current_frames()[threading.main_thread().ident or 0]
         log.warning("%s; the stack:\n%s", stop.reason, "".join(traceback.format_stack(frames)))
-    elif stop.how == "over":
-        sure_end = threading.Timer(OVER_SECONDS, os._exit, [1 if lost else 0])
-        sure_end.daemon = True
-        sure_end.start()
+    else:
+        log.info("%s", stop.reason)
+    if stop.how == "abort":
+        threading.Timer(_LAST_WORDS_SECONDS, os.abort).start()  # the stack is on its way to the coordinator
+
+
+def end_soon(status: int) -> threading.Timer:
+    """End the process in `OVER_SECONDS`, whatever it is stuck in by then."""
+    sure_end = threading.Timer(OVER_SECONDS, os._exit, [status])
+    sure_end.daemon = True
+    sure_end.start()
+    return sure_end
 
 
 def _end_with_parent(wait_for_end: Callable[[], object]) -> None:

@@ -27,7 +27,8 @@ class Child(Replica):
     """Implements `Replica` with a process on this machine."""
 
     env: Mapping[str, str]
-    log_file: Path
+    log_file: Path | None
+    """Where its standard output and error go; None: to this process's standard error."""
     process: asyncio.subprocess.Process | None = None
     _output: BinaryIO | None = field(default=None, repr=False)
 
@@ -38,16 +39,18 @@ class Child(Replica):
 
     async def launch(self) -> None:
         """Start the process, in a session of its own so that Ctrl-C reaches the coordinator alone."""
-        self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        self._output = self.log_file.open("ab")
+        if self.log_file is not None:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            self._output = self.log_file.open("ab")
+        output = sys.stderr.fileno() if self._output is None else self._output
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # a user's queue.py or yaml.py in the working directory must not shadow a library's
             "-m",
             "muster.distributed.worker",
             stdin=asyncio.subprocess.PIPE,
-            stdout=self._output,
-            stderr=self._output,
+            stdout=output,
+            stderr=output,
             env={**os.environ, **self.env},
             start_new_session=True,
         )
@@ -78,6 +81,11 @@ class Child(Replica):
         except TimeoutError:
             self._signal(signal.SIGKILL)
             await self.wait()
+
+    def drain(self) -> None:
+        """Have it finish what it has started, and leave."""
+        if self.running and self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the process at once."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,6 +19,7 @@ from muster.distributed.coordinator import Coordinator
 from muster.distributed.messages import Broken, Stop, Welcome
 from muster.distributed.server import CoordinatorServer
 from muster.engines.job import Job
+from muster.engines.joining import open_door, secret_removed
 from muster.engines.replica import Replica
 
 log = logging.getLogger(__name__)
@@ -28,9 +30,10 @@ _GOODBYE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Workers that somebody else starts or places: their names, and how long they may take to come (seconds)."""
+    """Workers that somebody else starts or places: their ranks, and how long they may take to come (seconds)."""
 
-    names: frozenset[str] = frozenset()
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    """By the workers' names."""
     timeout: float = 600.0
 
 
@@ -42,11 +45,12 @@ class Cluster:
         self._children: dict[str, Replica] = {}
         self._failures: dict[str, str] = {}
         self._interrupted: signal.Signals | None = None
-        self._began = time.monotonic()
+        self._began = self._company_at = time.monotonic()
         self._forgot_absent = False
         self._ending = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._session = secrets.token_hex(8)
         welcome = Welcome(
             job.backend,
             msgspec.Raw(msgspec.msgpack.encode(job.settings)),
@@ -55,9 +59,15 @@ class Cluster:
             collect=job.collect,
             process_group=job.process_group,
             group_seconds=job.rendezvous_timeout,
+            session=self._session,
         )
         self.server = CoordinatorServer(
-            coordinator, welcome, secret, on_log=self._write_log, on_broken=self._broken
+            coordinator,
+            welcome,
+            secret,
+            on_log=self._write_log,
+            on_broken=self._broken,
+            missing=lambda: self.missing,
         )
 
     async def run(self, children: Sequence[Replica], on_sync: Callable[[], None]) -> None:
@@ -69,9 +79,11 @@ class Cluster:
             loop.add_signal_handler(number, self._interrupt, number)
         synced = asyncio.create_task(self._sync(on_sync))
         try:
-            for child in children:
-                await self.add(child)
-            await self._until_over()
+            with secret_removed(self._job):
+                await open_door(self.server, self._job, self._session)
+                for child in children:
+                    await self.add(child)
+                await self._until_over()
         finally:
             synced.cancel()
             await self._say_goodbye()
@@ -84,6 +96,16 @@ class Cluster:
         self._children[child.name] = child
         if await self._launch(child):
             self._spawn(self._supervise(child))
+
+    @property
+    def missing(self) -> list[int]:
+        """Ranks that never came, and those that were given up and may still exist."""
+        lost = [
+            w.rank for w in self._coordinator.workers.values() if w.state == "lost" and w.rank is not None
+        ]
+        started_here = [child.start.rank for child in self._children.values()]
+        absent = [self._expected.ranks[name] for name in self._absent()]
+        return sorted({*absent, *lost} - {*started_here})
 
     def fail(self, error: MusterError) -> None:
         """End the run with this error."""
@@ -103,13 +125,15 @@ class Cluster:
                 self._check_workers()
             if self.server.error is not None:
                 raise self.server.error
+            if self.server.connected:
+                self._company_at = time.monotonic()
             if self._interrupted is not None:
                 draining_since = draining_since or time.monotonic()
                 late = time.monotonic() - draining_since > self._job.drain_seconds
                 idle = coordinator.outstanding == 0 and not coordinator.keepers
                 if coordinator.finished or late or idle:
                     break
-            elif (reason := self._hopeless()) is not None:
+            elif not coordinator.finished and (reason := self._hopeless()) is not None:
                 raise RunError(reason)
         if self._interrupted is not None and not coordinator.finished:
             raise InterruptedRunError(f"interrupted by {self._interrupted.name}", self._interrupted)
@@ -134,12 +158,15 @@ class Cluster:
                 return
             reason = self._failures.pop(child.name, "") or ended
             self.server.drop(child.name)
-            self._coordinator.lose(child.name, reason, time.time())
+            self._coordinator.lose(child.name, reason, time.monotonic())
             self.server.work_returned()
             child.failure = reason
             failed_to_load = worker is not None and worker.state == "failed"
             if failed_to_load or not child.may_restart(worker.answered if worker else 0):
                 child.given_up = True
+                if child.start.rank is not None:
+                    self._coordinator.give_up(child.start.rank)
+                self.server.unpark()
                 self.server.changed.set()
                 return
             if self._interrupted is not None or self._coordinator.finished:
@@ -158,12 +185,14 @@ class Cluster:
         return not child.given_up
 
     def _check_workers(self) -> None:
-        for verdict in self._coordinator.check(time.time()):
+        for verdict in self._coordinator.check(time.monotonic()):
             log.warning("%s: %s", verdict.worker, verdict.reason)
             self._coordinator.progress.notice = f"{verdict.worker} was given up: {verdict.reason}"
             self._failures[verdict.worker] = verdict.reason
-            self._coordinator.lose(verdict.worker, verdict.reason, time.time())
-            self.server.send(verdict.worker, Stop("dump", verdict.reason))
+            self._coordinator.lose(verdict.worker, verdict.reason, time.monotonic())
+            worker = self._coordinator.workers[verdict.worker]
+            stuck_joiner = worker.joined and worker.stuck  # whoever started it starts it again
+            self.server.send(verdict.worker, Stop("abort" if stuck_joiner else "dump", verdict.reason))
             self.server.work_returned()
             child = self._children.get(verdict.worker)
             # A launcher's rank must not exit, or the launcher would end the whole group.
@@ -177,7 +206,7 @@ class Cluster:
                 self.server.unpark()
 
     def _broken(self, worker: str, broken: Broken) -> None:
-        if broken.configuration:
+        if broken.configuration and not self._coordinator.workers[worker].joined:
             self.fail(ConfigurationError(broken.failure.message))
         doing = "could not load the model" if broken.loading else "failed"
         self._failures[worker] = f"{doing}: {broken.failure.type}: {broken.failure.message}"
@@ -193,7 +222,7 @@ class Cluster:
         return time.monotonic() - self._began > self._expected.timeout
 
     def _absent(self) -> list[str]:
-        return sorted(name for name in self._expected.names if name not in self._coordinator.workers)
+        return sorted(name for name in self._expected.ranks if name not in self._coordinator.workers)
 
     def _hopeless(self) -> str | None:
         """Why nobody can work any more, or None while somebody can."""
@@ -204,17 +233,30 @@ class Cluster:
         absent = self._absent()
         if absent and not self._late():
             return None
+        if self._job.listening is not None and self._may_be_joined():
+            return None
         reasons = {child.name: child.failure for child in self._children.values()} | self._failures
         lines = [f"{name}: {reason}" for name, reason in sorted(reasons.items()) if reason]
         lines += [f"{name}: never came within {self._expected.timeout:.0f} s" for name in absent]
         lost = [w for w in self._coordinator.workers.values() if w.state == "lost" and w.name not in reasons]
         lines += [f"{worker.name}: lost" for worker in lost]
+        if not self._children:
+            lines.append(f"nobody has joined for {self._expected.timeout:.0f} s (--rendezvous-timeout)")
         return (
             "no replica is left to work:\n  "
             + "\n  ".join(lines)
             + f"\nThe logs are in {self._job.folder.logs}. What was answered is kept: "
             + "run the same command again to go on"
         )
+
+    def _may_be_joined(self) -> bool:
+        """Whether somebody may still come: a joined worker whose connection broke, or the first where all must join."""
+        now = time.monotonic()
+        cut = any(
+            worker.joined and worker.state == "lost" and now - worker.seen < self._job.worker_timeout
+            for worker in self._coordinator.workers.values()
+        )
+        return cut or (not self._children and now - self._company_at < self._expected.timeout)
 
     def interrupt(self) -> None:
         """Drain as for Ctrl-C; may be called from any thread while the run goes on."""
@@ -239,7 +281,7 @@ class Cluster:
         """Let the workers leave; then end those that didn't."""
         self._ending = True
         self._coordinator.drain()  # whoever asks now hears that it is over
-        self.server.broadcast(Stop("over", "the run is over"))
+        self.server.broadcast(Stop("over", "the run is over", self.missing))
         self.server.unpark()
         for child in self._children.values():
             worker = self._coordinator.workers.get(child.name)

@@ -40,7 +40,7 @@ class InlineLink:
         """Claim; waits for this worker's own answers where the scheduler withholds more."""
         with self._changed:
             while not self._stale:
-                granted = self._coordinator.pull(NAME, limit, idle, time.time())
+                granted = self._coordinator.pull(NAME, limit, idle, time.monotonic())
                 if granted.state != "wait":
                     return Pulled(granted.requests, granted.state)
                 self._changed.wait(timeout=1.0)
@@ -49,7 +49,7 @@ class InlineLink:
     def deliver(self, index: int, completion: Completion) -> None:
         """Hand over an answer."""
         with self._changed:
-            self._coordinator.answer(NAME, [(index, completion)], time.time())
+            self._coordinator.answer(NAME, [(index, completion)], time.monotonic())
             self._changed.notify_all()
 
     def rejoin(self, reason: str, slots: int, batched: bool) -> InlineLink:
@@ -62,7 +62,7 @@ class InlineLink:
         with self._changed:
             successor._changed = self._changed
             self._stale = True
-            now = time.time()
+            now = time.monotonic()
             self._coordinator.lose(NAME, reason, now)
             self._coordinator.join(NAME, 0, host_name(), os.getpid(), now)
             self._coordinator.ready(NAME, slots, batched, 0.0, now)
@@ -84,7 +84,7 @@ class InlineEngine:
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
         link = InlineLink(coordinator)
-        coordinator.join(NAME, 0, host_name(), os.getpid(), time.time())
+        coordinator.join(NAME, 0, host_name(), os.getpid(), time.monotonic())
         with (
             _signals(coordinator) as received,
             _watch(link, job, on_sync, received) as watch,
@@ -99,13 +99,16 @@ class InlineEngine:
             except Exception as error:
                 raise RunError(f"the model could not be loaded: {type(error).__name__}: {error}") from error
             with link.locked():
-                coordinator.ready(NAME, slots, batched, time.monotonic() - started, time.time())
+                coordinator.ready(NAME, slots, batched, time.monotonic() - started, time.monotonic())
             self._work(link, model, coordinator)
             if watch.error is not None:
                 raise watch.error
         if received and not coordinator.finished:
             number = received[0]
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
+
+    def close(self, error: BaseException | None) -> None:
+        """Nothing is left to be done."""
 
     def _work(self, link: InlineLink, model: Model, coordinator: Coordinator) -> None:
         failures, answered = 0, 0
@@ -157,7 +160,7 @@ class _Watch(threading.Thread):
                     coordinator.drain()
                 return
             with self._link.locked() as coordinator:
-                now = time.time()
+                now = time.monotonic()
                 coordinator.workers[NAME].seen = now  # this thread runs, so the process does
                 verdicts = coordinator.check(now)
             if verdicts:

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from muster.core import JSON
 from muster.distributed.coordinator import Coordinator
+from muster.distributed.endpoint import Endpoint
 from muster.models.protocol import ModelSettings
 from muster.results.folder import RunFolder
 
 Collect = Literal["stream", "gather"]
+
+
+def _say_nothing(line: str) -> None:
+    del line
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """`--listen`: where machines may join, and what they must know of the run to give the same answers."""
+
+    address: Endpoint
+    run: str
+    model: str
+    """As the user named it."""
+    fingerprint: Mapping[str, JSON]
+    """The model's."""
+    secret: str | None = field(default=None, repr=False)
+    """The user's own; else one is made and written into the run folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +48,9 @@ class Job:
     rendezvous_timeout: float = 600.0
     drain_seconds: float = 20.0
     """How long started requests may take to finish after SIGTERM or Ctrl-C."""
+    listening: Listening | None = None
+    say: Callable[[str], None] = _say_nothing
+    """Tells the user one thing."""
 
 
 class Engine(Protocol):
@@ -42,4 +65,8 @@ class Engine(Protocol):
             InterruptedRunError: a signal ended the run.
             RunError: no replica is left, or the journal can't be written.
         """
+        ...
+
+    def close(self, error: BaseException | None) -> None:
+        """The last step of a run, after its results or its `error` were shown: let go of other processes."""
         ...

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.devices import share, visible_gpus
+from muster.distributed.endpoint import LOOPBACK
 from muster.distributed.worker import Start
 from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
@@ -15,20 +16,21 @@ from muster.engines.job import Job
 from muster.engines.loop import run_to_end
 from muster.models.registry import uses_gpus
 
-LOOPBACK = "127.0.0.1"
-
 
 class LocalEngine:
-    """Implements `Engine` with worker processes that it starts, watches and replaces."""
+    """Implements `Engine` with worker processes that it starts, watches and replaces, and with those that join."""
 
     name = "local"
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
         secret = secrets.token_bytes(32)
-        cluster = Cluster(coordinator, job, secret, Expected())
+        cluster = Cluster(coordinator, job, secret, Expected(timeout=job.rendezvous_timeout))
         count = min(job.replicas, len(coordinator.workload))  # one without work would only load the model
         run_to_end(lambda: self._execute(cluster, secret, job, count, on_sync), cluster.interrupt)
+
+    def close(self, error: BaseException | None) -> None:
+        """Nothing is left to be done."""
 
     async def _execute(
         self, cluster: Cluster, secret: bytes, job: Job, count: int, on_sync: Callable[[], None]

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from muster.core import ConfigurationError, InterruptedRunError, MissingExtraError, RunError
 from muster.distributed.coordinator import Coordinator
+from muster.distributed.endpoint import LOOPBACK
 from muster.distributed.worker import Start
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
-from muster.engines.local import LOOPBACK
 from muster.engines.ray_actor import ActorReplica
 from muster.engines.ray_resources import Need, Node, need_of_replica, node_from, room
 from muster.models.registry import uses_gpus
@@ -60,6 +60,9 @@ class RayEngine:
         """See `Engine`."""
         with _messages_in(job.folder.log("ray")), _connected(self._address, job.replicas) as host:
             asyncio.run(self._execute(coordinator, job, on_sync, host))
+
+    def close(self, error: BaseException | None) -> None:
+        """Nothing is left to be done."""
 
     async def _execute(
         self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None], host: str

@@ -8,7 +8,6 @@ coordinator is; from then on they talk to it directly.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import os
 import secrets
@@ -16,15 +15,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
-from muster.core import JSON, ConfigurationError, InterruptedRunError, RunError
+from muster.core import JSON, ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.devices import bind, share_of, visible_gpus
-from muster.distributed.environment import Ranks, host_name, master_address
+from muster.distributed.environment import Ranks, master_address
 from muster.distributed.farewell import say_farewell
 from muster.distributed.interfaces import (
     chosen_by,
@@ -34,16 +32,19 @@ from muster.distributed.interfaces import (
     is_loopback,
 )
 from muster.distributed.wire import HandshakeError
-from muster.distributed.worker import OVER_SECONDS, Start, connect_to_any, run_worker
+from muster.distributed.worker import OVER_SECONDS, Start, connect_to_any, end_soon, run_worker
 from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
+from muster.engines.stragglers import end_stragglers, siblings
 from muster.models.registry import uses_gpus
 
 log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 60.0
-"""How long rank 0 stays, when all is over, for ranks that the launcher started and that never came."""
+"""How long ranks stay, when all is over, for others that the launcher started and that never came."""
+LEAVE_SECONDS = OVER_SECONDS + 2.0
+"""What a rank that was told that all is over may take to end by itself, in good order for the launcher."""
 
 
 class SpmdEngine:
@@ -54,44 +55,35 @@ class SpmdEngine:
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         self._coordinator: Coordinator | None = None
-        self._failed = self._interrupted = False
+        self._missing: Sequence[int] = range(1, ranks.world_size)
         self._patient_until = time.monotonic() + _PATIENCE_SECONDS
-        atexit.register(self._end)
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
-        self._coordinator, self._failed = coordinator, True
+        self._coordinator = coordinator
         self._patient_until = time.monotonic() + job.rendezvous_timeout
-        try:
-            asyncio.run(self._execute(coordinator, job, on_sync))
-            self._failed = False
-        except InterruptedRunError:
-            self._interrupted = True
-            raise
+        asyncio.run(self._execute(coordinator, job, on_sync))
 
-    def _end(self) -> None:
-        """When everything is written, or nothing was to do: let go of the ranks that never came or never left."""
-        if not self._interrupted:
-            self._tell_latecomers()
-        if self._coordinator is not None:
-            _end_stragglers(self._coordinator)
+    def close(self, error: BaseException | None) -> None:
+        """Let go of the ranks that never came or never left."""
+        if rendezvous.uses_agent_store() and error is not None:
+            return  # torchrun ends them all, SIGKILL included, when this process ends with its failure
+        patience = min(_PATIENCE_SECONDS, self._patient_until - time.monotonic())
+        if not isinstance(error, InterruptedRunError | RunTimeoutError):
+            self._tell_latecomers(patience)
+        end_stragglers(self._missing, max(LEAVE_SECONDS, patience))
 
-    def _tell_latecomers(self) -> None:
+    def _tell_latecomers(self, patience: float) -> None:
         workers = self._coordinator.workers if self._coordinator is not None else {}
         if rendezvous.uses_agent_store():
-            left = sum(worker.state == "left" for worker in workers.values())
-            # A failed group that the launcher may start again would read it in its next attempt.
-            if not self._failed and left < self._ranks.world_size:
+            if sum(worker.state == "left" for worker in workers.values()) < self._ranks.world_size:
                 say_farewell(0, 0.0, rank_variables(self._ranks))
-            return
-        absent = sum(worker_name(rank) not in workers for rank in range(1, self._ranks.world_size))
-        if absent:
-            patience = min(_PATIENCE_SECONDS, self._patient_until - time.monotonic())
+        elif absent := sum(worker_name(rank) not in workers for rank in range(1, self._ranks.world_size)):
             say_farewell(absent, patience, rank_variables(self._ranks))
 
     async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         ranks, secret = self._ranks, secrets.token_bytes(32)
-        others = frozenset(worker_name(rank) for rank in range(1, ranks.world_size))
+        others = {worker_name(rank): rank for rank in range(1, ranks.world_size)}
         cluster = Cluster(coordinator, job, secret, Expected(others, job.rendezvous_timeout))
         bound, hosts = listen_addresses(ranks)
         if not rendezvous.uses_agent_store():
@@ -108,7 +100,10 @@ class SpmdEngine:
         env = _devices(ranks, job.backend, job.settings.args) | rank_variables(ranks)
         env |= {"MUSTER_LOCAL_WORKERS": str(ranks.local_world_size)}
         child = Child(start, env, job.folder.log(worker_name(0)))
-        await cluster.run([child], on_sync)
+        try:
+            await cluster.run([child], on_sync)
+        finally:
+            self._missing = cluster.missing
 
 
 def serve_rank(ranks: Ranks, backend: str, model_args: Mapping[str, JSON], rendezvous_timeout: float) -> int:
@@ -131,7 +126,12 @@ def serve_rank(ranks: Ranks, backend: str, model_args: Mapping[str, JSON], rende
         sys.stderr.write(f"rank {ranks.rank}: rank 0 has ended, and left nothing to do\n")
         return 0
     start = Start(worker_name(ranks.rank), ranks.rank, meeting.addresses, meeting.secret, ship_logs=True)
-    return run_worker(start)
+    missing: list[int] = []
+    status = run_worker(start, lambda stop: missing.extend(stop.missing))
+    if not siblings({0}):  # on its own node rank 0 does this itself, when everything is written
+        end_stragglers(missing, _PATIENCE_SECONDS)
+    end_soon(status)  # a library's threads must not keep the launcher waiting
+    return status
 
 
 def _stop_waiting(number: int, _frame: FrameType | None) -> None:
@@ -143,25 +143,6 @@ def _warn_of_a_wrong_interface() -> None:
         interface_address()
     except ConfigurationError as error:
         log.warning("%s. Only --collect gather needs it on this node", error)
-
-
-def _end_stragglers(coordinator: Coordinator) -> None:
-    """End ranks on this host that were given up and still exist, or the launcher would wait for them for ever.
-
-    Runs when everything is written: the launcher answers a killed rank by ending the whole group.
-    """
-    for worker in coordinator.workers.values():
-        if worker.state != "lost" or worker.host != host_name() or worker.rank == 0:
-            continue
-        try:
-            # One that still runs was told that all is over, and ends by itself, in good order for the launcher.
-            limit = time.monotonic() + OVER_SECONDS + 2.0
-            while b"muster" in Path(f"/proc/{worker.pid}/cmdline").read_bytes():
-                if time.monotonic() > limit:
-                    os.kill(worker.pid, signal.SIGKILL)
-                time.sleep(0.1)
-        except OSError as error:
-            log.debug("%s is gone: %s", worker.name, error)
 
 
 def worker_name(rank: int) -> str:

@@ -6,46 +6,40 @@ around it enlarge the length that the distance is divided by.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from muster.core import ConfigurationError, Sample
-from muster.metrics.averages import mean_score
 from muster.metrics.edit_distance import levenshtein
-from muster.metrics.protocol import MetricInfo, Score, ScoredSample
+from muster.metrics.mean_metric import MeanMetric
+from muster.metrics.protocol import Score
 
 
-class Anls:
+@dataclass(frozen=True, kw_only=True)
+class Anls(MeanMetric):
     """1 minus the smallest normalised distance to an accepted answer; 0 where that is below `threshold`."""
 
+    name: ClassVar[str] = "anls"
     variants: ClassVar[tuple[str, ...]] = ("lmms-eval", "internvl", "vlmevalkit")
+    score_name: ClassVar[str] = "anls"
+    percentages: ClassVar[Mapping[str, str]] = {"vlmevalkit": "overall"}
 
-    def __init__(self, variant: str = "lmms-eval", *, threshold: float = 0.5) -> None:
-        if not 0 <= threshold <= 1:
+    variant: str = "lmms-eval"
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
             raise ConfigurationError(
-                f"anls: threshold is {threshold}, and must lie between 0 and 1 (usually 0.5)."
+                f"anls: threshold is {self.threshold}, and must lie between 0 and 1 (usually 0.5)."
             )
-        self._strips = variant == "lmms-eval"
-        self._threshold = threshold
-        self.info = MetricInfo(
-            name="anls",
-            variant=variant,
-            version=1,
-            primary="anls",
-            units={"anls": "0-1"},
-            means={"anls": "anls"},
-        )
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`anls` between 0 and 1, 0 where there is no accepted answer."""
-        said = prediction.strip() if self._strips else prediction
+        said = prediction.strip() if self.variant == "lmms-eval" else prediction
         distances = [self._distance(answer, said) for answer in sample.answers]
         similarity = 1 - min(distances, default=1.0)
-        return Score({"anls": 0.0 if similarity < self._threshold else similarity}, said)
-
-    def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
-        """The mean ANLS, 0-1."""
-        return {"anls": mean_score(rows, "anls")}
+        return Score({"anls": 0.0 if similarity < self.threshold else similarity}, said)
 
     def _distance(self, answer: str, said: str) -> float:
         first, second = _collapsed(answer), _collapsed(said)
@@ -53,7 +47,7 @@ class Anls:
         if length == 0:
             return 0.0
         least = abs(len(first) - len(second)) / length
-        if 1 - least < self._threshold:
+        if 1 - least < self.threshold:
             return least  # scores 0 whatever the distance is: spares the square of a runaway answer's length
         return levenshtein(first, second) / length
 

@@ -1,4 +1,4 @@
-"""Means as the references compute them: `sum(list) / len(list)`, left to right, in float64."""
+"""Means as the references compute them, in float64: most of them `sum(list) / len(list)`, left to right."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def mean(values: Iterable[float]) -> float:
 def mean_score(rows: Sequence[ScoredSample], name: str) -> float:
     """The mean over `rows` of the per-answer score `name`."""
     return mean(row.score.scores[name] for row in rows)
+
+
+def numpy_mean(values: Iterable[float]) -> float:
+    """The mean as numpy adds it, in pairs, which may differ in the last bit; 0.0 of nothing."""
+    import numpy as np
+
+    listed = list(values)
+    return float(np.mean(listed)) if listed else 0.0
 
 
 def ratio(part: float, whole: float) -> float:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from muster.core import Sample
-from muster.metrics.averages import mean_score
-from muster.metrics.protocol import MetricInfo, Score, ScoredSample
+from muster.metrics.mean_metric import MeanMetric
+from muster.metrics.protocol import Score
 
 
-class Contains:
+@dataclass(frozen=True, kw_only=True)
+class Contains(MeanMetric):
     """1 where any accepted answer that is not blank is a substring, blanks collapsed, else 0."""
 
+    name: ClassVar[str] = "contains"
     variants: ClassVar[tuple[str, ...]] = ("muster",)
-
-    def __init__(self, variant: str = "muster", *, ignore_case: bool = True) -> None:
-        self._ignore_case = ignore_case
-        self.info = MetricInfo(
-            name="contains",
-            variant=variant,
-            version=1,
-            primary="accuracy",
-            units={"accuracy": "0-1"},
-            means={"accuracy": "accuracy"},
-        )
+    variant: str = "muster"
+    ignore_case: bool = True
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` 0 or 1; `extracted` is the accepted answer that was found."""
@@ -33,10 +26,6 @@ class Contains:
         found = next((answer for answer, normal in wanted if normal and normal in text), None)
         return Score({"accuracy": float(found is not None)}, found)
 
-    def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
-        """The mean accuracy, 0-1."""
-        return {"accuracy": mean_score(rows, "accuracy")}
-
     def _normal(self, text: str) -> str:
         collapsed = " ".join(text.split())
-        return collapsed.casefold() if self._ignore_case else collapsed
+        return collapsed.casefold() if self.ignore_case else collapsed

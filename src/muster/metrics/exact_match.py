@@ -1,35 +1,33 @@
-"""Exact match: the answer equals an accepted answer after normalisation (GQA, AI2D, short open answers).
+"""Exact match: the answer equals an accepted answer after normalisation (GQA, OCRVQA, short open answers).
 
-Sources: GQA (Hudson & Manning 2019) and AI2D (Kembhavi et al. 2016) as scored by lmms-eval, VLMEvalKit and
+Sources: GQA (Hudson & Manning 2019) and OCRVQA (Mishra et al. 2019) as scored by lmms-eval, VLMEvalKit and
 InternVL's scripts; the variant `muster` is our own.
 """
 
 from __future__ import annotations
 
-import re
 import string
 import unicodedata
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from muster.core import ConfigurationError, Sample
-from muster.metrics.averages import mean_score
-from muster.metrics.letters.options import lettered
-from muster.metrics.letters.vlmevalkit import infer_letter
-from muster.metrics.protocol import MetricInfo, Score, ScoredSample
+from muster.metrics.mean_metric import MeanMetric
+from muster.metrics.protocol import Score
 
-Benchmark = Literal["gqa", "ai2d"]
+Benchmark = Literal["gqa", "ocrvqa"]
 
 _NO_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_LEADING_LETTER = re.compile(r"^\s*([A-Z])\.")
 
 
 class Rules(NamedTuple):
     """How the `muster` variant normalises both sides before it compares."""
 
-    strip: bool
-    ignore_case: bool
-    ignore_punctuation: bool
+    strip: bool = True
+    ignore_case: bool = True
+    ignore_punctuation: bool = False
 
     def apply(self, text: str) -> str:
         """The form of `text` that is compared."""
@@ -40,13 +38,9 @@ class Rules(NamedTuple):
         return " ".join(text.split()) if self.strip else text
 
 
-def _gqa_lmms(text: str) -> str:
+def lmms_eval_normal(text: str) -> str:
+    """lmms-eval's `exact_match`: lower case, without the 32 ASCII punctuation characters."""
     return text.lower().translate(_NO_ASCII_PUNCTUATION)
-
-
-def _ai2d_lmms(prediction: str) -> str:
-    found = _LEADING_LETTER.search(prediction)
-    return _gqa_lmms(found.group(1) if found else prediction.strip())
 
 
 def _strip_lower(text: str) -> str:
@@ -63,60 +57,58 @@ class _Comparison(NamedTuple):
 
 
 _REFERENCES: dict[tuple[str, Benchmark], _Comparison] = {
-    ("lmms-eval", "gqa"): _Comparison(lambda text: _gqa_lmms(text.strip()), _gqa_lmms),
-    ("lmms-eval", "ai2d"): _Comparison(_ai2d_lmms, _gqa_lmms),
+    ("lmms-eval", "gqa"): _Comparison(lambda text: lmms_eval_normal(text.strip()), lmms_eval_normal),
+    ("lmms-eval", "ocrvqa"): _Comparison(lambda text: lmms_eval_normal(text.strip()), lmms_eval_normal),
     ("vlmevalkit", "gqa"): _Comparison(_strip_lower, _strip_lower),
+    ("vlmevalkit", "ocrvqa"): _Comparison(_strip_lower, _strip_lower),
     # InternVL writes GQA answers to a file in this form; the benchmark's own script compares them as they are.
     ("internvl", "gqa"): _Comparison(lambda text: text.rstrip(".").lower(), _identity),
-    ("internvl", "ai2d"): _Comparison(_strip_lower, _strip_lower),
+    ("internvl", "ocrvqa"): _Comparison(_strip_lower, _strip_lower),
 }
 
 
-class ExactMatch:
+@dataclass(frozen=True, kw_only=True)
+class ExactMatch(MeanMetric):
     """1 where the answer equals any accepted answer, else 0.
 
     `strip` (also collapses inner blanks), `ignore_case` and `ignore_punctuation` (Unicode) shape the variant
     `muster` and are refused elsewhere; `benchmark` says whose convention the other variants follow.
     """
 
+    name: ClassVar[str] = "exact_match"
     variants: ClassVar[tuple[str, ...]] = ("muster", "lmms-eval", "vlmevalkit", "internvl")
+    percentages: ClassVar[Mapping[str, str]] = {"vlmevalkit": "overall"}
 
-    def __init__(
-        self,
-        variant: str = "muster",
-        *,
-        strip: bool = True,
-        ignore_case: bool = True,
-        ignore_punctuation: bool = False,
-        benchmark: Benchmark = "gqa",
-    ) -> None:
-        rules = Rules(strip, ignore_case, ignore_punctuation)
-        if variant != "muster" and rules != Rules(True, True, False):
+    variant: str = "muster"
+    strip: bool = True
+    ignore_case: bool = True
+    ignore_punctuation: bool = False
+    benchmark: Benchmark = "gqa"
+
+    def __post_init__(self) -> None:
+        if self.variant != "muster" and self._rules != Rules():
             raise ConfigurationError(
                 f"exact_match: strip, ignore_case and ignore_punctuation belong to the variant 'muster'; "
-                f"the variant {variant!r} normalises as its toolkit does. Remove them, or choose 'muster'."
+                f"the variant {self.variant!r} normalises as its toolkit does. Remove them, or choose 'muster'."
             )
-        self._variant = variant
-        own = _Comparison(rules.apply, rules.apply)
-        self._comparison = own if variant == "muster" else _REFERENCES.get((variant, benchmark))
-        self.info = MetricInfo(
-            name="exact_match",
-            variant=variant,
-            version=1,
-            primary="accuracy",
-            units={"accuracy": "0-1"},
-            means={"accuracy": "accuracy"},
-        )
+
+    def in_variant(self, variant: str) -> Self:
+        """Another variant; the rules of `muster` mean nothing to it and go."""
+        own = self._rules if variant == "muster" else Rules()
+        return replace(self, variant=variant, **own._asdict())
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` 0 or 1; `extracted` is what was compared."""
-        if self._comparison is None:  # VLMEvalKit scores AI2D as multiple choice
-            letter = infer_letter(prediction, lettered(sample.choices))
-            return Score({"accuracy": float(letter in sample.answers)}, letter)
         normal = self._comparison.prediction(prediction)
         hit = any(normal == self._comparison.answer(answer) for answer in sample.answers)
         return Score({"accuracy": float(hit)}, normal)
 
-    def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
-        """The mean accuracy, 0-1."""
-        return {"accuracy": mean_score(rows, "accuracy")}
+    @property
+    def _rules(self) -> Rules:
+        return Rules(self.strip, self.ignore_case, self.ignore_punctuation)
+
+    @cached_property
+    def _comparison(self) -> _Comparison:
+        if self.variant == "muster":
+            return _Comparison(self._rules.apply, self._rules.apply)
+        return _REFERENCES[self.variant, self.benchmark]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from muster.core import Sample
@@ -15,6 +16,7 @@ from muster.metrics import verdicts
 from muster.metrics.averages import mean, mean_score
 from muster.metrics.protocol import MetricInfo, Score, ScoredSample
 from muster.metrics.terms import Terms, numbered, ratios
+from muster.metrics.variants import VariantMetric
 from muster.metrics.verdicts import VerdictReader
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ class _Category:
         return mean(plus * 100.0 + mean(answers) * 100.0 for answers, plus in both)
 
 
-class Mme:
+@dataclass(frozen=True, kw_only=True)
+class Mme(VariantMetric):
     """MME's scores.
 
     `group` is the metadata key that identifies the image (default: the media themselves), `category` the one
@@ -72,37 +75,28 @@ class Mme:
     perception and four cognition categories as aggregates of their own.
     """
 
+    name: ClassVar[str] = "mme"
     variants: ClassVar[tuple[str, ...]] = tuple(_READERS)
 
-    def __init__(
-        self,
-        variant: str = "muster",
-        *,
-        group: str | None = None,
-        category: str | None = "category",
-        official_categories: bool = False,
-    ) -> None:
-        self._variant = variant
-        self._read = _READERS[variant]
-        self._group = group
-        self._category = category
-        self._official = official_categories
-        self._media_groups: dict[int, tuple[Sample, Hashable]] = {}
+    variant: str = "muster"
+    group: str | None = None
+    category: str | None = "category"
+    official_categories: bool = False
+    _media_groups: dict[int, tuple[Sample, Hashable]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @cached_property
+    def info(self) -> MetricInfo:
+        """Accuracy, accuracy+ and points."""
         units = {"accuracy": "0-1", "accuracy_plus": "0-1", "score": "points"}
-        if official_categories:
+        if self.official_categories:
             units |= {"perception": "points", "cognition": "points"}
-        self.info = MetricInfo(
-            name="mme",
-            variant=variant,
-            version=1,
-            primary="score",
-            units=units,
-            means={"accuracy": "accuracy"},
-        )
+        return self._described("score", units, {"accuracy": "accuracy"})
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` 0 or 1; `extracted` is yes, no or None."""
-        said, right = self._read(prediction), verdicts.gold(sample.answer)
+        said, right = _READERS[self.variant](prediction), verdicts.gold(sample.answer)
         return Score({"accuracy": float(right is not None and said == right)}, said)
 
     def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
@@ -119,7 +113,7 @@ class Mme:
             "accuracy_plus": mean(plus for category in categories.values() for plus in category.plus()),
             "score": self._points(categories, categories),
         }
-        if self._official:
+        if self.official_categories:
             result["perception"] = self._points(categories, PERCEPTION)
             result["cognition"] = self._points(categories, COGNITION)
         return result
@@ -142,14 +136,14 @@ class Mme:
 
     def _of_sums(self, sums: Array, categories: dict[str, int]) -> dict[str, Array]:
         questions, right, images, complete, shares = (sums[..., term] for term in range(5))
-        by_image = self._variant == "lmms-eval"
+        by_image = self.variant == "lmms-eval"
         accuracy = ratios(shares, images) if by_image else ratios(right, questions)
         points = (accuracy + ratios(complete, images)) * 100
         result = {
             "accuracy_plus": ratios(complete.sum(axis=1), images.sum(axis=1)),
             "score": points.sum(axis=1),
         }
-        if self._official:
+        if self.official_categories:
             for name, official in (("perception", PERCEPTION), ("cognition", COGNITION)):
                 columns = [categories[category] for category in official if category in categories]
                 result[name] = points[:, columns].sum(axis=1)
@@ -157,20 +151,20 @@ class Mme:
 
     def _points(self, categories: dict[str, _Category], names: Iterable[str]) -> float:
         """Summed in the reference's own order, which decides the last bit."""
-        if self._variant == "lmms-eval":
+        if self.variant == "lmms-eval":
             wanted = set(names)
             return sum(
                 (category.points_by_image() for name, category in categories.items() if name in wanted), 0.0
             )
-        ordered = sorted(names) if self._variant == "vlmevalkit" else list(names)
+        ordered = sorted(names) if self.variant == "vlmevalkit" else list(names)
         return sum((categories[name].points() for name in ordered if name in categories), 0.0)
 
     def _category_of(self, sample: Sample) -> str:
-        return "" if self._category is None else str(sample.metadata.get(self._category, ""))
+        return "" if self.category is None else str(sample.metadata.get(self.category, ""))
 
     def _group_of(self, sample: Sample) -> Hashable:
-        if self._group is not None:
-            return str(sample.metadata.get(self._group, sample.id))
+        if self.group is not None:
+            return str(sample.metadata.get(self.group, sample.id))
         # Aggregation runs many times over the same samples (bootstrap) and hashing images is not cheap, so
         # identities are remembered per sample object; the reference kept keeps its id() from being reused.
         known = self._media_groups.get(id(sample))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from muster.core import Sample
+from muster.core import JSON, Sample
 from muster.metrics.terms import Terms
 
 
@@ -26,6 +26,7 @@ class ScoredSample:
 
     sample: Sample
     prediction: str
+    """Empty in aggregation: what it needs of a text must be in the score."""
     score: Score
     repeat: int = 0
 
@@ -43,17 +44,24 @@ class MetricInfo:
     units: Mapping[str, str]
     """Every aggregate's name and its unit: `0-1`, `points`, `percent`."""
     means: Mapping[str, str] = field(default_factory=dict)
-    """Aggregates that are the plain mean of a per-answer score: aggregate name to score name. Their standard
-    errors are analytic; all others are bootstrapped."""
+    """Aggregates that are the plain mean of a per-answer score (in `percent`: 100 times it): aggregate name to
+    score name. Their standard errors are analytic; all others are bootstrapped."""
+
+
+class UnscoredError(Exception):
+    """A convention can't say what an answer is worth without a judge; says why. Never a silent substitute."""
 
 
 class Metric(Protocol):
     """Scores one task. Deterministic; no files, no clock, no network."""
 
-    info: MetricInfo
+    @property
+    def info(self) -> MetricInfo:
+        """What the metric is, and what its scores are."""
+        ...
 
     def score(self, sample: Sample, prediction: str) -> Score:
-        """Score one answer; never raises for any text."""
+        """Score one answer; raises for no text, except `UnscoredError`, which leaves the answer without a score."""
         ...
 
     def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
@@ -74,4 +82,34 @@ class AdditiveMetric(Protocol):
 
     def additive_terms(self, rows: Sequence[ScoredSample]) -> Terms:
         """The terms of `rows` (in task order, not empty)."""
+        ...
+
+
+@runtime_checkable
+class CorpusMetric(Protocol):
+    """What a metric offers whose scores of one answer depend on all the answers (CIDEr's document frequencies).
+
+    Its `score` only reads the answer; the scores are those of `score_corpus`.
+    """
+
+    def score_corpus(self, rows: Sequence[ScoredSample]) -> Sequence[Score]:
+        """The score of each of a task's answers, in their order. May need an optional part of Muster, or Java."""
+        ...
+
+
+@runtime_checkable
+class CategorisingMetric(Protocol):
+    """What a metric may offer besides: categories for breakdowns that don't stand in the samples' metadata."""
+
+    def categories(self, rows: Sequence[ScoredSample], key: str) -> Sequence[JSON] | None:
+        """The value of `key` for each row; None where the metric has nothing to say about that key."""
+        ...
+
+
+@runtime_checkable
+class DemandingMetric(Protocol):
+    """What a metric offers that needs more than Muster's own dependencies."""
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` where this metric can't score here, saying what is missing."""
         ...

@@ -11,15 +11,28 @@ from typing import Protocol, cast
 
 from muster.core import JSON, ConfigurationError
 from muster.metrics.protocol import Metric
+from muster.metrics.variants import VariantMetric
 
 _METRICS = {
+    "ai2d": "muster.metrics.choice_benchmarks:Ai2d",
     "anls": "muster.metrics.anls:Anls",
+    "captions": "muster.metrics.captions.metric:Captions",
     "contains": "muster.metrics.contains:Contains",
     "exact_match": "muster.metrics.exact_match:ExactMatch",
+    "grounding": "muster.metrics.grounding:Grounding",
+    "hallusionbench": "muster.metrics.hallusionbench:HallusionBench",
+    "mathvista": "muster.metrics.mathvista:MathVista",
+    "mmbench": "muster.metrics.mmbench:MmBench",
     "mme": "muster.metrics.mme:Mme",
+    "mmmu": "muster.metrics.mmmu:Mmmu",
+    "mmstar": "muster.metrics.choice_benchmarks:MmStar",
     "multiple_choice": "muster.metrics.multiple_choice:MultipleChoice",
     "ocrbench": "muster.metrics.ocrbench:OcrBench",
+    "realworldqa": "muster.metrics.choice_benchmarks:RealWorldQa",
     "relaxed_accuracy": "muster.metrics.relaxed_accuracy:RelaxedAccuracy",
+    "scienceqa": "muster.metrics.choice_benchmarks:ScienceQa",
+    "seedbench": "muster.metrics.choice_benchmarks:SeedBench",
+    "videomme": "muster.metrics.choice_benchmarks:VideoMme",
     "vqa_accuracy": "muster.metrics.vqa_accuracy:VqaAccuracy",
     "yes_no": "muster.metrics.yes_no:YesNo",
 }
@@ -70,6 +83,26 @@ def build_metric(name: str, params: Mapping[str, JSON] | None = None, variant: s
             f"{name!r} is not a metric: it needs info, score and aggregate (docs/metrics.md)."
         )
     return metric
+
+
+def variants_of(metric: Metric) -> tuple[str, ...]:
+    """The variants that a built metric can be had in, the default first; none where it has just one convention."""
+    return metric.variants if isinstance(metric, VariantMetric) else ()
+
+
+def in_variant(metric: Metric, variant: str) -> Metric:
+    """The same metric, with its parameters, in another variant.
+
+    Raises `ConfigurationError` where it has no such variant.
+    """
+    if variant == metric.info.variant:
+        return metric
+    if not isinstance(metric, VariantMetric):
+        raise ConfigurationError(
+            f"metric {metric.info.name!r} has one convention, {metric.info.variant!r}, and no variant {variant!r}."
+        )
+    _check_variant(metric.name, variant, list(metric.variants), takes_one=True)
+    return metric.in_variant(variant)
 
 
 def _load(name: str) -> MetricClass:

@@ -7,44 +7,36 @@ Variants after lmms-eval (exact mean), InternVL's `textvqa_eval.py` (EvalAI's ev
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from muster.core import Sample
 from muster.metrics import vqa_text
-from muster.metrics.averages import mean, mean_score
-from muster.metrics.protocol import MetricInfo, Score, ScoredSample
+from muster.metrics.averages import mean, numpy_mean
+from muster.metrics.mean_metric import MeanMetric
+from muster.metrics.protocol import Score
 
 Benchmark = Literal["textvqa", "vqav2"]
 
 
-class VqaAccuracy:
+@dataclass(frozen=True, kw_only=True)
+class VqaAccuracy(MeanMetric):
     """VQA accuracy. `benchmark` chooses between lmms-eval's two sets of normalisation steps.
 
     The answers of a sample count as different people's, also where two are equal (VQAv2's `answer_id`).
     """
 
+    name: ClassVar[str] = "vqa_accuracy"
     variants: ClassVar[tuple[str, ...]] = ("lmms-eval", "internvl", "vlmevalkit")
+    percentages: ClassVar[Mapping[str, str]] = {"vlmevalkit": "overall"}
 
-    def __init__(self, variant: str = "lmms-eval", *, benchmark: Benchmark = "textvqa") -> None:
-        self._variant = variant
-        self._normal = vqa_text.evalai
-        if variant == "vlmevalkit":
-            self._normal = vqa_text.vlmevalkit
-        elif variant == "lmms-eval" and benchmark == "vqav2":
-            self._normal = vqa_text.lmms_eval_vqav2
-        self.info = MetricInfo(
-            name="vqa_accuracy",
-            variant=variant,
-            version=1,
-            primary="accuracy",
-            units={"accuracy": "0-1"},
-            means={"accuracy": "accuracy"},
-        )
+    variant: str = "lmms-eval"
+    benchmark: Benchmark = "textvqa"
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` between 0 and 1; `extracted` is the normalised answer."""
-        if self._variant == "lmms-eval":
+        if self.variant == "lmms-eval":
             prediction = prediction.strip()
         said = self._normal(prediction)
         answers = [self._normal(answer) for answer in sample.answers]
@@ -54,16 +46,17 @@ class VqaAccuracy:
         agreed = [min(1.0, (matches - (answer == said)) / 3) for answer in answers]
         return Score({"accuracy": self._mean(agreed)}, said)
 
-    def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
-        """The mean accuracy, 0-1."""
-        return {"accuracy": mean_score(rows, "accuracy")}
-
     def _mean(self, values: list[float]) -> float:
         """The toolkits add up differently, which shows in the last bit."""
-        if self._variant == "lmms-eval":
+        if self.variant == "lmms-eval":
             return statistics.mean(values)
-        if self._variant == "internvl":
+        if self.variant == "internvl":
             return mean(values)
-        import numpy as np
+        return numpy_mean(values)
 
-        return float(np.mean(values))
+    def _normal(self, text: str) -> str:
+        if self.variant == "vlmevalkit":
+            return vqa_text.vlmevalkit(text)
+        if self.variant == "lmms-eval" and self.benchmark == "vqav2":
+            return vqa_text.lmms_eval_vqav2(text)
+        return vqa_text.evalai(text)

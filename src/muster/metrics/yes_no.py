@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from muster.core import Sample
@@ -15,6 +16,7 @@ from muster.metrics import verdicts
 from muster.metrics.averages import mean, mean_score, ratio
 from muster.metrics.protocol import MetricInfo, Score, ScoredSample
 from muster.metrics.terms import Terms, numbered, ratios
+from muster.metrics.variants import VariantMetric
 from muster.metrics.verdicts import Verdict, VerdictReader
 
 if TYPE_CHECKING:
@@ -66,25 +68,22 @@ _CONVENTIONS: dict[str, _Convention] = {
 }
 
 
-class YesNo:
+@dataclass(frozen=True, kw_only=True)
+class YesNo(VariantMetric):
     """POPE's scores. `category` is the metadata key over whose values InternVL averages F1."""
 
+    name: ClassVar[str] = "yes_no"
     variants: ClassVar[tuple[str, ...]] = tuple(_CONVENTIONS)
+    variant: str = "muster"
+    category: str = "category"
 
-    def __init__(self, variant: str = "muster", *, category: str = "category") -> None:
-        self._convention = _CONVENTIONS[variant]
-        self._category = category
+    @cached_property
+    def info(self) -> MetricInfo:
+        """The five scores, and the toolkit's own."""
         units = dict.fromkeys(("accuracy", "precision", "recall", "f1", "yes_ratio"), "0-1")
         if self._convention.extra:
             units[self._convention.extra] = "percent"
-        self.info = MetricInfo(
-            name="yes_no",
-            variant=variant,
-            version=1,
-            primary="accuracy",
-            units=units,
-            means={"accuracy": "accuracy"},
-        )
+        return self._described("accuracy", units, {"accuracy": "accuracy"})
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` 0 or 1, `said_yes` and `is_yes` 1 for yes, 0 for no, -1 for neither."""
@@ -126,7 +125,7 @@ class YesNo:
             [every, said_yes & gold_yes, said_yes & (gold == _NO), missed, counted, over], axis=1
         )
         by_category = self._convention.extra == "mean_category_f1"
-        categories = (str(row.sample.metadata.get(self._category)) if by_category else "" for row in rows)
+        categories = (str(row.sample.metadata.get(self.category)) if by_category else "" for row in rows)
         return Terms(np.arange(len(rows)), values, numbered(categories, {}), self._of_sums)
 
     def _of_sums(self, sums: Array) -> dict[str, Array]:
@@ -144,6 +143,10 @@ class YesNo:
             drawn = (sums[..., 0] > 0).sum(axis=1)
             result["mean_category_f1"] = _rates(sums)[2].sum(axis=1) / drawn * 100
         return result
+
+    @property
+    def _convention(self) -> _Convention:
+        return _CONVENTIONS[self.variant]
 
     @property
     def _missed(self) -> tuple[float, ...]:
@@ -167,7 +170,7 @@ class YesNo:
     def _mean_category_f1(self, rows: Sequence[ScoredSample]) -> float:
         categories: dict[str, list[ScoredSample]] = {}
         for row in rows:
-            categories.setdefault(str(row.sample.metadata.get(self._category)), []).append(row)
+            categories.setdefault(str(row.sample.metadata.get(self.category)), []).append(row)
         return mean(self._confusion(members).f1 for members in categories.values()) * 100
 
 

@@ -13,7 +13,6 @@ import msgspec
 
 from muster.core import JSON, Message, Part, Request, SampleError, Usage
 from muster.media.images import describe
-from muster.models.api.client import Prepared, Reply
 from muster.models.api.failures import (
     Asked,
     Refusal,
@@ -34,6 +33,7 @@ from muster.models.api.options import (
     without,
 )
 from muster.models.api.prompts import check_images
+from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.reach import check_reachable
 from muster.models.protocol import ModelSettings
 from muster.models.registry import require

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from muster.core import ConfigurationError, MissingExtraError, RunError
+from muster.core import ConfigurationError, MissingExtraError, MusterError, RunError
 
 OTHER_FORMATS = [
     "*.gguf",
@@ -55,6 +57,19 @@ def fetch_model(model: str, revision: str | None = None) -> Path:
 def _download(model: str, revision: str | None) -> Path:
     """The snapshot, without the weights' older format where there is safetensors."""
     from huggingface_hub import snapshot_download
+
+    with explained(model, revision):
+        folder = Path(snapshot_download(model, revision=revision, ignore_patterns=[*OTHER_FORMATS, "*.bin"]))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(model, revision=revision, ignore_patterns=OTHER_FORMATS))
+    if not (folder / "config.json").is_file():
+        raise ConfigurationError(f"{_unreachable(model, revision)} (the cache holds only a part: {folder})")
+    return folder
+
+
+@contextmanager
+def explained(model: str, revision: str | None) -> Iterator[None]:
+    """What goes wrong with the hub, as Muster's errors: `ConfigurationError`, or `RunError` for what may pass."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -65,9 +80,9 @@ def _download(model: str, revision: str | None) -> Path:
     )
 
     try:
-        folder = Path(snapshot_download(model, revision=revision, ignore_patterns=[*OTHER_FORMATS, "*.bin"]))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(model, revision=revision, ignore_patterns=OTHER_FORMATS))
+        yield
+    except MusterError:
+        raise
     except GatedRepoError as error:
         raise ConfigurationError(
             f"{model} is gated: accept its terms on the hub, then log in (`hf auth login`) or set HF_TOKEN"
@@ -83,9 +98,6 @@ def _download(model: str, revision: str | None) -> Path:
     except Exception as error:
         # The connection broke, the disk is full …: what came so far stays in the cache and is continued from.
         raise RunError(f"{model} could not be fetched from the hub: {error}") from error
-    if not (folder / "config.json").is_file():
-        raise ConfigurationError(f"{_unreachable(model, revision)} (the cache holds only a part: {folder})")
-    return folder
 
 
 def _unreachable(model: str, revision: str | None) -> str:

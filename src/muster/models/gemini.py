@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from muster.core import Message, Part, Request, SampleError, Usage
 from muster.media.images import describe
-from muster.models.api.client import Prepared, Reply
 from muster.models.api.failures import (
     Asked,
     Refusal,
@@ -32,6 +31,7 @@ from muster.models.api.options import (
     without,
 )
 from muster.models.api.prompts import check_images, read_video, seed_of
+from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.reach import check_reachable
 from muster.models.protocol import ModelSettings
 from muster.models.registry import require

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -24,25 +25,37 @@ class Builtin(NamedTuple):
     """A backend that ships with Muster."""
 
     reference: str
+    kind: ModelKind
+    """As its class says, to be known without importing it."""
     summary: str
+    gpus: bool = False
+    """Whether it puts the model onto this machine's GPUs."""
 
 
 BUILTIN = {
-    "anthropic": Builtin("muster.models.anthropic:AnthropicModel", "Claude, through Anthropic's API"),
+    "anthropic": Builtin(
+        "muster.models.anthropic:AnthropicModel", "served", "Claude, through Anthropic's API"
+    ),
     "chat": Builtin(
         "muster.models.chat:ChatModel",
+        "checkpoint",
         "models with a chat method in their own code, as InternVL; --trust-remote-code",
+        gpus=True,
     ),
-    "gemini": Builtin("muster.models.gemini:GeminiModel", "Gemini, through Google's API"),
+    "gemini": Builtin("muster.models.gemini:GeminiModel", "served", "Gemini, through Google's API"),
     "openai": Builtin(
         "muster.models.openai:OpenAIModel",
+        "served",
         "any OpenAI-compatible server: vLLM, SGLang, llama.cpp, transformers serve, commercial ones",
     ),
     "replay": Builtin(
-        "muster.models.replay:Replay", "gives the answers of an earlier run again: --model RUN_FOLDER"
+        "muster.models.replay:Replay", "any", "gives the answers of an earlier run again: --model RUN_FOLDER"
     ),
     "transformers": Builtin(
-        "muster.models.transformers:TransformersModel", "loads the model here, with transformers; the default"
+        "muster.models.transformers:TransformersModel",
+        "checkpoint",
+        "loads the model here, with transformers; the default",
+        gpus=True,
     ),
 }
 ENTRY_POINTS = "muster.models"
@@ -74,6 +87,29 @@ def load_backend(name: str) -> Backend:
     )
 
 
+def backend_source(name: str) -> str:
+    """A digest of the file that a user's own backend (`module:Class` or `./file.py:Class`) is in; empty for others.
+
+    Imports nothing, apart from the packages that hold a module. Raises `ConfigurationError` where there is no file.
+    """
+    module, colon, _attribute = name.rpartition(":")
+    if not colon:
+        return ""
+    if module.endswith(".py") or "/" in module:
+        file = Path(module).expanduser()
+    else:
+        _add_working_directory()
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            spec = None
+        file = Path(spec.origin if spec is not None and spec.origin is not None else module)
+    try:
+        return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"backend {name}: cannot read {file} ({error.strerror or error})") from error
+
+
 def model_kind(backend: Backend) -> ModelKind:
     """What `--model` means to a backend: its attribute `models`, `any` without one.
 
@@ -88,6 +124,11 @@ def model_kind(backend: Backend) -> ModelKind:
     return cast("ModelKind", kind)
 
 
+def known_kind(name: str) -> ModelKind:
+    """What `--model` means to a backend, as far as that is known without importing it: `any` for those of others."""
+    return BUILTIN[name].kind if name in BUILTIN else "any"
+
+
 def served_by(backend: Backend, args: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
     """What a backend says of the servers of its model (`Declaration.identity`); None where it isn't served."""
     if model_kind(backend) != "served":
@@ -98,8 +139,12 @@ def served_by(backend: Backend, args: Mapping[str, JSON]) -> Mapping[str, JSON] 
 
 def uses_gpus(backend: str, args: Mapping[str, JSON]) -> bool:
     """Whether a backend of this name puts its model onto this machine's GPUs."""
+    if args.get("device") == "cpu":
+        return False
+    if backend in BUILTIN:
+        return BUILTIN[backend].gpus
     loaded = load_backend(backend)
-    return args.get("device") != "cpu" and bool(getattr(loaded, "uses_gpus", model_kind(loaded) != "served"))
+    return bool(getattr(loaded, "uses_gpus", model_kind(loaded) != "served"))
 
 
 def resolve_model(name: str, kind: ModelKind = "checkpoint") -> str:
@@ -164,9 +209,7 @@ def _import_module(name: str, reference: str) -> ModuleType:
     try:
         if name.endswith(".py") or "/" in name:
             return _import_file(Path(name).expanduser(), reference)
-        if str(Path.cwd()) not in sys.path:
-            # Beside the user's work, as for python -m; at the end, so that it shadows nothing.
-            sys.path.append(str(Path.cwd()))
+        _add_working_directory()
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
@@ -177,6 +220,12 @@ def _import_module(name: str, reference: str) -> ModuleType:
         raise ConfigurationError(
             f"backend {reference} needs a package that isn't installed: {error.name}"
         ) from error
+
+
+def _add_working_directory() -> None:
+    """A backend may lie beside the user's work, as for python -m; at the end, so that it shadows nothing."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 def _import_file(path: Path, reference: str) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -102,15 +103,14 @@ def render(progress: Progress) -> RenderableType:
 
 
 def _workers(progress: Progress) -> str:
-    states: dict[str, int] = {}
-    for worker in list(progress.workers.values()):
-        state = "finished" if worker.state == "left" else worker.state
-        states[state] = states.get(state, 0) + 1
-    return (
-        "replicas: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        if states
-        else ""
-    )
+    workers = list(progress.workers.values())
+    if not workers:
+        return ""
+    states = Counter("finished" if worker.state == "left" else worker.state for worker in workers)
+    text = "replicas: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    joined = Counter(worker.host for worker in workers if worker.joined)
+    hosts = ", ".join(f"{count} from {host}" for host, count in sorted(joined.items()))
+    return f"{text} (joined: {hosts})" if hosts else text
 
 
 def duration(seconds: float) -> str:

@@ -7,22 +7,29 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from muster.results.results import MetricResult, Results, SampleCounts
+from muster.results.results import MetricResult, Results, SampleCounts, TaskResults, VariantResults
 
 WIDE = 110
 """Columns of a terminal from which there is room to say how each task was scored."""
 
 
 def results_table(results: Results, width: int) -> Table:
-    """One row per task and metric, the task's headline metric first and bold, for a terminal `width` columns wide."""
+    """One row per task and metric, the task's headline metric first and bold, for a terminal `width` columns wide.
+
+    Scores by further conventions stand in columns of their own; what a convention could not do stands below.
+    """
+    variants = list(dict.fromkeys(variant for task in results.tasks.values() for variant in task.variants))
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.add_column("task", no_wrap=True, style="bold")
     table.add_column("metric", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
+    for variant in variants:
+        table.add_column(variant, justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     table.add_column("answered", justify="right")
-    if width >= WIDE:
+    says_how = width >= WIDE or bool(variants)
+    if says_how:
         table.add_column("scored as", style="dim")
     cost = results.usage.get("cost")
     if cost is not None:
@@ -31,22 +38,58 @@ def results_table(results: Results, width: int) -> Table:
             f"{results.usage.get('completion_tokens'):,.0f} out, cost {cost:.4g}"
         )
     for name, task in results.tasks.items():
-        metrics = sorted(task.metrics, key=lambda metric: metric != task.primary)
-        for row, metric in enumerate(metrics or [""]):
+        for row, metric in enumerate(_metrics(task)):
             result = task.metrics.get(metric)
             style = "bold" if metric == task.primary else ""
             cells: list[RenderableType] = [
                 Text(name if row == 0 else ""),
                 Text(metric or "no answers", style=style),
-                Text(_value(result), style=style),
+                Text(_value(result) if result or not metric else "", style=style),
+                *(_by_variant(task.variants.get(variant), metric) for variant in variants),
                 _interval(result),
-                result.unit if result else "",
+                _unit(task, metric),
                 _counts(task.samples) if row == 0 else "",
             ]
-            if width >= WIDE:
+            if says_how:
                 cells.append(Text(f"{task.metric} ({task.metric_variant})" if row == 0 else ""))
             table.add_row(*cells)
+    if remarks := _remarks(results):
+        table.caption = Text("\n".join(remarks))
+        table.caption_justify = "left"
     return table
+
+
+def _metrics(task: TaskResults) -> list[str]:
+    """The task's own metrics, the headline first, then those that only further conventions have."""
+    own = sorted(task.metrics, key=lambda metric: metric != task.primary)
+    others = (metric for variant in task.variants.values() for metric in variant.metrics)
+    return list(dict.fromkeys([*own, *others])) or [""]
+
+
+def _by_variant(variant: VariantResults | None, metric: str) -> Text:
+    result = variant.metrics.get(metric) if variant else None
+    if result is None:
+        return Text("")
+    return Text(_value(result), style="bold" if variant and metric == variant.primary else "")
+
+
+def _unit(task: TaskResults, metric: str) -> str:
+    results = (task.metrics, *(variant.metrics for variant in task.variants.values()))
+    return next((metrics[metric].unit for metrics in results if metric in metrics), "")
+
+
+def _remarks(results: Results) -> list[str]:
+    """What must be known to compare the columns: conventions that can't score here, answers that they can't score."""
+    lines = []
+    for name, task in results.tasks.items():
+        for variant, scores in task.variants.items():
+            if scores.unavailable:
+                lines.append(f"{name}, {variant}: {scores.unavailable}")
+            elif scores.samples and scores.samples.succeeded != task.samples.succeeded:
+                reasons = ", ".join(f"{count} {kind}" for kind, count in scores.samples.errors.items())
+                counts = f"{scores.samples.succeeded} of {scores.samples.requested}"
+                lines.append(f"{name}, {variant}: {counts} answers have a score ({reasons})")
+    return lines
 
 
 def _counts(counts: SampleCounts) -> Text:

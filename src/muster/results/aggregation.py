@@ -1,49 +1,113 @@
-"""From the scored answers of one task to its results: aggregates, intervals and breakdowns."""
+"""From the scored answers of one task to its results: aggregates, intervals and breakdowns, by each convention."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import msgspec
 
-from muster.core import JSON, RunError
+from muster.core import JSON, ConfigurationError, RunError
 from muster.core.text import valid_text
-from muster.metrics.protocol import ScoredSample
-from muster.results.results import MetricResult, Metrics, SampleCounts, TaskResults, finite
+from muster.metrics.protocol import CategorisingMetric, DemandingMetric, Metric, Score, ScoredSample
+from muster.results.answer_scoring import Answer, Outcome, Tally
+from muster.results.results import Breakdown, MetricResult, Metrics, TaskResults, VariantResults, finite
 from muster.tasks.definition import Task
 
 NO_VALUE = "(none)"
 """The group of samples whose metadata lacks a breakdown's key."""
+_SHARED_SCORES = 4096
 
 
-def task_results(task: Task, rows: Sequence[ScoredSample], counts: SampleCounts) -> TaskResults:
-    """The results of `task` over its scored answers, which are in task order.
-
-    Raises `RunError` where the metric's own code fails.
-    """
-    info = task.metric.info
-    return TaskResults(
-        version=task.version,
-        metric=info.name,
-        metric_variant=info.variant,
-        metric_version=info.version,
-        primary=info.primary,
-        samples=counts,
-        metrics=_estimates(task, rows),
-        by={key: {value: _estimates(task, part) for value, part in _groups(rows, key)} for key in task.by},
-    )
+def scorable(task: Task) -> Task:
+    """`task` without the further conventions that can't score here."""
+    return replace(task, also=tuple(metric for metric in task.also if _why_not(metric) is None))
 
 
-def _estimates(task: Task, rows: Sequence[ScoredSample]) -> Metrics:
+class TaskScores:
+    """Collects a task's scored answers, in task order, and makes the task's results of them."""
+
+    def __init__(self, task: Task, *, missing_is_error: bool = False) -> None:
+        """`missing_is_error` where nothing more will come."""
+        self.task = scorable(task)
+        self._unavailable = {metric.info.variant: why for metric in task.also if (why := _why_not(metric))}
+        self._main = _Convention(task.metric, missing_is_error)
+        self._also = {metric.info.variant: _Convention(metric, missing_is_error) for metric in self.task.also}
+
+    def add(self, answer: Answer) -> None:
+        """Take the next answer."""
+        self._main.add(answer.outcome)
+        for variant, outcome in answer.also.items():
+            self._also[variant].add(outcome)
+
+    def results(self) -> TaskResults:
+        """The results. Raises `RunError` where a metric's own code fails."""
+        info = self.task.metric.info
+        variants = {
+            variant: VariantResults(
+                metric_version=each.metric.info.version,
+                primary=each.metric.info.primary,
+                samples=each.tally.counts(),
+                metrics=_estimates(self.task, each.metric, each.rows),
+                by=_breakdowns(self.task, each.metric, each.rows),
+            )
+            for variant, each in self._also.items()
+        }
+        variants |= {variant: VariantResults(unavailable=why) for variant, why in self._unavailable.items()}
+        return TaskResults(
+            version=self.task.version,
+            metric=info.name,
+            metric_variant=info.variant,
+            metric_version=info.version,
+            primary=info.primary,
+            samples=self._main.tally.counts(),
+            metrics=_estimates(self.task, self.task.metric, self._main.rows),
+            by=_breakdowns(self.task, self.task.metric, self._main.rows),
+            variants=variants,
+        )
+
+
+class _Convention:
+    """The answers as one metric scored them."""
+
+    def __init__(self, metric: Metric, missing_is_error: bool) -> None:
+        self.metric = metric
+        self.rows: list[ScoredSample] = []
+        self.tally = Tally(missing_is_error)
+        self._known: dict[Hashable, Score] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        self.tally.add(outcome)
+        if isinstance(outcome, ScoredSample):  # without its text, of which a million would fill the memory
+            self.rows.append(ScoredSample(outcome.sample, "", self._shared(outcome.score), outcome.repeat))
+
+    def _shared(self, score: Score) -> Score:
+        """An equal score that is there already: most answers have one of very few."""
+        if len(self._known) >= _SHARED_SCORES:
+            return score
+        return self._known.setdefault((score.extracted, *score.scores.items()), score)
+
+
+def _why_not(metric: Metric) -> str | None:
+    """Why a metric can't score here; None where it can."""
+    try:
+        if isinstance(metric, DemandingMetric):
+            metric.check()
+    except ConfigurationError as error:
+        return str(error)
+    return None
+
+
+def _estimates(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Metrics:
     if not rows:
         return {}
     from muster.results.statistics import cluster_ids, estimate_metrics
 
     try:
-        estimates = estimate_metrics(task.metric, rows, cluster_ids(rows, task.cluster))
+        estimates = estimate_metrics(metric, rows, cluster_ids(rows, task.cluster))
     except Exception as error:
         raise RunError(
-            f"the metric {task.metric.info.name} of task {task.name} failed on {len(rows)} answers: "
+            f"the metric {metric.info.name} of task {task.name} failed on {len(rows)} answers: "
             f"{type(error).__name__}: {error}. The answers are kept; once it is mended, `muster score` the run."
         ) from error
     return {
@@ -51,18 +115,30 @@ def _estimates(task: Task, rows: Sequence[ScoredSample]) -> Metrics:
             value=finite(estimate.value),
             stderr=finite(estimate.stderr),
             ci95=None if estimate.ci95 is None else (finite(estimate.ci95[0]), finite(estimate.ci95[1])),
-            unit=task.metric.info.units.get(name, ""),
+            unit=metric.info.units.get(name, ""),
             n=len(rows),
         )
         for name, estimate in estimates.items()
     }
 
 
-def _groups(rows: Sequence[ScoredSample], key: str) -> list[tuple[str, list[ScoredSample]]]:
-    """Rows by metadata value, sorted by the value so that the order doesn't depend on what errored."""
+def _breakdowns(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Breakdown:
+    return {
+        key: {value: _estimates(task, metric, part) for value, part in _groups(metric, rows, key)}
+        for key in task.by
+    }
+
+
+def _groups(metric: Metric, rows: Sequence[ScoredSample], key: str) -> list[tuple[str, list[ScoredSample]]]:
+    """Rows by category, sorted by it so that the order doesn't depend on what errored."""
+    values: Sequence[JSON] | None = None
+    if isinstance(metric, CategorisingMetric):
+        values = metric.categories(rows, key)
+    if values is None:
+        values = [row.sample.metadata.get(key) for row in rows]
     groups: dict[str, list[ScoredSample]] = {}
-    for row in rows:
-        groups.setdefault(_label(row.sample.metadata.get(key)), []).append(row)
+    for row, value in zip(rows, values, strict=True):
+        groups.setdefault(_label(value), []).append(row)
     return sorted(groups.items())
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from muster.core import Sample
-from muster.metrics.protocol import Metric, ScoredSample
+from muster.metrics.protocol import CorpusMetric, Metric, ScoredSample, UnscoredError
 from muster.results.journal_lines import Record
 from muster.results.results import SampleCounts
+from muster.tasks.definition import Task
 
 MISSING = "missing"
 METRIC = "metric"
+UNSCORED = "unscored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +22,40 @@ class Problem:
     """Why an answer has no score."""
 
     kind: str
-    """A `FailureKind`, `metric` (its code raised) or `missing` (no answer yet)."""
+    """A `FailureKind`, `metric` (its code raised), `unscored` (needs a judge) or `missing` (no answer yet)."""
     message: str
+
+
+Outcome = ScoredSample | Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one request: a score or a problem, never both."""
+    """What became of one request, and what each convention makes of it."""
 
     task: str
     sample: Sample
     repeat: int
+    outcome: Outcome
+    """By the task's convention."""
+    also: Mapping[str, Outcome] = field(default_factory=dict)
+    """By further conventions, by variant."""
     record: Record | None = None
-    scored: ScoredSample | None = None
-    problem: Problem | None = None
 
     @property
-    def scores(self) -> Mapping[str, float]:
-        """By name; empty without a score."""
-        return self.scored.score.scores if self.scored else {}
+    def scored(self) -> ScoredSample | None:
+        """By the task's convention."""
+        return self.outcome if isinstance(self.outcome, ScoredSample) else None
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why there is no score by the task's convention."""
+        return self.outcome if isinstance(self.outcome, Problem) else None
+
+
+def scores_of(outcome: Outcome) -> Mapping[str, float]:
+    """By name; empty without a score."""
+    return outcome.score.scores if isinstance(outcome, ScoredSample) else {}
 
 
 @dataclass(slots=True)
@@ -50,13 +67,13 @@ class Tally:
     succeeded: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-    def add(self, answer: Answer) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Count one answer."""
         self.requested += 1
-        if answer.problem is None:
+        if isinstance(outcome, ScoredSample):
             self.succeeded += 1
-        elif answer.problem.kind != MISSING or self.missing_is_error:
-            self.errors[answer.problem.kind] += 1
+        elif outcome.kind != MISSING or self.missing_is_error:
+            self.errors[outcome.kind] += 1
 
     def counts(self) -> SampleCounts:
         """The counts so far."""
@@ -68,23 +85,72 @@ class Tally:
         )
 
 
-def score_record(task: str, metric: Metric, sample: Sample, repeat: int, record: Record | None) -> Answer:
+def score_record(task: Task, sample: Sample, repeat: int, record: Record | None) -> Answer:
     """Score what the journal holds for a request."""
     if record is None:
-        return Answer(task, sample, repeat, problem=Problem(MISSING, "not answered yet"))
+        return without_answer(task, sample, repeat, Problem(MISSING, "not answered yet"))
     failure = record.completion.failure
     if failure is not None:
         problem = Problem(failure.kind, f"{failure.type}: {failure.message}")
-        return Answer(task, sample, repeat, record, problem=problem)
-    scored = score_text(metric, sample, repeat, record.completion.text or "")
-    if isinstance(scored, Problem):
-        return Answer(task, sample, repeat, record, problem=scored)
-    return Answer(task, sample, repeat, record, scored)
+        return without_answer(task, sample, repeat, problem, record)
+    return score_answer(task, sample, repeat, record.completion.text or "", record)
 
 
-def score_text(metric: Metric, sample: Sample, repeat: int, text: str) -> ScoredSample | Problem:
+def score_answer(task: Task, sample: Sample, repeat: int, text: str, record: Record | None = None) -> Answer:
+    """Score one text by each of the task's conventions."""
+    return Answer(
+        task.name,
+        sample,
+        repeat,
+        outcome=score_text(task.metric, sample, repeat, text),
+        also={metric.info.variant: score_text(metric, sample, repeat, text) for metric in task.also},
+        record=record,
+    )
+
+
+def without_answer(
+    task: Task, sample: Sample, repeat: int, problem: Problem, record: Record | None = None
+) -> Answer:
+    """A request without a text, whatever the convention."""
+    return Answer(
+        task.name, sample, repeat, problem, {metric.info.variant: problem for metric in task.also}, record
+    )
+
+
+def score_text(metric: Metric, sample: Sample, repeat: int, text: str) -> Outcome:
     """Score one text; a metric that raises makes it a problem of that sample."""
     try:
         return ScoredSample(sample, text, metric.score(sample, text), repeat)
+    except UnscoredError as error:
+        return Problem(UNSCORED, f"{metric.info.name} ({metric.info.variant}): {error}")
     except Exception as error:  # noqa: BLE001  # a plug-in's code; recorded on the sample
         return Problem(METRIC, f"metric {metric.info.name} raised {type(error).__name__}: {error}")
+
+
+def with_corpus_scores(task: Task, answers: Iterator[Answer]) -> Iterable[Answer]:
+    """The answers with the scores of those metrics that score all answers together. Holds them all only then."""
+    if not any(isinstance(metric, CorpusMetric) for metric in (task.metric, *task.also)):
+        return answers
+    listed = list(answers)
+    main = _together(task.metric, [answer.outcome for answer in listed])
+    also = {
+        metric.info.variant: _together(metric, [answer.also[metric.info.variant] for answer in listed])
+        for metric in task.also
+    }
+    return [
+        replace(
+            answer, outcome=outcome, also={variant: outcomes[number] for variant, outcomes in also.items()}
+        )
+        for number, (answer, outcome) in enumerate(zip(listed, main, strict=True))
+    ]
+
+
+def _together(metric: Metric, outcomes: list[Outcome]) -> list[Outcome]:
+    rows = [outcome for outcome in outcomes if isinstance(outcome, ScoredSample)]
+    if not rows or not isinstance(metric, CorpusMetric):
+        return outcomes
+    scores = iter(metric.score_corpus(rows))
+    return [
+        replace(outcome, score=next(scores)) if isinstance(outcome, ScoredSample) else outcome
+        for outcome in outcomes
+    ]

@@ -156,9 +156,12 @@ class _Resampler(Generic[Row]):
 
 
 def estimate_from(value: float, replicates: NDArray[np.float64], chosen: Effort) -> Estimate:
-    """`value` with what its values on the resamples tell."""
+    """`value` with what its values on the resamples tell; those in which it is not defined (NaN) don't count."""
     import numpy as np
 
+    replicates = replicates[~np.isnan(replicates)]
+    if len(replicates) < 2 or math.isnan(value):
+        return Estimate(value)
     scale = math.sqrt(chosen.share)
     average = float(np.mean(replicates))
     if abs(average - value * chosen.share) < abs(average - value):

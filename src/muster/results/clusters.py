@@ -30,7 +30,8 @@ def _by_key(sample: Sample, key: str) -> str:
 
 def _by_media(samples: Sequence[Sample]) -> dict[str, str]:
     """Union-find over the samples, joined by the first sample that showed each medium."""
-    parent = {sample.id: sample.id for sample in samples}
+    seen = [sample for sample in samples if sample.images or sample.videos]
+    parent = {sample.id: sample.id for sample in seen}
     shown_by: dict[str, str] = {}
 
     def root(sample_id: str) -> str:
@@ -39,11 +40,13 @@ def _by_media(samples: Sequence[Sample]) -> dict[str, str]:
             sample_id = parent[sample_id]
         return sample_id
 
-    position = {sample.id: number for number, sample in enumerate(samples)}
-    for sample in samples:
+    position = {sample.id: number for number, sample in enumerate(seen)}
+    for sample in seen:
         for media in (*sample.images, *sample.videos):
             first, second = root(shown_by.setdefault(media.identity, sample.id)), root(sample.id)
             if first != second:
                 earlier, later = sorted((first, second), key=position.__getitem__)
                 parent[later] = earlier
-    return {sample.id: f"sample:{root(sample.id)}" for sample in samples}
+    return {
+        sample.id: f"sample:{root(sample.id) if sample.id in parent else sample.id}" for sample in samples
+    }

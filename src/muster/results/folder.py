@@ -75,6 +75,11 @@ class RunFolder:
         return self.root / "logs"
 
     @property
+    def join_secret(self) -> Path:
+        """The secret for joining the run, while it goes on; readable by its user alone."""
+        return self.root / "join-secret"
+
+    @property
     def slurm(self) -> Path:
         """The folder of what `muster slurm` submitted: batch script, record and the job's output."""
         return self.root / "slurm"
@@ -151,7 +156,7 @@ class RunFolder:
 
 def _file_name(name: str) -> str:
     """`name` as a file name on any system; what had to be changed gets a digest, so names stay distinct."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:80].strip(".")
+    safe = re.sub(r"[^A-Za-z0-9._@-]+", "_", name)[:80].strip(".")
     if safe == name and safe:
         return safe
     digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=4).hexdigest()

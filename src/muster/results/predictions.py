@@ -9,9 +9,16 @@ from typing import NamedTuple
 import msgspec
 
 from muster.core import ConfigurationError, Sample
-from muster.metrics.protocol import ScoredSample
-from muster.results.aggregation import task_results
-from muster.results.answer_scoring import MISSING, Answer, Problem, Tally, score_text
+from muster.results.aggregation import TaskScores
+from muster.results.answer_scoring import (
+    MISSING,
+    Answer,
+    Outcome,
+    Problem,
+    score_answer,
+    with_corpus_scores,
+    without_answer,
+)
 from muster.results.files import encode_json, replacing
 from muster.results.results import TaskResults
 from muster.tasks.definition import Task
@@ -48,29 +55,24 @@ def score_predictions(
     predictions = _read(predictions_file)
     _check_ids(predictions, samples, predictions_file)
     repeats = 1 + max((key.repeat for key in predictions), default=0)
-    answers = [
-        _answer(task, sample, repeat, predictions.get(_Key(sample.id, repeat)))
+    scores = TaskScores(task, missing_is_error=True)
+    each = (
+        _answer(scores.task, sample, repeat, predictions.get(_Key(sample.id, repeat)))
         for sample in samples
         for repeat in range(repeats)
-    ]
-    tally = Tally(missing_is_error=True)
-    rows: list[ScoredSample] = []
+    )
+    answers = list(with_corpus_scores(scores.task, each))
     for answer in answers:
-        tally.add(answer)
-        if answer.scored is not None:
-            rows.append(answer.scored)
+        scores.add(answer)
     if per_sample is not None:
         _write_per_sample(per_sample, answers)
-    return task_results(task, rows, tally.counts())
+    return scores.results()
 
 
 def _answer(task: Task, sample: Sample, repeat: int, prediction: _Prediction | None) -> Answer:
     if prediction is None or prediction.text is None:
-        return Answer(task.name, sample, repeat, problem=Problem(MISSING, "no prediction"))
-    scored = score_text(task.metric, sample, repeat, prediction.text)
-    if isinstance(scored, Problem):
-        return Answer(task.name, sample, repeat, problem=scored)
-    return Answer(task.name, sample, repeat, scored=scored)
+        return without_answer(task, sample, repeat, Problem(MISSING, "no prediction"))
+    return score_answer(task, sample, repeat, prediction.text)
 
 
 def _read(path: Path) -> dict[_Key, _Prediction]:
@@ -127,11 +129,16 @@ def _write_per_sample(path: Path, answers: Sequence[Answer]) -> None:
             row: dict[str, object] = {"id": answer.sample.id}
             if answer.repeat:
                 row["repeat"] = answer.repeat
-            row["extracted"] = answer.scored.score.extracted if answer.scored else None
-            row["scores"] = dict(answer.scores)
-            if answer.problem is not None:
-                row["error"] = f"{answer.problem.kind}: {answer.problem.message}"
+            row |= _described(answer.outcome)
+            if answer.also:
+                row["variants"] = {variant: _described(outcome) for variant, outcome in answer.also.items()}
             file.write(encode_json(row) + b"\n")
+
+
+def _described(outcome: Outcome) -> dict[str, object]:
+    if isinstance(outcome, Problem):
+        return {"extracted": None, "scores": {}, "error": f"{outcome.kind}: {outcome.message}"}
+    return {"extracted": outcome.score.extracted, "scores": dict(outcome.score.scores)}
 
 
 def _named(key: _Key) -> str:

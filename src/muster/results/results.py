@@ -45,6 +45,22 @@ class SampleCounts:
 
 
 Metrics = dict[str, MetricResult]
+Breakdown = dict[str, dict[str, Metrics]]
+"""Metadata key, then its value, then metrics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantResults:
+    """The scores of one task by a further convention."""
+
+    metric_version: int = 0
+    primary: str = ""
+    samples: SampleCounts | None = None
+    """Differs from the task's where this convention leaves other answers unscored."""
+    metrics: Metrics = field(default_factory=dict)
+    by: Breakdown = field(default_factory=dict)
+    unavailable: str | None = None
+    """Why there are no scores by this convention here; None where there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +76,9 @@ class TaskResults:
     samples: SampleCounts
     metrics: Metrics = field(default_factory=dict)
     """Empty where no sample has an answer."""
-    by: dict[str, dict[str, Metrics]] = field(default_factory=dict)
-    """Metadata key, then its value, then metrics."""
+    by: Breakdown = field(default_factory=dict)
+    variants: dict[str, VariantResults] = field(default_factory=dict)
+    """By further conventions, as far as they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from muster.core import JSON
 from muster.core.text import valid_text
-from muster.results.answer_scoring import Answer
+from muster.metrics.protocol import ScoredSample
+from muster.results.answer_scoring import Answer, Outcome
 from muster.results.files import encode_json
 from muster.results.results import finite
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROW_GROUP = 4096
 
@@ -20,14 +24,15 @@ Cell: TypeAlias = "str | int | float | list[str] | dict[str, float | None] | Non
 class SampleTable:
     """Writes answers, in the order they are added, holding one row group in memory."""
 
-    def __init__(self, path: Path, score_names: Sequence[str]) -> None:
-        """`score_names`: the fields of the column `scores`, of all tasks."""
+    def __init__(
+        self, path: Path, score_names: Sequence[str], further: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """`score_names`: the fields of the column `scores`, of all tasks; `further`: the same by further convention."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._score_names = tuple(dict.fromkeys(score_names))
-        # A struct without fields can't be written: without a single score the column is null.
-        scores = pa.struct([(name, pa.float64()) for name in self._score_names])
+        self._further = {variant: tuple(dict.fromkeys(names)) for variant, names in (further or {}).items()}
         self._schema = pa.schema(
             [
                 ("task", pa.string()),
@@ -38,7 +43,15 @@ class SampleTable:
                 ("answers", pa.list_(pa.string())),
                 ("prediction", pa.string()),
                 ("extracted", pa.string()),
-                ("scores", scores if self._score_names else pa.null()),
+                ("scores", _struct(self._score_names)),
+                *(
+                    column
+                    for variant, names in self._further.items()
+                    for column in (
+                        (f"extracted[{variant}]", pa.string()),
+                        (f"scores[{variant}]", _struct(names)),
+                    )
+                ),
                 ("prompt_tokens", pa.int64()),
                 ("tokens", pa.int64()),
                 ("seconds", pa.float64()),
@@ -82,7 +95,8 @@ class SampleTable:
             "answers": list(sample.answers),
             "prediction": completion.text if completion else None,
             "extracted": answer.scored.score.extracted if answer.scored else None,
-            "scores": self._scores(answer),
+            "scores": _scores(answer.outcome, self._score_names),
+            **self._by_further_conventions(answer),
             "prompt_tokens": completion.usage.prompt_tokens if completion else None,
             "tokens": completion.usage.completion_tokens if completion else None,
             "seconds": completion.seconds if completion else None,
@@ -94,11 +108,14 @@ class SampleTable:
             "metadata": encode_json(metadata).decode(),
         }
 
-    def _scores(self, answer: Answer) -> dict[str, float | None] | None:
-        if not self._score_names or answer.scored is None:
-            return None
-        values = answer.scores
-        return {name: finite(values.get(name)) for name in self._score_names}
+    def _by_further_conventions(self, answer: Answer) -> dict[str, Cell]:
+        cells: dict[str, Cell] = {}
+        for variant, names in self._further.items():
+            outcome = answer.also.get(variant)
+            scored = outcome if isinstance(outcome, ScoredSample) else None
+            cells[f"extracted[{variant}]"] = scored.score.extracted if scored else None
+            cells[f"scores[{variant}]"] = None if outcome is None else _scores(outcome, names)
+        return cells
 
     def _write_group(self) -> None:
         import pyarrow as pa
@@ -112,6 +129,20 @@ class SampleTable:
             table = pa.Table.from_pylist(valid, schema=self._schema)
         self._writer.write_table(table)
         self._rows.clear()
+
+
+def _struct(names: Sequence[str]) -> pa.DataType:
+    """A struct without fields can't be written: without a single score the column is null."""
+    import pyarrow as pa
+
+    return pa.struct([(name, pa.float64()) for name in names]) if names else pa.null()
+
+
+def _scores(outcome: Outcome, names: Sequence[str]) -> dict[str, float | None] | None:
+    if not names or not isinstance(outcome, ScoredSample):
+        return None
+    values = outcome.score.scores
+    return {name: finite(values.get(name)) for name in names}
 
 
 def _valid(cell: Cell) -> Cell:

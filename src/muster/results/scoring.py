@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from muster.core import ConfigurationError, RequestKey
-from muster.metrics.protocol import ScoredSample
-from muster.results.aggregation import task_results
-from muster.results.answer_scoring import Answer, Tally, score_record
+from muster.metrics.protocol import CorpusMetric, Metric
+from muster.results.aggregation import TaskScores, scorable
+from muster.results.answer_scoring import (
+    Answer,
+    Outcome,
+    score_record,
+    score_text,
+    scores_of,
+    with_corpus_scores,
+)
 from muster.results.files import replacing
 from muster.results.folder import RunFolder
 from muster.results.journal_read import JournalReader
@@ -16,6 +23,7 @@ from muster.results.predictions import score_predictions
 from muster.results.results import Results, TaskResults
 from muster.results.samples_table import SampleTable
 from muster.results.usage import Prices, UsageTotals
+from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 
 __all__ = ["score_predictions", "score_run"]
@@ -31,14 +39,19 @@ def score_run(
     """Score the answers in the journal and write `results.json` and `samples.parquet`.
 
     Works on an unfinished run too: what is missing is counted, and `complete` is false. `timing=None` keeps the
-    timing of the results that are there. Holds the texts of one task at a time in memory.
+    timing of the results that are there. Holds the scored answers of one task at a time in memory.
     Raises `RunError` where the files can't be written; the old ones are then unchanged.
     """
     tasks: dict[str, TaskResults] = {}
     usage = UsageTotals()
     with JournalReader(folder.journal) as journal:
-        names = [name for each in planned for name in _score_names(each, journal)]
-        with replacing(folder.samples) as temporary, SampleTable(temporary, names) as table:
+        names: list[str] = []
+        further: dict[str, list[str]] = {}
+        for each in planned:
+            names += _score_names(each, each.task.metric, journal)
+            for metric in scorable(each.task).also:
+                further.setdefault(metric.info.variant, []).extend(_score_names(each, metric, journal))
+        with replacing(folder.samples) as temporary, SampleTable(temporary, names, further) as table:
             for each in planned:
                 tasks[each.task.name] = _score_task(each, journal, table, usage)
     results = Results(
@@ -56,37 +69,35 @@ def score_run(
 def _score_task(
     planned: PlannedTask, journal: JournalReader, table: SampleTable, usage: UsageTotals
 ) -> TaskResults:
-    rows: list[ScoredSample] = []
-    tally = Tally()
-    for answer in _answers(planned, journal):
-        tally.add(answer)
+    scores = TaskScores(planned.task)
+    for answer in with_corpus_scores(scores.task, _answers(scores.task, planned, journal)):
         table.add(answer)
+        scores.add(answer)
         if answer.record is not None and answer.record.completion.succeeded:
             usage.add(answer.record.completion.usage)
-        if answer.scored is not None:
-            rows.append(answer.scored)
-    return task_results(planned.task, rows, tally.counts())
+    return scores.results()
 
 
-def _answers(planned: PlannedTask, journal: JournalReader) -> Iterator[Answer]:
+def _answers(task: Task, planned: PlannedTask, journal: JournalReader) -> Iterator[Answer]:
     """What became of each request, in the order of `PlannedTask.keys`."""
-    task = planned.task
     for sample in planned.samples:
         for repeat in range(planned.repeats):
             record = journal.get(RequestKey(task.name, sample.id, repeat))
-            yield score_record(task.name, task.metric, sample, repeat, record)
+            yield score_record(task, sample, repeat, record)
 
 
-def _score_names(planned: PlannedTask, journal: JournalReader) -> list[str]:
-    """The names of the task's scores, which all its answers share: read off the first that can be scored."""
-    task = planned.task
+def _score_names(planned: PlannedTask, metric: Metric, journal: JournalReader) -> list[str]:
+    """The names of a metric's scores, which all answers share: read off the first that can be scored."""
+    if isinstance(metric, CorpusMetric):
+        return list(metric.info.means.values())
     for sample in planned.samples:
         for repeat in range(planned.repeats):
-            key = RequestKey(task.name, sample.id, repeat)
-            if journal.succeeded(key):
-                answer = score_record(task.name, task.metric, sample, repeat, journal.get(key))
-                if answer.scored is not None:
-                    return list(answer.scores)
+            key = RequestKey(planned.task.name, sample.id, repeat)
+            record = journal.get(key) if journal.succeeded(key) else None
+            if record is not None:
+                outcome: Outcome = score_text(metric, sample, repeat, record.completion.text or "")
+                if names := list(scores_of(outcome)):
+                    return names
     return []
 
 

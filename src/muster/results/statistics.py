@@ -34,10 +34,14 @@ def estimate_metrics(
     others = {name: value for name, value in values.items() if name not in metric.info.means}
     resampled = _bootstrapped(metric, others, rows, clusters) if others else {}
     estimates: dict[str, Estimate] = {}
+    of_means: dict[str, Estimate] = {}
     for name, value in values.items():
         if name in metric.info.means:
-            scores = [row.score.scores[metric.info.means[name]] for row in rows]
-            estimates[name] = dataclasses.replace(mean_estimate(scores, clusters), value=value)
+            score = metric.info.means[name]
+            if score not in of_means:
+                of_means[score] = mean_estimate([row.score.scores[score] for row in rows], clusters)
+            scale = 100.0 if metric.info.units.get(name) == "percent" else 1.0
+            estimates[name] = dataclasses.replace(_scaled(of_means[score], scale), value=value)
         else:
             bounded = metric.info.units.get(name) == "0-1"
             estimates[name] = _within_unit(resampled[name], clusters) if bounded else resampled[name]
@@ -52,6 +56,15 @@ def _bootstrapped(
         if estimates is not None:
             return estimates
     return bootstrap_estimates(metric.aggregate, rows, clusters, seed=_SEED, copy=_another_repeat)
+
+
+def _scaled(estimate: Estimate, factor: float) -> Estimate:
+    stderr, interval = estimate.stderr, estimate.ci95
+    return Estimate(
+        estimate.value * factor,
+        None if stderr is None else stderr * factor,
+        None if interval is None else (interval[0] * factor, interval[1] * factor),
+    )
 
 
 def _another_repeat(row: ScoredSample, number: int) -> ScoredSample:

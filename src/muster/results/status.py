@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from muster.core import RequestKey
+from muster.core import RequestKey, RunTimeoutError
 from muster.results.folder import LockHolder, RunFolder
 from muster.results.journal_lines import Entry, interned
 from muster.results.journal_read import read_entries
@@ -187,6 +187,9 @@ def _state(last: Attempt | None, running: bool) -> State:
         return "running"
     if last is None:
         return "new"
-    if last.ended is None or last.exit_status is None or last.exit_status >= 128:
+    stopped = (
+        last.exit_status is None or last.exit_status == RunTimeoutError.exit_code or last.exit_status >= 128
+    )
+    if last.ended is None or stopped:
         return "interrupted"
     return "complete" if last.exit_status in (0, 3) else "failed"

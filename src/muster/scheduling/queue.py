@@ -31,7 +31,8 @@ CONDEMNED_AFTER = 3
 @dataclass(slots=True)
 class _Worker:
     name: str
-    share: int
+    share: int | None
+    """Of a static schedule; None for a worker that none was meant for."""
     slots: int
     batched: bool
     held: dict[int, None] = field(default_factory=dict)
@@ -84,16 +85,19 @@ class WorkQueue:
 
     # Workers come and go
 
-    def join(self, worker: str, *, rank: int, slots: int, batched: bool) -> None:
+    def join(self, worker: str, *, rank: int | None, slots: int, batched: bool) -> None:
         """A worker is ready. `slots`: requests that it runs at the same time; `batched`: as one static batch.
+
+        `rank` says which static share is its own; without one it takes from the common pool alone.
 
         A worker that is in already changes its capacity and keeps its claims; one that was lost comes back
         empty-handed.
         """
-        if rank < 0 or slots < 1:
+        if (rank is not None and rank < 0) or slots < 1:
             raise ValueError(f"worker {worker!r}: rank {rank} must not be negative, slots {slots} at least 1")
-        share = rank % self._replicas
-        self._absent.discard(share)
+        share = None if rank is None else rank % self._replicas
+        if share is not None:
+            self._absent.discard(share)
         known = self._workers.get(worker)
         if known is None:
             self._workers[worker] = _Worker(worker, share, slots, batched)
@@ -339,8 +343,8 @@ class WorkQueue:
         self._abandon_unless_owned(me.share)
         return Loss(self._indices(requeued), self._indices(condemned))
 
-    def _abandon_unless_owned(self, share: int) -> None:
-        if not any(worker.share == share for worker in self._workers.values()):
+    def _abandon_unless_owned(self, share: int | None) -> None:
+        if share is not None and not any(worker.share == share for worker in self._workers.values()):
             self._supply.abandon(share)
 
     def _wait_again(self, places: list[int], share: int | None) -> None:

@@ -15,8 +15,8 @@ from muster.scheduling.schedules import Schedule, static_share
 class Supply(Protocol):
     """Waiting requests by place. The queue owns their states; a supply only knows the lines."""
 
-    def line(self, share: int, *, batched: bool, common: bool) -> Line | None:
-        """Where a worker with that share takes from next, or None where nothing waits for it.
+    def line(self, share: int | None, *, batched: bool, common: bool) -> Line | None:
+        """Where a worker with that share (or none) takes from next, or None where nothing waits for it.
 
         `common`: whether it may take from what belongs to nobody (always so where all is common).
         """
@@ -46,7 +46,7 @@ class CommonSupply:
             starts = np.flatnonzero(np.diff(inverse[by_key])) + 1
             self._lines = [Line(places.tolist(), states) for places in np.split(by_key, starts)]
 
-    def line(self, share: int, *, batched: bool, common: bool) -> Line | None:  # noqa: ARG002
+    def line(self, share: int | None, *, batched: bool, common: bool) -> Line | None:  # noqa: ARG002
         """The common line, or for batches the line of the longest request's key."""
         front = self._all.front()
         if front < 0:
@@ -73,10 +73,9 @@ class SharedOutSupply:
         ]
         self._common = Line((), states)
 
-    def line(self, share: int, *, batched: bool, common: bool) -> Line | None:  # noqa: ARG002
+    def line(self, share: int | None, *, batched: bool, common: bool) -> Line | None:  # noqa: ARG002
         """The worker's own share while it lasts, then the pool."""
-        own = self._shares[share]
-        if own.front() >= 0:
+        if share is not None and (own := self._shares[share]).front() >= 0:
             return own
         return self._common if common and self._common.front() >= 0 else None
 

@@ -49,6 +49,9 @@ class Task:
     source: Source
     prompt: Prompt
     metric: Metric
+    """The convention whose scores are the task's."""
+    also: tuple[Metric, ...] = field(default=(), kw_only=True)
+    """Further conventions that the answers are scored by, to be shown beside it."""
     generation: Generation = field(default_factory=Generation)
     description: str = ""
     by: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 _AMBIGUOUS = ""
 """What a step returns that settles the matter without an answer; None passes it on to the next step."""
@@ -74,7 +75,13 @@ def read_choice(text: str, options: Mapping[str, str]) -> str | None:
 
 def _clean(text: str) -> str:
     """Without reasoning tags and markup, full-width folded, every run of blanks one blank or newline."""
-    text = _MARKUP.sub("", _THINKING.sub(" ", unicodedata.normalize("NFKC", text)))
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    if "<" in text:
+        text = _THINKING.sub(" ", text)
+    text = _MARKUP.sub("", text)
+    if "\n" not in text:
+        return " ".join(text.split())
     return _BLANKS.sub(lambda blanks: "\n" if "\n" in blanks.group() else " ", text).strip()
 
 
@@ -82,6 +89,12 @@ def _plain(text: str) -> str:
     """Casefolded, blanks collapsed, without punctuation around it: how option texts are compared."""
     collapsed = " ".join(_clean(text).casefold().split())
     return collapsed.strip(" \"'“”‘’.,;:!?。、，！？") or collapsed
+
+
+@lru_cache(maxsize=4096)
+def _plain_option(text: str) -> str:
+    """The same for an option, which is compared several times and often comes again in the next question."""
+    return _plain(text)
 
 
 def _valid(letter: str, letters: str) -> bool:
@@ -104,7 +117,7 @@ def _option_alone(text: str, options: Mapping[str, str]) -> str | None:
 
 def _options_equal_to(text: str, options: Mapping[str, str]) -> list[str]:
     plain = _plain(text)
-    return [letter for letter, option in options.items() if _plain(option) == plain]
+    return [letter for letter, option in options.items() if _plain_option(option) == plain]
 
 
 def _stated(text: str, letters: str) -> str | None:
@@ -147,7 +160,7 @@ def _labelled(text: str, letters: str, options: Mapping[str, str]) -> str | None
     next_label = _LABEL.match(rest)
     if match.group(2) == "\n" and not (next_label and _valid(next_label.group(1), letters)):
         return letter  # a label on a line of its own, and then an explanation
-    own = _plain(options.get(letter, ""))
+    own = _plain_option(options.get(letter, ""))
     if own and re.match(re.escape(own) + r"(?!\w)", _plain(rest)):
         return letter
     named = _options_equal_to(rest, options)
@@ -159,7 +172,7 @@ def _option_within(text: str, letters: str, options: Mapping[str, str]) -> str |
     """The only option whose text occurs as words; an option inside a longer one that occurs doesn't count."""
     by_text: dict[str, list[str]] = {}
     for letter, option in options.items():
-        by_text.setdefault(_plain(option), []).append(letter)
+        by_text.setdefault(_plain_option(option), []).append(letter)
     alternatives = "|".join(re.escape(option) for option in sorted(by_text, key=len, reverse=True) if option)
     if not alternatives:
         return None

@@ -114,6 +114,11 @@ class EndpointPool:
         return min(times, default=None)
 
     @property
+    def paused_until(self) -> float:
+        """Until when all endpoints want to be left alone."""
+        return min(endpoint.paused_until for endpoint in self.endpoints)
+
+    @property
     def unreachable(self) -> bool:
         """No endpoint can be reached."""
         return not any(endpoint.reachable for endpoint in self.endpoints)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import httpx2
 
 from muster.models.api.failures import UnavailableError, UnreachableError
@@ -12,6 +14,8 @@ _NOT_REACHED = (httpx2.ConnectError, httpx2.ConnectTimeout)
 
 def http_client(connect_timeout: float) -> httpx2.AsyncClient:
     """Connections without a limit of their own; how long an answer may take is the caller's to say."""
+    for chatty in ("httpx2", "google_genai"):  # a line per request
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     return httpx2.AsyncClient(
         limits=httpx2.Limits(
             max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT_OPEN_SECONDS

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Sequence
 import aiohttp
 
 from muster.core import Request
-from muster.models.api.client import Prepared, Reply
 from muster.models.api.failures import (
     Asked,
     Refusal,
@@ -21,6 +20,7 @@ from muster.models.api.failures import (
     read_retry_after,
 )
 from muster.models.api.options import BaseUrl, without
+from muster.models.api.protocol import Prepared, Reply
 from muster.models.openai.messages import ChatFormat
 from muster.models.openai.replies import read_reply
 

@@ -15,10 +15,10 @@ import msgspec
 
 from muster.core import JSON, Generation, Media, Message, Part, Request, SampleError
 from muster.media.images import describe
-from muster.models.api.client import Prepared
 from muster.models.api.images import ImageLimits, encode_image
 from muster.models.api.options import with_extra
 from muster.models.api.prompts import check_images, read_video, seed_of
+from muster.models.api.protocol import Prepared
 
 MOST_STOPS = 4
 """OpenAI's limit; the rest is cut off here."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from muster.core import SampleError, Usage
-from muster.models.api.client import Reply
 from muster.models.api.failures import UnavailableError, shown
+from muster.models.api.protocol import Reply
 
 
 class _Part(msgspec.Struct):

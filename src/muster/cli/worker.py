@@ -1,0 +1,139 @@
+"""`muster worker`: add this machine to a running run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from muster.core import ConfigurationError, RunError
+
+if TYPE_CHECKING:
+    from muster.distributed.acceptance import Own
+    from muster.distributed.endpoint import Endpoint
+    from muster.distributed.messages import Knock, Offer, Stop
+
+_RETRY_SECONDS = 0.5
+
+
+def command(
+    join: Annotated[str, typer.Option(help="HOST:PORT of the run, which it prints when it has --listen.")],
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the run's secret. Without it MUSTER_JOIN_SECRET, or a line of standard input."
+        ),
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=1, help="Replicas on this machine (default: one per visible GPU, or one)."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Where the run's model is on this machine, if elsewhere than in the run."),
+    ] = None,
+    model_args: Annotated[
+        str | None, typer.Option(help="Where the model runs here: device=cpu, device_map=auto …")
+    ] = None,
+    batch_size: Annotated[str | None, typer.Option(help="N, or auto, instead of the run's.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Agree to run this backend of one's own (module:Class, ./file.py:Class), the run's."
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Agree to run Python code that comes with the model.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="Shown with the host's name before each worker's number.")] = "",
+    rendezvous_timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a run that doesn't listen yet.")
+    ] = 0.0,
+) -> None:
+    """Take part in a running run, which was started with `muster run … --listen`, from this or another machine.
+
+    Model, settings, questions and images come from the run. Ctrl-C or SIGTERM finishes what is started, gives the
+    rest back and leaves; a second one leaves at once.
+    """
+    from muster.config import parse_model_args
+    from muster.distributed.acceptance import Own
+    from muster.distributed.endpoint import parse_endpoint
+
+    try:
+        address = parse_endpoint(join)
+        args = parse_model_args(model_args or "")
+    except ValueError as error:
+        raise ConfigurationError(f"muster worker: {error}") from None
+    own = Own(model, backend, trust_remote_code, args, _batch_size(batch_size))
+    raise typer.Exit(_join(address, secret_file, replicas, own, name, rendezvous_timeout))
+
+
+def _batch_size(text: str | None) -> int | Literal["auto"] | None:
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigurationError(f"--batch-size: N, or auto (got {text!r})")
+    return int(text)
+
+
+def _join(
+    address: Endpoint, secret_file: Path | None, replicas: int | None, own: Own, name: str, patience: float
+) -> int:
+    import msgspec
+
+    from muster.distributed.acceptance import accept
+    from muster.distributed.devices import share, visible_gpus
+    from muster.distributed.door import new_party
+    from muster.distributed.environment import host_name
+    from muster.distributed.join_secret import ask_for_secret, given_secret, key_of
+    from muster.distributed.messages import Knock, Offer, Stop
+    from muster.engines.joined import JoinedReplicas
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    key = key_of(given_secret(secret_file) or ask_for_secret(sys.stdin))
+    gpus = [] if own.args.get("device") == "cpu" else visible_gpus()
+    count = replicas or max(1, len(gpus))
+    share(gpus, 0, count)  # more replicas than GPUs are said before anybody is asked
+    knock = Knock(new_party(), name, host_name(), 0)
+    answer = _knock(address, key, knock, patience)
+    if isinstance(answer, Offer):
+        accept(answer, own)  # whatever speaks against it is said before anybody counts with these workers
+        knock = msgspec.structs.replace(knock, replicas=count)
+        answer = _knock(address, key, knock, 0.0)
+    if isinstance(answer, Stop):
+        _say(f"nothing is left to do at {address}: {answer.reason}")
+        return 0
+    accepted = accept(answer, own)
+    for warning in accepted.warnings:
+        _say(warning)
+    names = ", ".join(place.name for place in answer.places)
+    _say(f"joining the run of {answer.model} at {address} as {names}")
+    status = asyncio.run(JoinedReplicas(address, key, knock, _say).work(answer, accepted, gpus))
+    _say("left the run" if status else "the run is over")
+    return status
+
+
+def _knock(address: Endpoint, key: bytes, knock: Knock, patience: float) -> Offer | Stop:
+    """Ask to join; again for `patience` seconds while nobody answers."""
+    from muster.distributed.knocking import UnreachableError, knock_at
+
+    limit = time.monotonic() + patience
+    while True:
+        try:
+            return knock_at(address, key, knock)
+        except UnreachableError as error:
+            if time.monotonic() > limit:
+                raise RunError(str(error)) from error
+        time.sleep(_RETRY_SECONDS)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"muster worker: {line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,134 @@
+"""What a joining machine runs of what a run asks for: the same model, and no code that its user didn't name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from muster.core import JSON, ConfigurationError
+from muster.distributed.messages import Offer
+from muster.models.protocol import ModelSettings
+from muster.models.registry import backend_source, known_kind, resolve_model
+from muster.results.environment import package_versions
+from muster.results.fingerprint import NEUTRAL_ARGS, differences, model_fingerprint
+
+_OF_THE_FILES = ("files", "weights", "weight_bytes")
+"""Parts of a fingerprint that are the same wherever the model lies and whatever runs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What the user of the joining machine says about it."""
+
+    model: str | None = None
+    """Where the model lies here."""
+    backend: str | None = None
+    """The user's own backend that may be run here."""
+    trust_remote_code: bool = False
+    args: Mapping[str, JSON] = field(default_factory=dict)
+    """Model arguments that say where and how fast, not what."""
+    batch_size: int | Literal["auto"] | None = None
+
+
+class Accepted(NamedTuple):
+    """What will be loaded here, and what the user should know about it."""
+
+    backend: str
+    settings: ModelSettings
+    warnings: list[str]
+
+
+def accept(offer: Offer, own: Own) -> Accepted:
+    """Decide what to load for a run.
+
+    The coordinator's word is taken for names and numbers only. A class of somebody's own, and code that comes with
+    a model, run here because the user of this machine said so.
+
+    Raises:
+        ConfigurationError: it isn't the same model, or would run code that nobody here has agreed to.
+    """
+    asked = ModelSettings(**msgspec.msgpack.decode(offer.settings, type=dict))
+    fingerprint = msgspec.msgpack.decode(offer.fingerprint, type=dict)
+    if asked.trust_remote_code and not own.trust_remote_code:
+        raise ConfigurationError(
+            f"the run of {offer.model} was started with --trust-remote-code: say it here too, if Python code that "
+            "comes with the model may run on this machine"
+        )
+    if stray := sorted(set(own.args) - NEUTRAL_ARGS):
+        raise ConfigurationError(
+            f"--model-args {', '.join(stray)}: could change the answers, and all workers of a run must give the same; "
+            "a joining machine may say where the model runs (device, device_map …), the run says the rest"
+        )
+    backend = _backend(offer, own.backend)
+    settings = replace(
+        asked,
+        model=_model(offer, asked, fingerprint, own.model),
+        args={**asked.args, **own.args},
+        batch_size=asked.batch_size if own.batch_size is None else own.batch_size,
+    )
+    return Accepted(backend, settings, _other_versions(offer.packages, package_versions()))
+
+
+def _backend(offer: Offer, own: str | None) -> str:
+    if ":" not in offer.backend:
+        if own not in (None, offer.backend):
+            raise ConfigurationError(f"--backend {own}: the run's is {offer.backend}; leave --backend out")
+        return offer.backend
+    if own is None:
+        raise ConfigurationError(
+            f"the run's backend is code of its user's own, {offer.backend}, which a coordinator can't make this "
+            "machine run. If you know and trust it, have the same file here and name it: --backend "
+            f"{offer.backend}"
+        )
+    if backend_source(own) != offer.backend_source:
+        raise ConfigurationError(
+            f"--backend {own} is another file than the run's {offer.backend}: take over the run's"
+        )
+    return own
+
+
+def _model(offer: Offer, asked: ModelSettings, fingerprint: Mapping[str, JSON], own: str | None) -> str:
+    """Where the run's model is here, checked to be the same."""
+    if not any(part in fingerprint for part in _OF_THE_FILES):  # a hub id, or a server's name for a model
+        if own not in (None, asked.model):
+            raise ConfigurationError(
+                f"--model {own}: the run's model is {asked.model} of the hub, and whether a folder holds the same "
+                "can't be told: leave --model out"
+            )
+        return asked.model
+    model = _folder(offer, asked, own)
+    here = model_fingerprint(model, offer.backend, {})
+    lines = differences(
+        {part: fingerprint[part] for part in _OF_THE_FILES if part in fingerprint},
+        {part: here[part] for part in _OF_THE_FILES if part in here},
+    )
+    if lines:
+        raise ConfigurationError(
+            f"{model} is not the run's model ({offer.model}):\n" + "\n".join(f"  {line}" for line in lines)
+        )
+    return model
+
+
+def _folder(offer: Offer, asked: ModelSettings, own: str | None) -> str:
+    if own is not None:
+        return resolve_model(own, known_kind(offer.backend))
+    if Path(asked.model).is_dir():
+        return asked.model
+    if offer.model == "demo":
+        return resolve_model("demo")
+    raise ConfigurationError(
+        f"the run's model is the folder {asked.model} on the coordinator's machine, and there is none here: "
+        "copy it, and say where it is with --model PATH"
+    )
+
+
+def _other_versions(theirs: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name} is {here[name]} here and {version} in the run: answers may differ in rare samples"
+        for name, version in sorted(theirs.items())
+        if name in here and here[name] != version
+    ]

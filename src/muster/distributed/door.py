@@ -1,0 +1,69 @@
+"""How machines join a running run: what they are offered, and under which names their workers come in."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+
+import msgspec
+
+from muster.distributed.coordinator import Worker
+from muster.distributed.messages import Hello, Knock, Offer, Place, Refused
+
+MOST_REPLICAS = 1024
+"""Of one machine."""
+_LONGEST_NAME = 40
+
+
+def new_party() -> str:
+    """A name for a machine that asks to join, which nobody else has."""
+    return secrets.token_hex(8)
+
+
+class Door:
+    """Decides who may join under which name. No sockets here: `CoordinatorServer` asks it."""
+
+    def __init__(self, offer: Offer) -> None:
+        """`offer` is what everybody gets, with places of their own."""
+        self._offer = offer
+        self._workers: dict[str, list[str]] = {}
+        """The workers' names of each party."""
+        self._prefixes: set[str] = set()
+
+    def answer(self, knock: Knock, workers: Mapping[str, Worker]) -> Offer | Refused:
+        """What a machine is told that asks to join, or asks again; `workers` are those that have come so far."""
+        if not 0 <= knock.replicas <= MOST_REPLICAS:
+            return Refused(f"{knock.replicas} replicas on one machine: at most {MOST_REPLICAS} may join")
+        names = self._workers.get(knock.party, [])
+        if knock.replicas and not names:
+            prefix = self._free_prefix(knock)
+            names = self._workers[knock.party] = [f"{prefix}.{number}" for number in range(knock.replicas)]
+        places = [_place(name, workers.get(name)) for name in names]
+        return msgspec.structs.replace(self._offer, places=places)
+
+    def admits(self, hello: Hello) -> bool:
+        """Whether a worker is one of those that its machine was given a place for."""
+        return hello.rank is None and hello.worker in self._workers.get(hello.party, ())
+
+    def _free_prefix(self, knock: Knock) -> str:
+        """`gpu7`, or `NAME@gpu7` where the machine wants a name; `-2` and so on where that is taken.
+
+        The dot before the number keeps these names apart from those of the run's own workers (`worker-0`).
+        """
+        host = _plain(knock.host.partition(".")[0]) or "joined"
+        wanted = f"{name}@{host}" if (name := _plain(knock.name)) else host
+        prefix, number = wanted, 1
+        while prefix in self._prefixes:
+            number += 1
+            prefix = f"{wanted}-{number}"
+        self._prefixes.add(prefix)
+        return prefix
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:_LONGEST_NAME].strip("-")
+
+
+def _place(name: str, worker: Worker | None) -> Place:
+    return Place(name) if worker is None else Place(name, worker.answered, worker.state == "failed")

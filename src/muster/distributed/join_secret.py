@@ -1,0 +1,71 @@
+"""The secret that a machine must know to join a run: made, kept in a file, and read. Never part of a command line."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import secrets
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import TextIO
+
+from muster.core import ConfigurationError, RunError
+
+VARIABLE = "MUSTER_JOIN_SECRET"
+SHORTEST = 16
+"""Characters. Who watches a handshake can try secrets at leisure, so a short one would be found."""
+
+
+def new_secret() -> str:
+    """A secret for one run: 256 random bits, as text."""
+    return secrets.token_urlsafe(32)
+
+
+def key_of(secret: str) -> bytes:
+    """What the handshake is made with."""
+    return hashlib.sha256(b"muster join\n" + secret.encode()).digest()
+
+
+def given_secret(file: Path | None, env: MutableMapping[str, str] = os.environ) -> str | None:
+    """The user's own secret: of a file, or of the environment, from which it is taken out; None where there is none.
+
+    Raises:
+        ConfigurationError: the file can't be read, or the secret is too short.
+    """
+    in_environment = env.pop(VARIABLE, "")  # what this process starts needs none
+    if file is not None:
+        try:
+            return _checked(file.read_text(encoding="utf-8"), f"--secret-file {file}")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"cannot read --secret-file {file}: {error}") from error
+    return _checked(in_environment, VARIABLE) if in_environment else None
+
+
+def ask_for_secret(source: TextIO) -> str:
+    """One line of standard input, asked for where that is a terminal. Raises `ConfigurationError` without one."""
+    line = getpass.getpass("secret of the run: ") if source.isatty() else source.readline()
+    if not line.strip():
+        raise ConfigurationError(
+            "the secret of the run is needed to join it: --secret-file FILE (the run says where it is), one line on "
+            f"standard input, or {VARIABLE}"
+        )
+    return _checked(line, "the secret on standard input")
+
+
+def write_secret(file: Path, secret: str) -> None:
+    """Write it for this user alone. Raises `RunError`."""
+    try:
+        file.unlink(missing_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as stream:  # noqa: PTH123
+            stream.write(secret + "\n")
+    except OSError as error:
+        raise RunError(f"cannot write the secret for joining to {file}: {error.strerror or error}") from error
+
+
+def _checked(text: str, where: str) -> str:
+    secret = text.strip()
+    if len(secret) < SHORTEST:
+        raise ConfigurationError(f"{where} has {len(secret)} characters: a secret needs at least {SHORTEST}")
+    return secret

@@ -1,0 +1,1 @@
+"""Image captions: CIDEr, and BLEU, ROUGE-L and METEOR through the field's own implementation."""

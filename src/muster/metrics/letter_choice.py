@@ -1,0 +1,86 @@
+"""Multiple choice in general: a letter is read out of the answer and compared with the right one."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from muster.core import Sample
+from muster.metrics.letters.muster import read_choice
+from muster.metrics.letters.options import LetterReader, lettered
+from muster.metrics.mean_metric import MeanMetric
+from muster.metrics.protocol import Score
+
+
+class Convention(NamedTuple):
+    """How a toolkit scores an answer."""
+
+    read: LetterReader
+    ignore_case: bool = False
+    """Whether `b` counts as B."""
+    compares_text_beyond: str = ""
+    """Where the right answer is none of these letters, the texts are compared (RealWorldQA in lmms-eval)."""
+
+
+OWN = Convention(read_choice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LetterChoice(MeanMetric):
+    """1 where the letter that was read is the right one, else 0; no letter is wrong, never a random guess.
+
+    A subclass has the `conventions` by variant, the default first. The variant `muster` also takes a right answer that
+    is given as an option's text, and compares texts where the sample has neither options nor a letter.
+    """
+
+    conventions: ClassVar[Mapping[str, Convention]]
+
+    variant: str = "muster"
+
+    def score(self, sample: Sample, prediction: str) -> Score:
+        """`accuracy` 0 or 1; `extracted` is the letter."""
+        convention = self.conventions[self.variant]
+        options = lettered(sample.choices)
+        if self.variant == "muster":
+            return _by_our_own_rules(sample, prediction, options)
+        letters = convention.compares_text_beyond
+        if letters and sample.answer not in letters:
+            normal = prediction.strip().lower().strip().rstrip(".")
+            return Score({"accuracy": float(normal == sample.answer.strip().lower())}, normal)
+        letter = convention.read(prediction, options)
+        if convention.ignore_case:
+            hit = letter is not None and letter.lower() in [answer.lower() for answer in sample.answers]
+        else:
+            hit = letter is not None and letter in sample.answers
+        return Score({"accuracy": float(hit)}, letter)
+
+
+def right_letters(answers: Sequence[str], options: Mapping[str, str]) -> set[str]:
+    """The right letters, of which some may be given as an option's text."""
+    right: set[str] = set()
+    for answer in answers:
+        plain = answer.strip()
+        if plain.upper() in options or (not options and _is_letter(plain)):
+            right.add(plain.upper())
+        else:
+            right |= {letter for letter, text in options.items() if text.strip() == plain}
+    return right
+
+
+def _by_our_own_rules(sample: Sample, prediction: str, options: Mapping[str, str]) -> Score:
+    if not options and sample.answers and not any(_is_letter(answer.strip()) for answer in sample.answers):
+        normal = _plain(prediction)
+        return Score({"accuracy": float(normal in map(_plain, sample.answers))}, normal)
+    letter = read_choice(prediction, options)
+    hit = letter is not None and letter in right_letters(sample.answers, options)
+    return Score({"accuracy": float(hit)}, letter)
+
+
+def _is_letter(text: str) -> bool:
+    return len(text) == 1 and text.upper() in string.ascii_uppercase
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".")

@@ -1,0 +1,36 @@
+"""VLMEvalKit's Video-MME answers: the first letter after its list of introductions is removed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from muster.metrics.letters.vlmevalkit import NO_OPTION, infer_letter
+
+_INTRODUCTIONS = (
+    "The best answer is",
+    "The correct answer is",
+    "The answer is",
+    "The answer",
+    "The best option isThe correct option is",  # sic: a comma is missing, so "Best answer: C" reads as B
+    "Best answer:Best option:",
+    "Answer:",
+    "Option:",
+)
+_LETTER = re.compile(r"[ABCD]")
+
+
+def first_letter(text: str, options: Mapping[str, str]) -> str | None:
+    """The first of A to D, also inside a word; else what `infer_letter` finds; `Z` for nothing."""
+    shortened = text.strip()
+    for introduction in _INTRODUCTIONS:
+        shortened = shortened.replace(introduction, "")
+    found = _LETTER.search(shortened)
+    if found:
+        return found.group()
+    return infer_letter(text, without_labels(options)) or NO_OPTION
+
+
+def without_labels(options: Mapping[str, str]) -> dict[str, str]:
+    """The options' texts where the dataset has the letter before them: `A. cat` to `cat`."""
+    return {letter: text.removeprefix(f"{letter}.").strip(". \n") for letter, text in options.items()}

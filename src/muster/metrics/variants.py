@@ -1,0 +1,43 @@
+"""What metrics with several conventions have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from muster.metrics.protocol import MetricInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantMetric:
+    """A metric as a frozen dataclass of its variant and its parameters, so that any variant of it can be built.
+
+    A subclass says its `name` and its `variants`, the default first, and gives the field `variant` that default.
+    """
+
+    name: ClassVar[str]
+    variants: ClassVar[tuple[str, ...]]
+    version: ClassVar[int] = 1
+
+    variant: str
+
+    def in_variant(self, variant: str) -> Self:
+        """The same metric in another of its `variants`; parameters that only one of them has may go.
+
+        Raises `ConfigurationError` where the parameters and the variant contradict each other.
+        """
+        return dataclasses.replace(self, variant=variant)
+
+    def _described(
+        self, primary: str, units: Mapping[str, str], means: Mapping[str, str] | None = None
+    ) -> MetricInfo:
+        return MetricInfo(
+            name=self.name,
+            variant=self.variant,
+            version=self.version,
+            primary=primary,
+            units=units,
+            means=means or {},
+        )

@@ -1,0 +1,233 @@
+"""How many tokens an image puts into the prompt of each family, and how much the vision tower works for it.
+
+The formulas are those of the families' processors in transformers, and the tests compare them with the processors. A
+family that isn't known gets an upper bound, with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+from muster.core import JSON
+from muster.scheduling.cost import IMAGE_TOKEN_LIMITS
+from muster.sizing.architecture import Architecture
+from muster.sizing.checkpoint import Config
+from muster.sizing.image_grids import (
+    ImageSize,
+    best_resolution,
+    idefics3_grid,
+    sizes_near,
+    smart_size,
+    tile_grid,
+    without_padding,
+)
+
+
+class ImageCost(NamedTuple):
+    """What one image costs."""
+
+    tokens: int
+    """In the prompt, with the markers around it."""
+    patches: int
+    """That go through the vision tower."""
+
+
+Rule = Callable[[ImageSize], ImageCost]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRule:
+    """How a model turns images into tokens."""
+
+    cost: Rule
+    largest: ImageSize
+    """A size of image that takes the most tokens (or as good as)."""
+    reason: str
+    """In words."""
+    exact: bool = True
+    """False for an upper bound."""
+
+    @property
+    def most(self) -> ImageCost:
+        """The most that one image can cost."""
+        return self.cost(self.largest)
+
+
+def image_rule(architecture: Architecture, config: Config, processor: Config) -> ImageRule:
+    """The rule of a model's family."""
+    build = _FAMILIES.get(architecture.family)
+    if build is None or architecture.vision is None:
+        return _unknown(architecture)
+    return build(_Model(architecture, config, processor))
+
+
+class _Model(NamedTuple):
+    architecture: Architecture
+    config: Config
+    processor: Config
+
+    @property
+    def patch(self) -> int:
+        assert self.architecture.vision is not None
+        return self.architecture.vision.patch
+
+    def edge(self, default: int) -> int:
+        vision = self.architecture.vision
+        return (vision.image if vision else None) or default
+
+    def number(self, name: str, default: int) -> int:
+        value = self.processor.get(name, self.config.get(name))
+        return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self.processor.get(name)
+        return value if isinstance(value, bool) else default
+
+    def sizes(self, name: str = "size") -> dict[str, int]:
+        value = self.processor.get(name)
+        if isinstance(value, int):
+            return {"shortest_edge": value}
+        return (
+            {key: int(v) for key, v in value.items() if isinstance(v, int)} if isinstance(value, dict) else {}
+        )
+
+
+def _unknown(architecture: Architecture) -> ImageRule:
+    limit = IMAGE_TOKEN_LIMITS[1]
+    if architecture.vision is None:
+        return ImageRule(lambda _: ImageCost(0, 0), ImageSize(1, 1), "no vision tower: a language model")
+    reason = f"Muster doesn't know how {architecture.family or 'this model'} counts: an upper bound of most families"
+    return ImageRule(lambda _: ImageCost(limit, 4 * limit), ImageSize(1024, 1024), reason, exact=False)
+
+
+def _llava(model: _Model) -> ImageRule:
+    edge = model.sizes("crop_size").get("height") or model.edge(336)
+    patches = (edge // model.patch) ** 2
+    full = model.config.get("vision_feature_select_strategy", "default") == "full"
+    cost = ImageCost(patches + full, patches + 1)
+    return ImageRule(lambda _: cost, ImageSize(edge, edge), f"every image is scaled to {edge}×{edge}")
+
+
+DEFAULT_PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+
+
+def _llava_next(model: _Model) -> ImageRule:
+    pinpoints = model.processor.get("image_grid_pinpoints") or model.config.get("image_grid_pinpoints")
+    grids = cast("list[list[int]]", pinpoints or DEFAULT_PINPOINTS)
+    size = model.sizes()
+    edge = size.get("shortest_edge") or min(size.get("height", 0), size.get("width", 0)) or model.edge(336)
+    side = edge // model.patch
+    full = model.config.get("vision_feature_select_strategy", "default") == "full"
+
+    def cost(image: ImageSize) -> ImageCost:
+        height, width = best_resolution(image, grids)
+        rows, columns = height // edge, width // edge
+        kept_rows, kept_columns = without_padding(image, side * rows, side * columns)
+        # The whole image in one tile, the tiles without their padding, and a newline after each row of patches.
+        tokens = side * side + full + kept_rows * kept_columns + kept_rows
+        return ImageCost(tokens, (rows * columns + 1) * (side * side + 1))
+
+    largest = max((ImageSize(width, height) for height, width in grids), key=lambda image: cost(image).tokens)
+    return ImageRule(
+        cost, largest, f"anyres: up to {largest.width}×{largest.height} in tiles of {edge}×{edge}"
+    )
+
+
+def _qwen(model: _Model) -> ImageRule:
+    size = model.sizes()
+    merge = model.number("merge_size", 2)
+    least = model.number("min_pixels", 0) or size.get("shortest_edge") or size.get("min_pixels") or 56 * 56
+    most = (
+        model.number("max_pixels", 0) or size.get("longest_edge") or size.get("max_pixels") or 28 * 28 * 1280
+    )
+    factor = model.patch * merge
+
+    def cost(image: ImageSize) -> ImageCost:
+        height, width = smart_size(image, factor, least, most)
+        patches = (height // model.patch) * (width // model.patch)
+        return ImageCost(patches // merge**2 + 2, patches)  # with <|vision_start|> and <|vision_end|>
+
+    edge = math.isqrt(most) // factor * factor
+    side = max(edge, factor)
+    largest = max(sizes_near(side, factor, most), key=lambda image: cost(image).tokens)
+    return ImageRule(
+        cost, largest, f"by resolution: a token per {factor}×{factor} pixels, at most {most:,} pixels"
+    )
+
+
+def _internvl(model: _Model) -> ImageRule:
+    size = model.sizes()
+    edge = size.get("height") or model.edge(448)
+    ratio = model.config.get("downsample_ratio", 0.5)
+    per_tile = model.number("image_seq_length", int((edge // model.patch * float(cast("float", ratio))) ** 2))
+    low, high = (
+        model.number("min_patches", 1),
+        model.number("max_patches", model.number("max_dynamic_patch", 12)),
+    )
+    tiled = model.flag("crop_to_patches", default=True)
+    per_tile_patches = (edge // model.patch) ** 2 + 1
+
+    def cost(image: ImageSize) -> ImageCost:
+        columns, rows = tile_grid(image, edge, low, high) if tiled and high > 1 else (1, 1)
+        tiles = columns * rows + (columns * rows > 1)  # and the whole image in one more
+        return ImageCost(tiles * per_tile + 2, tiles * per_tile_patches)  # with <img> and </img>
+
+    grids = [(c, r) for c in range(1, high + 1) for r in range(1, high + 1) if c * r <= high]
+    largest = max((ImageSize(c * edge, r * edge) for c, r in grids), key=lambda image: cost(image).tokens)
+    return ImageRule(
+        cost, largest, f"up to {high if tiled else 1} tiles of {edge}×{edge}, {per_tile} tokens each"
+    )
+
+
+def _idefics3(model: _Model) -> ImageRule:
+    tile = model.sizes("max_image_size").get("longest_edge") or model.edge(364)
+    longest = model.sizes().get("longest_edge") or 4 * 364
+    scale = model.number("scale_factor", 2)
+    per_tile = model.number("image_seq_len", (tile // model.patch) ** 2 // scale**2)
+    split = model.flag("do_image_splitting", default=True)
+    patches = (tile // model.patch) ** 2
+
+    def cost(image: ImageSize) -> ImageCost:
+        rows, columns = idefics3_grid(image, longest, tile) if split else (0, 0)
+        # Each tile has two markers, each row a line break; the whole image three markers, and a line break before it.
+        tokens = rows * (columns * (per_tile + 2) + 1) + per_tile + 3 + (rows > 0)
+        return ImageCost(tokens, (rows * columns + 1) * patches)
+
+    largest = ImageSize(longest, longest)
+    return ImageRule(
+        cost, largest, f"scaled to {longest} pixels, in tiles of {tile}×{tile}, {per_tile} tokens each"
+    )
+
+
+def _fixed(model: _Model) -> ImageRule:
+    """PaliGemma, Gemma 3 (without pan and scan): as many tokens for every image."""
+    edge = model.sizes().get("height") or model.edge(224)
+    patches = (edge // model.patch) ** 2
+    said: JSON = model.config.get("mm_tokens_per_image") or model.processor.get("image_seq_length")
+    tokens = said if isinstance(said, int) else patches
+    around = 4 if "mm_tokens_per_image" in model.config else 0  # two line breaks and markers on each side
+    return ImageRule(
+        lambda _: ImageCost(tokens + around, patches),
+        ImageSize(edge, edge),
+        f"every image is scaled to {edge}×{edge}",
+    )
+
+
+_FAMILIES: dict[str, Callable[[_Model], ImageRule]] = {
+    "llava": _llava,
+    "vipllava": _llava,
+    "llava_next": _llava_next,
+    "qwen2_vl": _qwen,
+    "qwen2_5_vl": _qwen,
+    "qwen3_vl": _qwen,
+    "qwen3_vl_moe": _qwen,
+    "internvl": _internvl,
+    "internvl_chat": _internvl,
+    "idefics3": _idefics3,
+    "smolvlm": _idefics3,
+    "paligemma": _fixed,
+    "gemma3": _fixed,
+}
