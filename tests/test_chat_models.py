@@ -127,14 +127,8 @@ def test_turns_and_system_message_reach_the_model_for_one_question_only(model: C
 
 
 def test_arguments_go_to_tiling_generation_and_model(folder: Path) -> None:
-    model = load(
-        folder,
-        min_num=2,
-        max_num=2,
-        use_thumbnail=False,
-        generation_repetition_penalty=1.2,
-        use_flash_attn=False,
-    )
+    tiling: dict[str, JSON] = {"min_num": 2, "max_num": 2, "use_thumbnail": False}
+    model = load(folder, tiling | {"generation_repetition_penalty": 1.2, "use_flash_attn": False})
     answer = said(model, ask("one", "?", [noise(1, 100, 20)]))
     assert answer["num_patches_list"] == [2]
     assert answer["generation"]["repetition_penalty"] == 1.2
