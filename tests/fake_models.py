@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from muster.core import Completion, ConfigurationError, Failure, ReplicaError, Request, Usage
+from muster.media import load_image
 from muster.models.protocol import ModelSettings, RequestStream
 from muster.models.transformers.prefetch import OneAhead
 
@@ -41,6 +42,14 @@ class Echo:
         return Completion(
             request.key, f"answer {request.key.sample_id}", usage=Usage(10, 3), finish_reason="stop"
         )
+
+
+class Looks(Echo):
+    """Decodes the prompt's images, and answers with their number and sizes."""
+
+    def reply(self, request: Request) -> Completion:
+        sizes = [load_image(media).size for media in request.media]
+        return Completion(request.key, f"{len(sizes)} images {sizes}")
 
 
 class Batches(Echo):

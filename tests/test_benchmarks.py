@@ -53,6 +53,7 @@ def tables(output: str) -> list[list[list[str]]]:
         ("collection", [2, 1]),
         ("api_client", [5]),
         ("scoring", [3]),
+        ("tsv_loading", [3]),
     ],
 )
 def test_a_quick_run_prints_its_tables_with_finite_numbers(name: str, rows: list[int]) -> None:

@@ -79,7 +79,7 @@ def parse(arguments: list[str]) -> tuple[str, dict[str, object]]:
         name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
         assert command is not None
         inner = command.make_context(name, rest, parent=context)
-        if isinstance(command, TyperGroup):
+        if isinstance(command, TyperGroup) and inner._protected_args:
             part, command, rest = command.resolve_command(inner, [*inner._protected_args, *inner.args])
             assert command is not None
             return f"{name} {part}", dict(command.make_context(part, rest, parent=inner).params)

@@ -46,23 +46,6 @@ def assert_complete(run: Run, count: int = 200, errored: int = 0) -> None:
     assert set(answered.values()) == {1}
 
 
-def test_kill_9_of_one_worker_costs_nothing(task: Path, tmp_path: Path) -> None:
-    run = start(tmp_path / "run", *arguments(task, "Echo", replicas=3, model_args="seconds=0.02"))
-    run.until_answered(30)
-    run.workers()[1].send_signal(signal.SIGKILL)
-    assert run.wait() == 0, run.stderr
-    assert_complete(run)
-
-
-def test_kill_9_of_all_workers_at_once(task: Path, tmp_path: Path) -> None:
-    run = start(tmp_path / "run", *arguments(task, "Echo", replicas=3, model_args="seconds=0.02"))
-    run.until_answered(30)
-    for worker in run.workers().values():
-        worker.send_signal(signal.SIGKILL)
-    assert run.wait() == 0, run.stderr
-    assert_complete(run)
-
-
 def test_kill_9_of_the_coordinator_leaves_no_process_and_resumes_with_another_engine(
     task: Path, tmp_path: Path
 ) -> None:

@@ -184,6 +184,28 @@ def test_a_convention_that_cannot_score_here_says_why(
         planned(build_metric("captions"), samples, ["lmms-eval"])
 
 
+def test_a_tokeniser_that_fails_costs_its_own_convention_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho one line only\necho out of memory >&2\nexit 3\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    pytest.importorskip("pycocoevalcap")
+    samples = [Sample(str(number), "?", answers=(f"a red dog {number}",)) for number in range(3)]
+    plan = planned(build_metric("captions"), samples, ["muster", "lmms-eval"])
+    folder, results = run_of(tmp_path, plan, ["A red dog 0", "a dog", "two cats"])
+    task = results.tasks["toy"]
+    assert task.metrics["cider"].value is not None
+    assert task.variants["lmms-eval"].metrics == {}
+    assert task.variants["lmms-eval"].samples is not None
+    assert task.variants["lmms-eval"].samples.errors == {"metric": 3}
+    alone = planned(build_metric("captions"), samples, ["lmms-eval"])
+    folder, results = run_of(tmp_path / "alone", alone, ["A red dog 0", "a dog", "two cats"])
+    assert results.tasks["toy"].samples.errors == {"metric": 3}
+    assert "exit status 3: out of memory" in str(rows_of(folder)[0]["error"])
+
+
 def test_the_table_shows_conventions_side_by_side(tmp_path: Path) -> None:
     samples = [choice(number) for number in range(4)]
     _, results = run_of(tmp_path, planned(build_metric("videomme"), samples, ["muster", "lmms-eval"]), TEXTS)

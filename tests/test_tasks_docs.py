@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from catalog_fixtures import picture
 from muster.core import Sample
 from muster.metrics.protocol import ScoredSample
 from muster.tasks.registry import load_tasks
@@ -18,14 +22,42 @@ TASKS = {
     "shapes_by_level.yaml": {"shapes_easy": 1, "shapes_spelled_out": 2},
     "before_after.yaml": {"before_after": 1},
     "quiz.yaml": {"quiz": 2},
+    "stars.yaml": {"stars": 3},
+    "bench.yaml": {"bench": 2},
+    "talks.yaml": {"talks": 1},
+    "boxes.yaml": {"boxes": 2},
     "sums.py": {"sums": 100},
 }
+
+
+def write_published_data(root: Path) -> None:
+    """What the guide's hub dataset and download would bring."""
+    image = picture("8x8 red")
+    rows = [
+        {
+            "index": i,
+            "question": "q",
+            "image": {"bytes": image, "path": None},
+            "options": "['a', 'b']",
+            "label": 1,
+        }
+        for i in range(3)
+    ]
+    (root / "my-lab/stars/night").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), root / "my-lab/stars/night/test-00000-of-00001.parquet")
+    (root / "vlmevalkit").mkdir()
+    lines = (f"{i}\t{base64.b64encode(image).decode()}\tq\tx\ty\tA\tc\td\n" for i in range(2))
+    header = "index\timage\tquestion\tA\tB\tanswer\tcategory\tl2-category\n"
+    (root / "vlmevalkit/MyBench_DEV.tsv").write_text(header + "".join(lines))
 
 
 @pytest.fixture
 def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in FILES.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
+    (tmp_path / "img").mkdir()
+    write_published_data(tmp_path / "root")
+    monkeypatch.setenv("MUSTER_DATA", str(tmp_path / "root"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -284,7 +284,7 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"question": "q", "choices": ["x", "y"], "answer": "C"}, "answer: 'C' is not one of the letters A to B"),
     (
         {"question": "q", "choices": ["x", "y"], "answer": "y"},
-        "answer: 'y' is not one of the letters A to B (give the letter, not the choice's text)",
+        "answer: 'y' is not one of the letters A to B (the choice's text: say `answer: {column: ",
     ),
     ({"question": "q", "answer": True}, "answer: true is not a text; put it in quotes"),
     ({"question": "q", "answer": [None]}, "answer: None is neither a text nor a number"),
@@ -351,7 +351,7 @@ def test_places_in_json_and_parquet_are_rows(tmp_path: Path) -> None:
         ("t.csv", b"q,id,q\n", "t.csv:1: two columns are named 'q'"),
         ("t.csv", b"question\n\xff\n", "t.csv: not UTF-8 text"),
         ("t.parquet", b"PAR1 no", "t.parquet: not a parquet file that can be read"),
-        ("t.xlsx", b"", "t.xlsx: unknown kind of data file 't.xlsx': its name ends in none of .csv, .json"),
+        ("t.xlsx", b"", "t.xlsx: unknown kind of data file 't.xlsx': its name ends in none of .arrow, .csv"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says(

@@ -15,7 +15,7 @@ from muster.metrics.protocol import ScoredSample
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import load_tasks
-from muster.tasks.sources.native import NativeSource
+from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.task_file import load_task_file, outline_task_file
 
 
@@ -35,8 +35,8 @@ def mistakes(folder: Path, content: str) -> list[str]:
     return str(caught.value).replace(f"{folder}/", "").splitlines()
 
 
-def source(task: Task) -> NativeSource:
-    assert isinstance(task.source, NativeSource)
+def source(task: Task) -> MappedSource:
+    assert isinstance(task.source, MappedSource)
     return task.source
 
 
@@ -153,9 +153,27 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     assert "'exact_match'?" in told[9]
 
 
+def test_another_kind_of_source_replaces_the_shared_one(tmp_path: Path) -> None:
+    one, two = tasks_of(
+        tmp_path,
+        """
+        source: {file: d.jsonl, fields: {question: q}}
+        metric: exact_match
+        tasks:
+          - {name: one}
+          - {name: two, source: {tsv: d.tsv}}
+        """,
+    )
+    assert (source(one).description, source(two).description) == ("d.jsonl", "d.tsv, VLMEvalKit's format")
+    assert source(two).fields == {"question": "q"}
+
+
 def test_what_is_missing_is_told_where_it_should_stand(tmp_path: Path) -> None:
     told = mistakes(tmp_path, "# a comment\n\nname: x\nsource:\n  where: {a: 1}\n")
-    assert told == ["my.yaml:3: metric: missing", "my.yaml:4: source.file: missing"]
+    assert told == [
+        "my.yaml:3: metric: missing",
+        "my.yaml:4: source: give one of file, tsv, huggingface, folder; it has none of them",
+    ]
 
 
 def test_a_mistake_in_shared_keys_is_told_once_on_its_own_line(tmp_path: Path) -> None:

@@ -83,23 +83,6 @@ def test_kill_9_of_a_rank_ends_the_group_and_the_run_resumes(task: Path, tmp_pat
     assert_complete(again)
 
 
-@pytest.mark.parametrize("rank", [0, 2])
-def test_max_restarts_goes_on_from_the_journal(task: Path, tmp_path: Path, rank: int) -> None:
-    """A group that torchrun starts again must not read the addresses of the first attempt."""
-    run = start(
-        tmp_path / "run",
-        *arguments(task, model_args="seconds=0.03"),
-        launcher=torchrun(3, "--max-restarts=1"),
-    )
-    run.until_answered(30)
-    run.ranks()[rank].send_signal(signal.SIGKILL)
-    assert run.wait() == 0, run.stderr
-    assert_complete(run)
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert len(manifest["attempts"]) == 2
-    assert {record.attempt for record in run.journal()} == {1, 2}
-
-
 def test_sigterm_to_the_launcher_drains(task: Path, tmp_path: Path) -> None:
     options = arguments(task, model_args="seconds=0.03")
     run = start(tmp_path / "run", *options, launcher=torchrun(2))

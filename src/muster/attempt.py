@@ -59,7 +59,7 @@ def begin(
         model=settings.model,
         backend=config.backend,
         model_args=settings.args,
-        config=portable(config, folder.root).model_dump(mode="json"),
+        config=portable(config, folder.root, planned).model_dump(mode="json"),
         planned=planned,
         served_by=served_by,
     )
@@ -88,8 +88,8 @@ def attempt_of(folder: RunFolder, manifest: Manifest) -> Iterator[None]:
     finally:
         try:
             manifest.with_attempt_ended(time.time(), status).save(folder.manifest)
-        except (OSError, MusterError):
-            log.exception("the end of the attempt could not be written to %s", folder.manifest)
+        except (OSError, MusterError) as error:
+            log.warning("how this attempt ended could not be noted: %s", error)
 
 
 @contextmanager

@@ -104,6 +104,8 @@ class RunConfig(BaseModel):
     backend: str = "transformers"
     model_args: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
     trust_remote_code: bool = False
+    data: Names = Field(default_factory=list)
+    prompt_variant: Names = Field(default_factory=list)
     limit: CountOrShare | None = None
     sample_ids: Names | None = None
     engine: Literal["auto", "inline", "local", "torchrun", "ray"] = "auto"

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError, Generation
+from muster.models.family import model_family
 from muster.tasks.conventions import scored_by
+from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
-from muster.tasks.registry import load_tasks
+from muster.tasks.registry import load_tasks, own_groups
 from muster.tasks.selection import select_tasks
+from muster.tasks.sources.data_folders import DataFolders
+from muster.tasks.sources.mapped import MappedSource
+from muster.tasks.variants import choose_prompts
+
+log = logging.getLogger(__name__)
 
 
 def plan(config: RunConfig) -> list[PlannedTask]:
@@ -20,19 +30,51 @@ def plan(config: RunConfig) -> list[PlannedTask]:
         ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples, a convention that a
             task can't be scored by.
     """
-    tasks = [scored_by(task, config.scoring) for task in load_tasks(config.tasks)]
+    tasks = choose_prompts(
+        load_tasks(config.tasks, DataFolders.parse(config.data)),
+        config.prompt_variant,
+        cache(partial(model_family, config.model)),
+    )
+    tasks = [scored_by(task, config.scoring) for task in tasks]
     samples = {task.name: task.source.load() for task in tasks}
     empty = [task for task in tasks if not samples[task.name]]
     if empty:
         raise ConfigurationError(
             "\n".join(f"task {task.name} has no samples ({task.source.description})" for task in empty)
         )
+    for task in tasks:
+        _warn_of_other_data(task, len(samples[task.name]))
     selected = select_tasks(samples, config.limit, config.sample_ids)
     return [
         PlannedTask(task, selected[task.name], generation(task.generation, config), config.repeats)
         for task in tasks
         if selected[task.name]
     ]
+
+
+def _warn_of_other_data(task: Task, count: int) -> None:
+    expected = task.source.expected_rows if isinstance(task.source, MappedSource) else None
+    if expected is not None and expected != count:
+        log.warning(
+            "task %s: %d samples, where the task file says %d: scores won't compare with others' (muster tasks check)",
+            task.name,
+            count,
+            expected,
+        )
+
+
+def groups_of(planned: Sequence[PlannedTask]) -> dict[str, list[str]]:
+    """The groups of at least two tasks of which all are planned: Muster's own tasks, and those of this run."""
+    members = {name: set(tasks) for name, tasks in own_groups().items()}
+    for each in planned:
+        for group in each.task.groups:
+            members.setdefault(group, set()).add(each.task.name)
+    names = [each.task.name for each in planned]
+    return {
+        group: [name for name in names if name in tasks]
+        for group, tasks in sorted(members.items())
+        if len(tasks) > 1 and tasks.issubset(names)
+    }
 
 
 def generation(default: Generation, config: RunConfig) -> Generation:
@@ -46,8 +88,22 @@ def generation(default: Generation, config: RunConfig) -> Generation:
     )
 
 
-def portable(config: RunConfig, output: Path) -> RunConfig:
-    """The configuration with absolute paths, so that the run can be scored again from anywhere."""
+def portable(config: RunConfig, output: Path, planned: Sequence[PlannedTask]) -> RunConfig:
+    """The configuration with absolute paths and the prompts that were chosen.
+
+    So the run can be scored again from anywhere, and without its model.
+    """
     tasks = [str(Path(name).resolve()) if Path(name).is_file() else name for name in config.tasks]
     model = str(Path(config.model).resolve()) if Path(config.model).is_dir() else config.model
-    return config.model_copy(update={"tasks": tasks, "model": model, "output": output.resolve()})
+    folders = DataFolders.parse(config.data)
+    return config.model_copy(
+        update={
+            "tasks": tasks,
+            "model": model,
+            "output": output.resolve(),
+            "data": [str(folders.root), *(f"{task}={folder}" for task, folder in folders.tasks.items())],
+            "prompt_variant": [
+                f"{each.task.name}={each.task.variant}" for each in planned if each.task.variants
+            ],
+        }
+    )

@@ -18,7 +18,7 @@ from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
 from muster.models.protocol import ModelKind, ModelSettings
 from muster.models.registry import load_backend, model_kind, resolve_model, served_by
-from muster.planning import plan
+from muster.planning import groups_of, plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
 from muster.results.manifest import Manifest, check_covered
@@ -128,7 +128,8 @@ def _work(
             journal.sync()
             timing = timing_of(coordinator, started, time.monotonic()) if len(workload) else None
             with interruptible():
-                return score_run(folder, planned, manifest=manifest, timing=timing)
+                groups = groups_of(planned)
+                return score_run(folder, planned, manifest=manifest, timing=timing, groups=groups)
 
 
 def _what_is_left(

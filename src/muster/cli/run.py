@@ -47,6 +47,16 @@ def command(
     trust_remote_code: Annotated[
         bool | None, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Where benchmarks' files are: DIR for all, TASK=DIR for one task's, separated by commas."
+        ),
+    ] = None,
+    prompt_variant: Annotated[
+        str | None,
+        typer.Option(help="Another of the tasks' prompts: NAME, or TASK=NAME for one task."),
+    ] = None,
     limit: Annotated[
         str | None, typer.Option(help="First N samples of each task, or that fraction (0.1).")
     ] = None,

@@ -40,7 +40,7 @@ def command(
 def _score_folder(root: Path, scoring: str | None, *, as_json: bool) -> None:
     from muster.cli.run import show
     from muster.config import load_config
-    from muster.planning import plan
+    from muster.planning import groups_of, plan
     from muster.results.folder import RunFolder
     from muster.results.manifest import Manifest
     from muster.results.scoring import score_run
@@ -50,7 +50,7 @@ def _score_folder(root: Path, scoring: str | None, *, as_json: bool) -> None:
     asked = manifest.config if scoring is None else {**manifest.config, "scoring": scoring}
     planned = plan(load_config(asked, env={}))
     with folder.lock():
-        results = score_run(folder, planned, manifest=manifest, timing=None)
+        results = score_run(folder, planned, manifest=manifest, timing=None, groups=groups_of(planned))
     show(results, as_json=as_json)
 
 

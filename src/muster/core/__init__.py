@@ -14,7 +14,7 @@ from muster.core.errors import (
     SampleError,
     TransientError,
 )
-from muster.core.media import Media, MediaKind
+from muster.core.media import Extent, Media, MediaKind
 from muster.core.request import Generation, Message, Part, Request, RequestKey, Role
 from muster.core.sample import JSON, Sample
 
@@ -22,6 +22,7 @@ __all__ = [
     "JSON",
     "Completion",
     "ConfigurationError",
+    "Extent",
     "Failure",
     "FailureKind",
     "Generation",

@@ -10,8 +10,22 @@ MediaKind = Literal["image", "video"]
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """A stretch of a larger file: how one image lies among the thousands of a benchmark."""
+
+    path: str
+    """Absolute path of the file."""
+    offset: int
+    size: int
+    """In bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
-    """One image or video. Exactly one of `path`, `data` and `url` is set."""
+    """One image or video. Exactly one of `path`, `data`, `url` and `extent` is set.
+
+    Backends meet the first three only: what a worker pulls has the bytes of its extents in it.
+    """
 
     kind: MediaKind
     path: str | None = None
@@ -20,15 +34,21 @@ class Media:
     """The encoded file itself (PNG, JPEG, MP4 …)."""
     url: str | None = None
     """An http(s) address; only where the user allowed the network."""
+    extent: Extent | None = None
+    """The encoded file within a larger one."""
 
     @property
     def identity(self) -> str:
         """The same for two references to the same media: samples that share it are correlated."""
         if self.data is not None:
             return hashlib.blake2b(self.data, digest_size=16).hexdigest()
+        if self.extent is not None:
+            return f"{self.extent.path}@{self.extent.offset}"
         return self.path or self.url or ""
 
     @property
     def size_hint(self) -> int:
         """Encoded bytes where they are at hand, else 0; good enough to predict cost."""
+        if self.extent is not None:
+            return self.extent.size
         return len(self.data) if self.data is not None else 0

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from muster.core import Media, Message, Part, Request, SampleError
+from muster.media.extents import read_extent
 from muster.tasks.plan import PlannedTask
 
 PROBES_PER_TASK = 16
@@ -36,10 +37,10 @@ def probes(planned: Sequence[PlannedTask]) -> list[Probe]:
     for task in planned:
         paths = list(
             dict.fromkeys(
-                media.path
+                path
                 for sample in task.samples
                 for media in (*sample.images, *sample.videos)
-                if media.path is not None
+                if (path := _file(media)) is not None
             )
         )
         step = max(1, len(paths) // PROBES_PER_TASK)
@@ -64,7 +65,7 @@ def with_media(request: Request) -> Request:
     for message in request.messages:
         parts = []
         for part in message.parts:
-            if part.media is not None and part.media.path is not None:
+            if part.media is not None and _file(part.media) is not None:
                 part = Part(media=_read(part.media, MOST_BYTES - size))  # noqa: PLW2901
             size += part.media.size_hint if part.media is not None else 0
             parts.append(part)
@@ -74,18 +75,24 @@ def with_media(request: Request) -> Request:
 
 def needs_files(request: Request) -> bool:
     """Whether the request names files."""
-    return any(media.path is not None for media in request.media)
+    return any(_file(media) is not None for media in request.media)
 
 
 def media_bytes(request: Request) -> int:
     """Bytes of media that travel with the request."""
-    return sum(media.size_hint for media in request.media)
+    return sum(len(media.data) for media in request.media if media.data is not None)
+
+
+def _file(media: Media) -> str | None:
+    return media.extent.path if media.extent is not None else media.path
 
 
 def _read(media: Media, room: int) -> Media:
-    path = Path(media.path or "")
+    if media.extent is not None and media.extent.size <= room:
+        return Media(media.kind, data=read_extent(media.extent))
+    path = Path(_file(media) or "")
     try:
-        size = path.stat().st_size
+        size = media.size_hint or path.stat().st_size
         if size > room:
             raise SampleError(
                 f"{media.kind} {path} is too large to send with its request ({size >> 20} MiB): put the benchmark's "

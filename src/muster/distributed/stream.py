@@ -13,6 +13,7 @@ import msgspec
 
 from muster.core import Completion, Failure, ReplicaError, Request, RequestKey, Usage
 from muster.core.text import valid_text
+from muster.media.extents import with_extents
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Completion).decode
@@ -117,7 +118,7 @@ class ClaimedRequests:
                 new = [request for _index, request in pulled.requests if request.key not in self._held]
                 self._held.update({request.key: index for index, request in pulled.requests})
             if new or not pulled.requests:
-                return new
+                return [with_extents(request) for request in new]
         return []
 
 

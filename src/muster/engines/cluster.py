@@ -213,8 +213,13 @@ class Cluster:
         self.server.changed.set()
 
     def _write_log(self, worker: str, text: str) -> None:
-        with self._job.folder.log(worker).open("a", encoding="utf-8") as lines:
-            lines.write(text)
+        try:
+            with self._job.folder.log(worker).open("a", encoding="utf-8") as lines:
+                lines.write(text)
+        except (
+            OSError
+        ) as error:  # a worker must not go because of what it said; its answers may still find room
+            log.warning("a line of %s is missing from its log: %s", worker, error)
 
     # -- the end
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from muster.core import Media, SampleError
+from muster.media.extents import read_extent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,6 +39,8 @@ def describe(media: Media) -> str:
         return f"{media.kind} {media.path}"
     if media.url is not None:
         return f"{media.kind} {media.url}"
+    if media.extent is not None:
+        return f"{media.kind} of {media.extent.size} bytes at {media.extent.offset} of {media.extent.path}"
     return f"{media.kind} given as {media.size_hint} bytes ({media.identity[:12]})"
 
 
@@ -48,4 +51,6 @@ def _source(media: Media) -> Path | io.BytesIO:
         return io.BytesIO(media.data)
     if media.path is not None:
         return Path(media.path)
+    if media.extent is not None:
+        return io.BytesIO(read_extent(media.extent))
     raise SampleError(f"{describe(media)} is an address, and models don't fetch from the network")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -65,8 +65,9 @@ class PlainDisplay:
             self.say(summary(progress))
 
     def say(self, line: str) -> None:
-        """Print a line."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        """Print a line; where that is impossible (a log on a full disk) the run goes on without."""
+        with suppress(OSError):
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def summary(progress: Progress) -> str:

@@ -53,6 +53,12 @@ def results_table(results: Results, width: int) -> Table:
             if says_how:
                 cells.append(Text(f"{task.metric} ({task.metric_variant})" if row == 0 else ""))
             table.add_row(*cells)
+    for name, group in results.groups.items():
+        for metric, result in group.metrics.items():
+            value = [Text(name), Text(metric), Text(_value(result)), *(Text() for _ in variants)]
+            table.add_row(
+                *value, Text(), Text(result.unit), Text(f"{len(group.tasks)} tasks"), style="italic"
+            )
     if remarks := _remarks(results):
         table.caption = Text("\n".join(remarks))
         table.caption_justify = "left"

@@ -149,7 +149,11 @@ def _together(metric: Metric, outcomes: list[Outcome]) -> list[Outcome]:
     rows = [outcome for outcome in outcomes if isinstance(outcome, ScoredSample)]
     if not rows or not isinstance(metric, CorpusMetric):
         return outcomes
-    scores = iter(metric.score_corpus(rows))
+    try:
+        scores = iter(metric.score_corpus(rows))
+    except Exception as error:  # noqa: BLE001  # Java, or a plug-in's code; recorded on the samples
+        problem = Problem(METRIC, f"metric {metric.info.name} raised {type(error).__name__}: {error}")
+        return [problem if isinstance(outcome, ScoredSample) else outcome for outcome in outcomes]
     return [
         replace(outcome, score=next(scores)) if isinstance(outcome, ScoredSample) else outcome
         for outcome in outcomes

@@ -36,6 +36,8 @@ class TaskEntry:
     """Samples times repeats."""
     sample_ids: str
     """Digest of the ids, in order."""
+    source: str = ""
+    """Where the data came from, in words: dataset, split, revision."""
 
     @classmethod
     def of(cls, planned: PlannedTask) -> Self:
@@ -50,6 +52,7 @@ class TaskEntry:
             repeats=planned.repeats,
             requested=len(planned.samples) * planned.repeats,
             sample_ids=digest_of(sample.id for sample in planned.samples),
+            source=planned.task.source.description,
         )
 
 

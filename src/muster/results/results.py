@@ -81,6 +81,15 @@ class TaskResults:
     """By further conventions, as far as they were asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class GroupResults:
+    """The scores of tasks that belong together."""
+
+    tasks: list[str]
+    metrics: Metrics = field(default_factory=dict)
+    """`macro_mean`; empty where the tasks' headline scores have different units. `n` is the number of tasks."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """The scores of a run."""
@@ -91,6 +100,8 @@ class Results:
     complete: bool
     """Every request was answered or failed for good."""
     tasks: dict[str, TaskResults]
+    groups: dict[str, GroupResults] = field(default_factory=dict)
+    """Those of which the run has all tasks."""
     timing: dict[str, float | None] = field(default_factory=dict)
     usage: dict[str, float | None] = field(default_factory=dict)
     """Tokens of all answers, of whatever attempt, and their `cost` where prices were given."""

@@ -17,6 +17,7 @@ from muster.results.answer_scoring import (
 )
 from muster.results.files import replacing
 from muster.results.folder import RunFolder
+from muster.results.groups import group_results
 from muster.results.journal_read import JournalReader
 from muster.results.manifest import Manifest
 from muster.results.predictions import score_predictions
@@ -35,11 +36,13 @@ def score_run(
     *,
     manifest: Manifest,
     timing: Mapping[str, float] | None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Results:
     """Score the answers in the journal and write `results.json` and `samples.parquet`.
 
     Works on an unfinished run too: what is missing is counted, and `complete` is false. `timing=None` keeps the
-    timing of the results that are there. Holds the scored answers of one task at a time in memory.
+    timing of the results that are there. `groups` are scored together, by name.
+    Holds the scored answers of one task at a time in memory.
     Raises `RunError` where the files can't be written; the old ones are then unchanged.
     """
     tasks: dict[str, TaskResults] = {}
@@ -59,6 +62,7 @@ def score_run(
         model=manifest.model,
         complete=not any(task.samples.missing for task in tasks.values()),
         tasks=tasks,
+        groups=group_results(tasks, groups or {}),
         timing=_old_timing(folder) if timing is None else dict(timing),
         usage=usage.report(Prices.of(manifest.config)),
     )

@@ -6,6 +6,7 @@ Never changes a value: it is what the metric's own aggregation returned, to the 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from muster.metrics.protocol import AdditiveMetric, Metric, ScoredSample
@@ -17,6 +18,8 @@ from muster.results.intervals import Estimate, mean_estimate, wilson
 __all__ = ["Estimate", "bootstrap_estimate", "cluster_ids", "estimate_metrics", "mean_estimate"]
 
 _SEED = 0
+_LARGEST = {"0-1": 1.0, "0-10": 10.0}
+"""The largest value of a score, by its unit; others have none that is known."""
 _COPIES = 1_000_000
 """More than any task's repeats: keeps the copies of a resample apart from the real ones."""
 
@@ -41,7 +44,8 @@ def estimate_metrics(
             if score not in of_means:
                 of_means[score] = mean_estimate([row.score.scores[score] for row in rows], clusters)
             scale = 100.0 if metric.info.units.get(name) == "percent" else 1.0
-            estimates[name] = dataclasses.replace(_scaled(of_means[score], scale), value=value)
+            estimate = dataclasses.replace(_scaled(of_means[score], scale), value=value)
+            estimates[name] = _clipped(estimate, _LARGEST.get(metric.info.units.get(name, ""), math.inf))
         else:
             bounded = metric.info.units.get(name) == "0-1"
             estimates[name] = _within_unit(resampled[name], clusters) if bounded else resampled[name]
@@ -76,7 +80,12 @@ def _within_unit(estimate: Estimate, clusters: Sequence[str]) -> Estimate:
     """An interval that doesn't leave 0-1; Wilson's over the clusters where resampling has nothing to vary."""
     if estimate.stderr == 0 and estimate.ci95 is None and 0 <= estimate.value <= 1:
         return dataclasses.replace(estimate, ci95=wilson(estimate.value, len(set(clusters))))
-    if estimate.ci95 is None:
+    return _clipped(estimate, 1.0)
+
+
+def _clipped(estimate: Estimate, largest: float) -> Estimate:
+    """An interval between 0 and `largest`; as it is where that is infinite."""
+    if estimate.ci95 is None or math.isinf(largest):
         return estimate
     low, high = estimate.ci95
-    return dataclasses.replace(estimate, ci95=(max(0.0, low), min(1.0, high)))
+    return dataclasses.replace(estimate, ci95=(max(0.0, low), min(largest, high)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -59,6 +59,12 @@ class Task:
     cluster: str | None = None
     """What makes questions correlated, for standard errors: a metadata key, or None for the shared media."""
     groups: tuple[str, ...] = ()
+    variants: Mapping[str, Prompt] = field(default_factory=dict)
+    """Other prompts, by name; `prompt` is the one in force."""
+    variant: str = "default"
+    """Its name."""
+    families: Mapping[str, str] = field(default_factory=dict)
+    """The variant for models of a family: the `model_type` of their config.json, exactly."""
     homepage: str = ""
     citation: str = ""
     licence: str = ""

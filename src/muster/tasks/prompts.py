@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from muster.core import ConfigurationError, Message, Part, Sample
 from muster.tasks.markers import place_media, protect
 from muster.tasks.problems import did_you_mean
+from muster.tasks.sandbox import sandbox
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -124,21 +125,14 @@ def _compiled(template: str) -> Template:
 
 @cache
 def _environment() -> SandboxedEnvironment:
-    """Sandboxed, strict about undefined names, and without what would make a prompt random."""
-    from jinja2 import StrictUndefined
+    """The sandbox, with the template's own markers told from those in the sample's text."""
     from jinja2.ext import Extension
     from jinja2.lexer import Token
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class OwnMarkers(Extension):
-        """Tells markers written in the template from those in the sample's text."""
-
         def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
             for token in stream:
                 own = token.type == "data"
                 yield Token(token.lineno, token.type, protect(token.value)) if own else token
 
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, extensions=[OwnMarkers])
-    environment.globals.pop("lipsum")
-    environment.filters.pop("random")
-    return environment
+    return sandbox(OwnMarkers)

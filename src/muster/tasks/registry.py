@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from muster.core import ConfigurationError
 from muster.tasks.definition import Task
 from muster.tasks.problems import did_you_mean
 from muster.tasks.python_tasks import built_tasks, load_python_file
+from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.task_file import load_task_file, outline_task_file
 
 CATALOGUE = Path(__file__).parent / "catalog"
@@ -36,12 +37,14 @@ class _Listed:
     """A listing and how to get the task itself."""
 
     listing: TaskListing
-    load: Callable[[], list[Task]]
+    load: Callable[[DataFolders], list[Task]]
     """All tasks of the file or entry point that has this one."""
 
 
-def load_tasks(names: Sequence[str]) -> list[Task]:
+def load_tasks(names: Sequence[str], data: DataFolders | None = None) -> list[Task]:
     """The tasks that `names` name, in that order, each once.
+
+    `data` says where benchmarks' files are; by default `MUSTER_DATA` does.
 
     A name is a task, a group (all its tasks), a YAML file or a Python file (all tasks in it). Where a task and a
     group share a name, the task is meant.
@@ -49,11 +52,12 @@ def load_tasks(names: Sequence[str]) -> list[Task]:
     Raises:
         ConfigurationError: a name is unknown, a file is wrong, or two different tasks have the same name.
     """
+    data = data or DataFolders.parse()
     shelf = _Shelf()
     tasks: dict[str, Task] = {}
     unknown: list[str] = []
     for name in names:
-        found = _from_file(name) or shelf.find(name)
+        found = _from_file(name, data) or shelf.find(name, data)
         if not found:
             unknown.append(name)
         for task in found:
@@ -86,17 +90,26 @@ def groups() -> dict[str, list[str]]:
     return dict(sorted(members.items()))
 
 
+def own_groups() -> dict[str, list[str]]:
+    """The groups of Muster's own tasks, without a look at other packages."""
+    members: dict[str, list[str]] = {}
+    for listed in _Shelf().own():
+        for group in listed.listing.groups:
+            members.setdefault(group, []).append(listed.listing.name)
+    return members
+
+
 def group_names() -> list[str]:
     """Names of all groups, in alphabetical order."""
     return list(groups())
 
 
-def _from_file(name: str) -> list[Task]:
+def _from_file(name: str, data: DataFolders) -> list[Task]:
     """The tasks of the file that `name` is a path to; none where it isn't a path."""
     file = Path(name).expanduser()
     match file.suffix.lower():
         case ".yaml" | ".yml":
-            return load_task_file(file)
+            return load_task_file(file, data)
         case ".py":
             return load_python_file(file)
         case _:
@@ -128,17 +141,17 @@ class _Shelf:
                 self._others.extend(fresh)
         return self.own() + self._others
 
-    def find(self, name: str) -> list[Task]:
+    def find(self, name: str, data: DataFolders) -> list[Task]:
         """The task of this name, else the tasks of this group, else none."""
         for shelf in (self.own, self.everything):
             for listed in shelf():
                 if listed.listing.name == name:
-                    return [task for task in listed.load() if task.name == name]
+                    return [task for task in listed.load(data) if task.name == name]
         return [
             task
             for listed in self.everything()
             if name in listed.listing.groups
-            for task in listed.load()
+            for task in listed.load(data)
             if task.name == listed.listing.name
         ]
 
@@ -168,10 +181,20 @@ def _task_files(folder: Path) -> list[Path]:
 
 
 def _outline(file: Path) -> Iterator[_Listed]:
-    load = cache(partial(load_task_file, file))  # one parse, however many of the file's tasks are asked for
+    load = partial(_load_once, file, {})  # one parse, however many of the file's tasks are asked for
     for outline in outline_task_file(file):
         listing = TaskListing(outline.name, outline.groups, outline.description, str(file))
         yield _Listed(listing, load)
+
+
+def _load_once(file: Path, loaded: dict[Path, list[Task]], data: DataFolders) -> list[Task]:
+    if file not in loaded:
+        loaded[file] = load_task_file(file, data)
+    return loaded[file]
+
+
+def _built_already(task: Task, _data: DataFolders) -> list[Task]:
+    return [task]
 
 
 def _entry_point_tasks(point: EntryPoint) -> Iterator[_Listed]:
@@ -188,4 +211,4 @@ def _entry_point_tasks(point: EntryPoint) -> Iterator[_Listed]:
     for task in built_tasks(target, origin):
         task = replace(task, origin=task.origin or origin)  # noqa: PLW2901
         listing = TaskListing(task.name, task.groups, task.description, task.origin)
-        yield _Listed(listing, partial(list, [task]))
+        yield _Listed(listing, partial(_built_already, task))

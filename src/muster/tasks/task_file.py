@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
-from muster.core import JSON, ConfigurationError
-from muster.tasks.definition import Task
+from muster.core import ConfigurationError
+from muster.tasks.definition import Source, Task
 from muster.tasks.problems import did_you_mean, raise_problems, shown
-from muster.tasks.prompts import TemplatePrompt
-from muster.tasks.sources.native import NativeSource
-from muster.tasks.sources.row_reader import Columns
+from muster.tasks.sources.data_folders import DataFolders
+from muster.tasks.sources.protocol import KINDS
 from muster.tasks.yaml_lines import (
     FieldPath,
     LocatedYaml,
@@ -26,6 +25,8 @@ from muster.tasks.yaml_lines import (
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+    from muster.tasks.entries import Entry
+    from muster.tasks.source_schema import SourceEntry
     from muster.tasks.task_schema import TaskEntry
 
 
@@ -50,8 +51,10 @@ class _RawTask(NamedTuple):
     keys: Mapping[str, object]
 
 
-def load_task_file(file: Path) -> list[Task]:
+def load_task_file(file: Path, data: DataFolders | None = None) -> list[Task]:
     """All tasks of a YAML file, in its order. Data files are not opened.
+
+    `data` says where benchmarks' files are; by default `MUSTER_DATA` does.
 
     Raises:
         ConfigurationError: the file can't be read or is wrong; every problem in one message, each as
@@ -76,7 +79,7 @@ def load_task_file(file: Path) -> list[Task]:
         raw_tasks = []
     for base, keys in raw_tasks:
         try:
-            entry = TaskEntry.model_validate(keys)
+            entry = TaskEntry.model_validate(_with_example_source(keys))
         except ValidationError as error:
             problems.extend(p for details in error.errors() for p in _explain(details, located, base))
             continue
@@ -85,7 +88,7 @@ def load_task_file(file: Path) -> list[Task]:
             message = f"name: {entry.name!r} is also the name of the task on line {lines[entry.name]}"
             problems.append(_Problem(line, message))
         lines.setdefault(entry.name, line)
-        tasks.append(_build(entry, file))
+        tasks.append(_build(entry, file, data or DataFolders.parse()))
     # Shared keys are checked with every task that has them: the same problem is told once.
     raise_problems([f"{file}:{line}: {message}" for line, message in sorted(dict.fromkeys(problems))])
     return tasks
@@ -144,6 +147,17 @@ def _raw_tasks(document: object) -> Iterator[_RawTask]:
         yield _RawTask(("tasks", index), _merge(common, own))
 
 
+def _with_example_source(keys: Mapping[str, object]) -> Mapping[str, object]:
+    """What `prompt.examples.source` says comes on top of the task's own source, all but the number of rows."""
+    source, prompt = as_mapping(keys.get("source")), as_mapping(keys.get("prompt"))
+    examples = as_mapping(prompt.get("examples")) if prompt else None
+    own = as_mapping(examples.get("source")) if examples else None
+    if source is None or own is None:
+        return keys
+    shared = {key: value for key, value in source.items() if key != "rows"}
+    return _merge(keys, {"prompt": {"examples": {"source": _merge_sources(shared, own)}}})
+
+
 def _merge(shared: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
     """`own` over `shared`: mappings key by key, everything else whole.
 
@@ -152,33 +166,38 @@ def _merge(shared: Mapping[str, object], own: Mapping[str, object]) -> dict[str,
     merged = dict(shared)
     for key, value in own.items():
         below, above = as_mapping(merged.get(key)), as_mapping(value)
-        replaces = below is None or above is None or (key == "metric" and "name" in above)
-        merged[key] = (
-            value
-            if replaces
-            else _merge(cast("Mapping[str, object]", below), cast("Mapping[str, object]", above))
-        )
+        if below is None or above is None or (key == "metric" and "name" in above):
+            merged[key] = value
+        else:
+            merged[key] = _merge_sources(below, above) if key == "source" else _merge(below, above)
     return merged
 
 
-def _build(entry: TaskEntry, file: Path) -> Task:
-    source = entry.source
+def _merge_sources(shared: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
+    """As `_merge`; and one kind of source (`file`, `tsv` …) replaces another."""
+    others = set(KINDS) - own.keys() if own.keys() & set(KINDS) else set[str]()
+    return _merge({key: value for key, value in shared.items() if key not in others}, own)
+
+
+def _build(entry: TaskEntry, file: Path, data: DataFolders) -> Task:
+    def source_of(each: SourceEntry) -> Source:
+        return each.build(entry.name, file.parent, data)
+
+    source = source_of(entry.source)
+    prompts = entry.prompt.build(source, source_of)
     return Task(
         name=entry.name,
         version=entry.version,
-        source=NativeSource(
-            file.parent / source.file,
-            cast("dict[str, JSON]", source.where),
-            cast("Columns", source.fields),
-            source.allow_urls,
-        ),
-        prompt=TemplatePrompt(entry.prompt.template, entry.prompt.system),
+        source=source,
+        prompt=prompts.default,
         metric=entry.metric.build(),
         generation=entry.generation.build(),
         description=entry.description.strip(),
         by=tuple(entry.by),
         cluster=entry.cluster,
         groups=tuple(entry.groups),
+        variants=prompts.variants,
+        families=entry.prompt.families,
         homepage=entry.homepage,
         citation=entry.citation,
         licence=entry.licence,
@@ -216,13 +235,19 @@ def _sentence(details: ErrorDetails, path: FieldPath) -> str:
 
 def _keys_beside(path: FieldPath) -> list[str]:
     """The keys that the format has where `path` stands."""
-    from muster.tasks import task_schema
+    from muster.tasks import prompt_schema, source_schema, task_schema
 
-    models: dict[FieldPath, type[task_schema.Entry]] = {
+    models: dict[FieldPath, type[Entry]] = {
         (): task_schema.TaskEntry,
-        ("source",): task_schema.SourceEntry,
-        ("prompt",): task_schema.PromptEntry,
+        ("source",): source_schema.SourceEntry,
+        ("source", "huggingface"): source_schema.HubEntry,
+        ("source", "downloads"): source_schema.DownloadEntry,
+        ("source", "join"): source_schema.JoinEntry,
+        ("prompt",): prompt_schema.PromptEntry,
+        ("prompt", "examples"): prompt_schema.ExamplesEntry,
+        ("prompt", "examples", "source"): source_schema.SourceEntry,
         ("generation",): task_schema.GenerationEntry,
     }
-    model = models.get(path[:-1])
-    return list(model.model_fields) if model else []
+    around = tuple(step for step in path[:-1] if not isinstance(step, int))
+    model = prompt_schema.VariantEntry if around[:2] == ("prompt", "variants") else models.get(around)
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []

@@ -6,10 +6,11 @@ import base64
 import binascii
 import os.path
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from muster.core import Media, MediaKind
+from muster.core import Extent, Media, MediaKind
 from muster.tasks.problems import shown
 from muster.tasks.yaml_lines import as_mapping
 
@@ -18,22 +19,46 @@ _BARE_BASE64 = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/\s]{60,
 """JPEG, PNG, GIF or WebP without a data URI's head, as in VLMEvalKit's TSV files."""
 
 
-def read_media(kind: MediaKind, value: object, folder: Path, allow_urls: bool) -> Media:
-    """One image or video. Paths are taken from `folder`; whether the file exists isn't looked at.
+@dataclass(frozen=True, slots=True)
+class MediaPlace:
+    """What the paths and addresses of a data file may lead to."""
+
+    folder: Path
+    """Where paths are taken from."""
+    allow_urls: bool = False
+    confined: bool = False
+    """Whether paths must stay in the folder: data that was downloaded has no business elsewhere."""
+
+
+def read_media(kind: MediaKind, value: object, place: MediaPlace) -> Media:
+    """One image or video. Whether a path's file exists isn't looked at.
 
     Raises:
         ValueError: `value` names no image or video; the message says why.
     """
     if isinstance(value, bytes):
         return _from_bytes(kind, value)
+    if isinstance(value, Extent):
+        return Media(kind, extent=value)
     if isinstance(value, str) and value:
-        return _from_text(kind, value, folder, allow_urls)
+        return _from_text(kind, value, place)
     cell = as_mapping(value)
     if cell is not None and cell.keys() == {"bytes", "path"}:  # how Hugging Face datasets store one
         content = cell["bytes"] if cell["bytes"] is not None else cell["path"]
         if isinstance(content, bytes | str) and content:
-            return read_media(kind, content, folder, allow_urls)
+            return read_media(kind, content, place)
     raise ValueError(f"{shown(value)} is neither a path, a data URI, a URL nor an {kind}'s bytes")
+
+
+def embedded(value: str) -> bytes | None:
+    """The bytes that a text holds as a data URI or as bare base64; None where it is a path or a URL.
+
+    Raises:
+        ValueError: it begins as one of the two and isn't.
+    """
+    if value.startswith("data:"):
+        return _decode_data_uri(value)
+    return decode_base64(value) if _BARE_BASE64.fullmatch(value) else None
 
 
 def _from_bytes(kind: MediaKind, value: bytes) -> Media:
@@ -42,30 +67,33 @@ def _from_bytes(kind: MediaKind, value: bytes) -> Media:
     return Media(kind, data=value)
 
 
-def _from_text(kind: MediaKind, value: str, folder: Path, allow_urls: bool) -> Media:
-    if value.startswith("data:"):
-        return _from_bytes(kind, _decode_data_uri(value))
-    if _BARE_BASE64.fullmatch(value):
-        return _from_bytes(kind, _decode_base64(value))
+def _from_text(kind: MediaKind, value: str, place: MediaPlace) -> Media:
+    content = embedded(value)
+    if content is not None:
+        return _from_bytes(kind, content)
     if scheme := _SCHEME.match(value):
         if scheme[1].lower() not in {"http", "https"}:
             raise ValueError(f"{shown(value)}: only http and https addresses can be fetched")
-        if not allow_urls:
+        if not place.allow_urls:
             raise ValueError(f"{shown(value)} is a URL; write `allow_urls: true` under `source:` to fetch it")
         return Media(kind, url=value)
     if "\0" in value:
         raise ValueError(f"{shown(value)} isn't a path")
-    return Media(kind, path=os.path.abspath(folder / value))  # noqa: PTH100 - resolve() would follow links
+    path = os.path.abspath(place.folder / value)  # noqa: PTH100 - resolve() would follow links
+    if place.confined and not Path(path).is_relative_to(os.path.abspath(place.folder)):  # noqa: PTH100
+        raise ValueError(f"{shown(value)} leads out of the data's folder {place.folder}")
+    return Media(kind, path=path)
 
 
 def _decode_data_uri(value: str) -> bytes:
     head, comma, body = value.partition(",")
     if not comma:
         raise ValueError(f"{shown(value)}: a data URI without a comma")
-    return _decode_base64(body) if head.endswith(";base64") else unquote_to_bytes(body)
+    return decode_base64(body) if head.endswith(";base64") else unquote_to_bytes(body)
 
 
-def _decode_base64(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
+    """The bytes that `text` stands for, line breaks in it ignored. Raises `ValueError` where it isn't base64."""
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error as error:

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from pathlib import Path
 from string import ascii_uppercase
-from typing import TypeAlias
 
 import msgspec
 
-from muster.core import JSON, Media, MediaKind, Sample
+from muster.core import JSON, Extent, Media, MediaKind, Sample
 from muster.tasks.problems import shown
-from muster.tasks.sources.media_cells import read_media
+from muster.tasks.sources.absent import absent
+from muster.tasks.sources.answers import as_letter
+from muster.tasks.sources.field_rules import NATIVE_FIELDS, FieldRule, NativeField, Rules
+from muster.tasks.sources.list_text import looks_like_list, parse_list
+from muster.tasks.sources.media_cells import MediaPlace, read_media
+from muster.tasks.sources.plain import plain
+from muster.tasks.sources.references import Reference
 from muster.tasks.sources.rows import Row
 from muster.tasks.yaml_lines import as_mapping
-
-NATIVE_FIELDS = (
-    "id",
-    "question",
-    "images",
-    "image",
-    "videos",
-    "video",
-    "choices",
-    "answer",
-    "answers",
-    "metadata",
-)
-Columns: TypeAlias = "Mapping[str, str | Sequence[str]]"
-"""Native field to the file's own column, or to several columns that make up a list."""
 
 
 class FieldProblem(Exception):  # noqa: N818 - it is reported, with others, as a ConfigurationError
@@ -43,11 +30,10 @@ class FieldProblem(Exception):  # noqa: N818 - it is reported, with others, as a
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """Reads rows whose columns are named as `columns` says, media paths relative to `folder`."""
+    """Reads rows by the `rules` of their fields, media from `place`."""
 
-    folder: Path
-    columns: Columns
-    allow_urls: bool = False
+    rules: Rules
+    place: MediaPlace
 
     def sample(self, row: Row, metadata: Mapping[str, JSON]) -> Sample:
         """The row as a sample with its `metadata`. Raises `FieldProblem` at the first field that is wrong."""
@@ -63,41 +49,47 @@ class RowReader:
         )
 
     def metadata(self, row: Row) -> dict[str, JSON]:
-        """The `metadata` object and every column that isn't a field of the format; absent values left out."""
-        name = self.name("metadata")
-        given = _decoded(row.cells.get(name)) if not _absent(row.cells.get(name)) else {}
-        explicit = as_mapping(given)
+        """The columns that the task file chose; else the `metadata` object and every column that isn't a field.
+
+        Absent values are left out.
+        """
+        given = _decoded(self._get(row, "metadata"))
+        explicit = as_mapping({} if given is None else given)
         if explicit is None:
-            raise FieldProblem(name, f"{shown(given)} is not an object with text keys")
-        used = self._used(row)
-        columns = {key: value for key, value in row.cells.items() if key not in used}
-        merged = {**columns, **explicit}
+            raise FieldProblem(self._name("metadata"), f"{shown(given)} is not an object with text keys")
+        if self.rules.metadata:
+            chosen = self.rules.metadata.items()
+            merged = {key: _value(f"metadata.{key}", reference, row) for key, reference in chosen}
+        else:
+            used = self._used(row)
+            merged = {key: value for key, value in row.cells.items() if key not in used}
+            merged.update(explicit)
         # Bytes (an image column that the task doesn't use) can't be reported as JSON, so they aren't metadata.
         return {
-            key: _json(value) for key, value in merged.items() if not _absent(value) and not _has_bytes(value)
+            key: plain(value) for key, value in merged.items() if not absent(value) and not _has_bytes(value)
         }
 
-    def name(self, native: str) -> str:
-        """The column of a native field, for messages and look-ups of one column."""
-        column = self.columns.get(native, native)
-        return column if isinstance(column, str) else ", ".join(column)
+    def _name(self, native: NativeField) -> str:
+        """How messages name a field: by its column."""
+        return self.rules.fields[native].name or native
 
-    def _get(self, row: Row, native: str) -> object:
+    def _get(self, row: Row, native: NativeField) -> object:
         """The field's value; of several columns, the list of their values."""
-        column = self.columns.get(native, native)
-        if isinstance(column, str):
-            value = row.cells.get(column)
-            return None if _absent(value) else value
-        values = [row.cells.get(each) for each in column]
-        while values and _absent(values[-1]):
+        rule = self.rules.fields[native]
+        values = [_value(self._name(native), reference, row) for reference in rule.references]
+        if not rule.is_list:
+            return values[0] if values and not absent(values[0]) else None
+        while values and absent(values[-1]):
             values.pop()
+        if native != "choices":  # a choice that is left out would shift the letters of those after it
+            values = [value for value in values if not absent(value)]
         return values or None
 
     def _used(self, row: Row) -> set[str]:
+        """Columns that are fields as they are; one that a template or a path is made of is metadata as well."""
         used: set[str] = set()
         for native in NATIVE_FIELDS:
-            column = self.columns.get(native, native)
-            used.update([column] if isinstance(column, str) else column)
+            used.update(reference.text for reference in self.rules.fields[native].references)
         if self._get(row, "choices") is None:
             used.update(_letter_columns(row))
         return used
@@ -105,13 +97,13 @@ class RowReader:
     def _id(self, row: Row) -> str:
         value = self._get(row, "id")
         if value is None:
-            return str(row.number)
+            return str(row.number) if row.part is None else f"{row.number}-{row.part}"
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
             return str(value)
-        raise FieldProblem(self.name("id"), f"{shown(value)} is neither a text nor a whole number")
+        raise FieldProblem(self._name("id"), f"{shown(value)} is neither a text nor a whole number")
 
     def _question(self, row: Row) -> str:
-        name, value = self.name("question"), self._get(row, "question")
+        name, value = self._name("question"), self._get(row, "question")
         if value is None:
             raise FieldProblem(name, "missing")
         if not isinstance(value, str):
@@ -121,16 +113,20 @@ class RowReader:
         return value
 
     def _choices(self, row: Row) -> tuple[str, ...]:
-        name, value = self.name("choices"), _decoded(self._get(row, "choices"))
-        if value is None:
+        name, value = self._name("choices"), self._get(row, "choices")
+        if isinstance(value, str):
+            value = _listed_text(name, value)
+        if value is None and self.rules.fields["choices"].references:
             letters = _letter_columns(row)
             name, value = ", ".join(letters), [row.cells[letter] for letter in letters]
-            while value and _absent(value[-1]):
+            while value and absent(value[-1]):
                 value.pop()
+        if value is None:
+            return ()
         if not isinstance(value, list):
             raise FieldProblem(name, f"{shown(value)} is not a list")
         for letter, item in zip(ascii_uppercase, value, strict=False):
-            if _absent(item):
+            if absent(item):
                 raise FieldProblem(name, f"choice {letter} is empty, and without it the letters would shift")
         if len(value) > len(ascii_uppercase):
             raise FieldProblem(
@@ -139,35 +135,70 @@ class RowReader:
         return tuple(_text(name, item) for item in value)
 
     def _answers(self, row: Row, choices: Sequence[str]) -> tuple[str, ...]:
-        one, many = self._get(row, "answer"), self._get(row, "answers")
-        if one is not None and many is not None:
-            raise FieldProblem(self.name("answer"), f"given beside {self.name('answers')}; leave one out")
-        name, value = (self.name("answers"), many) if one is None else (self.name("answer"), one)
-        if row.is_text and isinstance(value, str) and value.startswith("["):
-            value = _decoded(value)
-        values = [] if value is None else value if isinstance(value, list) else [value]
-        answers = tuple(_text(name, item) for item in values)
-        letters = ascii_uppercase[: len(choices)]
-        for answer in answers if choices else ():
-            if len(answer) != 1 or answer not in letters:
-                hint = " (give the letter, not the choice's text)" if answer in choices else ""
-                raise FieldProblem(
-                    name, f"{shown(answer)} is not one of the letters A to {letters[-1]}{hint}"
-                )
-        return answers
-
-    def _media(self, row: Row, kind: MediaKind) -> tuple[Media, ...]:
-        one, many = self._get(row, kind), self._get(row, f"{kind}s")
-        if one is not None and many is not None:
-            raise FieldProblem(self.name(kind), f"given beside {self.name(f'{kind}s')}; leave one out")
-        name, value = (self.name(f"{kind}s"), many) if one is None else (self.name(kind), one)
-        if row.is_text and isinstance(value, str) and value.startswith("["):
-            value = _decoded(value)
-        values = [] if value is None else value if isinstance(value, list) else [value]
+        name, value, rule = self._one_or_many(row, "answer", "answers")
+        answers = tuple(_answer(name, item, rule) for item in _items(value))
+        if not choices:
+            return answers
         try:
-            return tuple(read_media(kind, item, self.folder, self.allow_urls) for item in values)
+            return tuple(as_letter(answer, choices, rule.given_as) for answer in answers)
         except ValueError as error:
             raise FieldProblem(name, str(error)) from error
+
+    def _media(self, row: Row, kind: MediaKind) -> tuple[Media, ...]:
+        name, value, _ = (
+            self._one_or_many(row, "image", "images")
+            if kind == "image"
+            else self._one_or_many(row, "video", "videos")
+        )
+        try:
+            return tuple(read_media(kind, item, self.place) for item in _items(value))
+        except ValueError as error:
+            raise FieldProblem(name, str(error)) from error
+
+    def _one_or_many(
+        self, row: Row, single: NativeField, plural: NativeField
+    ) -> tuple[str, object, FieldRule]:
+        """A field that has a name for one value and one for several: the name in use, its value and rule.
+
+        A text that is a list counts as one under the plural's name, and in formats whose cells are all texts.
+        """
+        one, many = self._get(row, single), self._get(row, plural)
+        if one is not None and many is not None:
+            raise FieldProblem(self._name(single), f"given beside {self._name(plural)}; leave one out")
+        if one is not None:
+            value = _decoded(one) if row.is_text and isinstance(one, str) and one.startswith("[") else one
+            return self._name(single), value, self.rules.fields[single]
+        if isinstance(many, str) and looks_like_list(many):
+            many = _listed_text(self._name(plural), many)
+        return self._name(plural), many, self.rules.fields[plural]
+
+
+def _value(name: str, reference: Reference, row: Row) -> object:
+    try:
+        return reference.value(row.cells)
+    except ValueError as error:
+        raise FieldProblem(name, str(error)) from error
+
+
+def _items(value: object) -> list[object]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _answer(name: str, value: object, rule: FieldRule) -> str:
+    """An answer as a text, and what it stands for where the rule has labels."""
+    if not rule.labels:
+        return _text(name, value)
+    written = str(value).lower() if isinstance(value, bool) else _text(name, value)
+    if written not in rule.labels:
+        raise FieldProblem(name, f"{shown(value)} has no label (there are: {', '.join(rule.labels)})")
+    return rule.labels[written]
+
+
+def _listed_text(name: str, text: str) -> list[object]:
+    try:
+        return parse_list(text)
+    except ValueError as error:
+        raise FieldProblem(name, f"{shown(text)} {error}") from error
 
 
 def _letter_columns(row: Row) -> list[str]:
@@ -178,11 +209,6 @@ def _letter_columns(row: Row) -> list[str]:
             break
         run.append(letter)
     return run if len(run) > 1 else []
-
-
-def _absent(value: object) -> bool:
-    """Whether a cell says nothing: null, an empty text, or the NaN that data frames put for null."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _decoded(value: object) -> object:
@@ -199,27 +225,18 @@ def _text(name: str, value: object) -> str:
     """A choice or an answer: texts as they are, numbers as they print."""
     if isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and not _absent(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and not absent(value):
         return str(value)
     if isinstance(value, bool):
         raise FieldProblem(name, f"{'true' if value else 'false'} is not a text; put it in quotes")
     raise FieldProblem(name, f"{shown(value)} is neither a text nor a number")
 
 
-def _json(value: object) -> JSON:
-    """Metadata as JSON; dates and exact decimals, which parquet has and JSON doesn't, as texts."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _json(item) for key, item in value.items()}
-    return value.isoformat() if isinstance(value, date | datetime | time) else str(value)
-
-
 def _has_bytes(value: object) -> bool:
+    if isinstance(value, bytes | Extent):
+        return True
     if isinstance(value, Mapping):
         return any(_has_bytes(item) for item in value.values())
     if isinstance(value, list | tuple):
         return any(_has_bytes(item) for item in value)
-    return isinstance(value, bytes)
+    return False

@@ -1,4 +1,4 @@
-"""`muster tasks`: list the tasks, or show one."""
+"""`muster tasks` and `muster tasks NAME`: list the tasks, or show one."""
 
 from __future__ import annotations
 
@@ -12,30 +12,26 @@ if TYPE_CHECKING:
     from muster.tasks.definition import Task
 
 
-def command(
-    name: Annotated[
-        str | None, typer.Argument(help="A task, a group or a file; all tasks without it.")
-    ] = None,
-) -> None:
-    """List the tasks, or show one: source, prompt, metric and its variant, generation defaults."""
+def command(name: Annotated[str, typer.Argument(help="A task, a group or a file.")]) -> None:
+    """Show a task: source, prompt, metric and its variant, generation defaults."""
     from rich.console import Console
 
-    console = Console()
-    if name is None:
-        _list(console)
-        return
     from muster.tasks.registry import load_tasks
 
+    console = Console()
     for task in load_tasks([name]):
         _show(task, console)
 
 
-def _list(console: Console) -> None:
+def list_all() -> None:
+    """Print the tasks that have names."""
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from muster.tasks.registry import list_tasks
 
+    console = Console()
     table = Table("task", "groups", "description", header_style="bold", pad_edge=False)
     for listing in list_tasks():
         table.add_row(Text(listing.name), Text(", ".join(listing.groups)), Text(listing.description))
@@ -60,6 +56,8 @@ def _show(task: Task, console: Console) -> None:
         "groups": ", ".join(task.groups),
         "source": task.source.description,
         "prompt": task.prompt.description,
+        "other prompts": ", ".join(task.variants),
+        "prompts by family": ", ".join(f"{family}: {name}" for family, name in task.families.items()),
         "generation": generation,
         "metric": f"{info.name}, variant {info.variant}, version {info.version}",
         "conventions": ", ".join(variants_of(task.metric)),

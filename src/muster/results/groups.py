@@ -1,0 +1,39 @@
+"""What the tasks of a group come to together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from muster.results.results import GroupResults, MetricResult, TaskResults
+
+MACRO_MEAN = "macro_mean"
+"""The plain mean of the tasks' headline scores: each task counts the same, however many samples it has."""
+
+
+def group_results(
+    tasks: Mapping[str, TaskResults], groups: Mapping[str, Sequence[str]]
+) -> dict[str, GroupResults]:
+    """The results of `groups` (name to its tasks), all of whose tasks are in `tasks`.
+
+    Without a score where the tasks' headline scores are of different units (points and shares have no mean), or
+    one of them has none.
+    """
+    return {
+        name: _together(list(members), [tasks[member] for member in members])
+        for name, members in groups.items()
+        if members and all(member in tasks for member in members)
+    }
+
+
+def _together(names: list[str], results: Sequence[TaskResults]) -> GroupResults:
+    headlines = [task.metrics.get(task.primary) for task in results]
+    values = [each.value for each in headlines if each is not None and each.value is not None]
+    units = {each.unit for each in headlines if each is not None}
+    if len(units) > 1 or len(values) < len(names):
+        return GroupResults(names)
+    errors = [each.stderr for each in headlines if each is not None and each.stderr is not None]
+    # Taken as independent, which tasks over the same images are not quite.
+    stderr = math.hypot(*errors) / len(names) if len(errors) == len(names) else None
+    mean = math.fsum(values) / len(values)
+    return GroupResults(names, {MACRO_MEAN: MetricResult(mean, stderr, unit=units.pop(), n=len(names))})

@@ -1,0 +1,171 @@
+"""Whether a task fits its data: what `muster tasks check` looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
+from muster.media import load_image
+from muster.metrics.protocol import UnscoredError
+from muster.tasks.definition import Task
+from muster.tasks.problems import did_you_mean, shown
+from muster.tasks.sources.mapped import MappedSource
+
+NAMED = 5
+"""Samples that a problem names; it usually has one cause."""
+MOST_GOLDS = 20_000
+"""Samples whose reference answers are tried with the metric."""
+
+
+class FirstPrompt(NamedTuple):
+    """What the first sample is asked."""
+
+    sample: Sample
+    messages: tuple[Message, ...]
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found."""
+
+    facts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What may be meant."""
+    problems: list[str] = field(default_factory=list)
+    """What can't be."""
+    first: FirstPrompt | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the task can be run on its data as it is."""
+        return not self.problems
+
+
+class _Case(NamedTuple):
+    sample: str
+    message: str
+
+
+def check_task(task: Task, most_images: int | None) -> Report:
+    """Load the task's samples and look at them all; decode at most so many images (None: all), evenly spread."""
+    report = Report()
+    try:
+        samples = task.source.load()
+    except MusterError as error:
+        report.problems += str(error).splitlines()
+        return report
+    if not samples:
+        report.problems.append(
+            f"no samples: {task.source.description} has no rows, or none that `where` keeps"
+        )
+        return report
+    _check_rows(task, samples, report)
+    _check_metadata(task, samples, report)
+    _check_prompts(task, samples, report)
+    _check_media(samples, most_images, report)
+    _check_golds(task, samples, report)
+    return report
+
+
+def _check_rows(task: Task, samples: Sequence[Sample], report: Report) -> None:
+    report.facts.append(f"{len(samples)} samples, data revision {task.source.revision()}")
+    if not isinstance(task.source, MappedSource):
+        return
+    report.problems += task.source.wrong_checksums()
+    expected = task.source.expected_rows
+    if expected is not None and expected != len(samples):
+        report.problems.append(f"{len(samples)} samples, where the task file says `rows: {expected}`")
+
+
+def _check_metadata(task: Task, samples: Sequence[Sample], report: Report) -> None:
+    known = sorted({key for sample in samples for key in sample.metadata})
+    listed = ", ".join(known) or "none"
+    for key in dict.fromkeys((*task.by, *([task.cluster] if task.cluster else []))):
+        if key not in known:
+            hint = did_you_mean(key, known)
+            report.problems.append(f"no sample has the metadata {key!r}{hint} (there are: {listed})")
+
+
+def _check_prompts(task: Task, samples: Sequence[Sample], report: Report) -> None:
+    cases: list[_Case] = []
+    prompts = {task.variant: task.prompt, **task.variants}
+    for name, prompt in prompts.items():
+        for sample in samples:
+            try:
+                messages = prompt.render(sample)
+            except ConfigurationError as error:
+                cases.append(_Case(sample.id, f"prompt {name}: {error}"))
+                continue
+            if report.first is None and name == task.variant:
+                report.first = FirstPrompt(sample, messages)
+    report.problems += _told("prompts that can't be rendered", cases)
+
+
+def _check_media(samples: Sequence[Sample], most: int | None, report: Report) -> None:
+    media = [(sample.id, each) for sample in samples for each in (*sample.images, *sample.videos)]
+    if not media:
+        report.facts.append("no images or videos: the questions are text only")
+        return
+    without = sum(1 for sample in samples if not sample.images and not sample.videos)
+    if without:
+        report.warnings.append(f"{without} of {len(samples)} samples have neither image nor video")
+    chosen = media if most is None or most >= len(media) else media[:: -(-len(media) // max(1, most))]
+    cases = [_Case(name, problem) for name, each in chosen if (problem := _broken(each))]
+    report.facts.append(
+        f"{len(media)} images and videos; looked at {len(chosen)}, {len(cases)} can't be used"
+    )
+    report.problems += _told("images or videos that can't be used", cases)
+
+
+def _broken(media: Media) -> str | None:
+    if media.kind == "video":
+        missing = media.path is not None and not Path(media.path).is_file()
+        return f"{media.path} does not exist" if missing else None
+    if media.url is not None:
+        return None  # fetched by whoever asks the model
+    try:
+        load_image(media)
+    except SampleError as error:
+        return str(error)
+    return None
+
+
+def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
+    """Every reference answer, given as the model's, should be worth something."""
+    answered = [sample for sample in samples if sample.answers]
+    if len(answered) < len(samples):
+        report.warnings.append(
+            f"{len(samples) - len(answered)} of {len(samples)} samples have no reference answer and can't score"
+        )
+    tried = answered[:: -(-len(answered) // MOST_GOLDS)] if answered else []
+    worthless: list[_Case] = []
+    for sample in tried:
+        try:
+            scores = [task.metric.score(sample, answer).scores for answer in sample.answers]
+        except UnscoredError:  # by a judge, and only by one
+            continue
+        except Exception as error:  # noqa: BLE001 - a metric may be anybody's code
+            report.problems.append(
+                f"the metric {task.metric.info.name} fails on the reference answer of sample {sample.id!r}: "
+                f"{type(error).__name__}: {error}"
+            )
+            return
+        values = [value for each in scores for value in each.values()]
+        if values and not any(value > 0 for value in values):  # none at all: scored over all answers together
+            worthless.append(_Case(sample.id, f"answer {shown(sample.answer)} scores nothing"))
+    if tried:
+        name = f"{task.metric.info.name} ({task.metric.info.variant})"
+        report.facts.append(
+            f"metric {name}: {len(tried) - len(worthless)} of {len(tried)} reference answers score"
+        )
+    report.warnings += _told("reference answers that score nothing when a model gives them", worthless)
+
+
+def _told(what: str, cases: Sequence[_Case]) -> list[str]:
+    if not cases:
+        return []
+    examples = "; ".join(f"sample {case.sample}: {case.message}" for case in cases[:NAMED])
+    return [f"{len(cases)} {what}: {examples}{'; …' if len(cases) > NAMED else ''}"]

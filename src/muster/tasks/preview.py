@@ -1,0 +1,52 @@
+"""A prompt as text, and its images as files: for people who want to see what a model is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from muster.core import Media, Message, RunError, Sample, SampleError
+from muster.media import describe, load_image
+
+
+def preview(messages: Sequence[Message]) -> str:
+    """The conversation, an image as `[image 640×480]`, each message under its role."""
+    return "\n".join(f"[{message.role}]\n{_text(message)}" for message in messages)
+
+
+def save_media(sample: Sample, folder: Path) -> list[Path]:
+    """Write the sample's images as the model gets them into `folder`, numbered in their order, as PNG.
+
+    Raises `RunError` where they can't be written; an image that can't be decoded is left out.
+    """
+    name = re.sub(r"[^\w.-]+", "_", sample.id)[:60] or "sample"
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, media in enumerate(sample.images, 1):
+            file = folder / f"{name}-{number}.png"
+            try:
+                load_image(media).save(file)
+            except SampleError:
+                continue
+            written.append(file)
+    except OSError as error:
+        raise RunError(f"{folder} can't be written: {error.strerror or error}") from error
+    return written
+
+
+def _text(message: Message) -> str:
+    return "".join(part.text if part.text is not None else _media(part.media) for part in message.parts)
+
+
+def _media(media: Media | None) -> str:
+    if media is None:
+        return ""
+    if media.kind == "video" or media.url is not None:
+        return f"[{describe(media)}]\n"
+    try:
+        width, height = load_image(media).size
+    except SampleError as error:
+        return f"[{error}]\n"
+    return f"[image {width}×{height}]\n"

@@ -1,0 +1,160 @@
+"""Samples from rows: which rows, and which of their columns hold what (docs/tasks.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from muster.core import JSON, Sample
+from muster.tasks.problems import did_you_mean, raise_problems
+from muster.tasks.sources.field_rules import Columns, NamedColumn, Rules, parse_rules
+from muster.tasks.sources.media_cells import MediaPlace
+from muster.tasks.sources.protocol import Located, RowSource
+from muster.tasks.sources.row_reader import FieldProblem, RowReader
+from muster.tasks.sources.rows import Row, read_rows
+from muster.tasks.sources.shaping import Join, exploded, joined
+
+
+@dataclass(slots=True)
+class MappedSource:
+    """Implements `muster.tasks.definition.Source` over rows of any kind."""
+
+    origin: RowSource
+    where: Mapping[str, JSON] = field(default_factory=dict)
+    """Keep the rows whose column or metadata of this name has this value, or one of a list of values."""
+    fields: Columns = field(default_factory=dict)
+    """Native field to its rule, over the kind's own."""
+    allow_urls: bool = False
+    """Whether images and videos may be http addresses."""
+    joins: Sequence[Join] = ()
+    explode: Sequence[str] = ()
+    confined: bool = False
+    """Whether media paths must stay in the data's folder."""
+    expected_rows: int | None = None
+    """As the task file says."""
+    description: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        conditions = ", ".join(f"{key}={'|'.join(_options(wanted))}" for key, wanted in self.where.items())
+        about = self.origin.description
+        self.description = f"{about} ({conditions})" if conditions else about
+
+    def load(self) -> list[Sample]:
+        """The samples in the data's order. Media files are neither opened nor looked for.
+
+        Raises:
+            ConfigurationError: the data isn't there or isn't what it should be; or rows are wrong, with the line
+                (or row) and field of each in one message.
+        """
+        located = self.origin.locate()
+        rules = self._rules()
+        reader = RowReader(rules, MediaPlace(located.folder, self.allow_urls, self.confined))
+        unseen = _Unseen(self.where, rules)
+        samples: list[Sample] = []
+        problems: list[str] = []
+        places: dict[str, str] = {}
+        for row in self._rows(located, rules):
+            try:
+                metadata = reader.metadata(row)
+                unseen.look(row, metadata)
+                if not self._kept(row, metadata):
+                    continue
+                sample = reader.sample(row, metadata)
+                if sample.id in places:
+                    message = f"{sample.id!r} is already the id of {places[sample.id]}; ids must be unique"
+                    raise FieldProblem(rules.fields["id"].name or "id", message)
+            except FieldProblem as problem:
+                unseen.look(row, {})
+                problems.append(f"{row.place}: {problem}")
+                continue
+            places[sample.id] = row.place
+            samples.append(sample)
+        unseen.check(", ".join(map(str, located.files[:1])) or self.description)
+        raise_problems(problems)
+        return samples
+
+    def revision(self) -> str:
+        """A digest of the data and of all that decides what is made of it.
+
+        Of image and video files beside the data only the names count, since the data holds them: replacing an
+        image under the same name doesn't change the revision.
+        """
+        located = self.origin.locate()
+        joins = [(j.records, j.own_key, j.key, j.name, j.many, j.optional) for j in self.joins]
+        fields = {**self.origin.default_fields, **self.fields}
+        decisive = [
+            "mapped-1",
+            dict(self.where),
+            fields,
+            joins,
+            list(self.explode),
+            self.origin.digest(located),
+        ]
+        text = json.dumps(decisive, sort_keys=True, default=list)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def wrong_checksums(self) -> list[str]:
+        """Files of the data that aren't what the task file says, one sentence each."""
+        return self.origin.wrong_checksums()
+
+    def _rules(self) -> Rules:
+        return parse_rules({**self.origin.default_fields, **self.fields})
+
+    def _rows(self, located: Located, rules: Rules) -> Iterator[Row]:
+        rows = self.origin.rows(located, rules.media_columns())
+        for join in self.joins:
+            rows = joined(rows, join, read_rows)
+        return exploded(rows, self.explode) if self.explode else rows
+
+    def _kept(self, row: Row, metadata: Mapping[str, JSON]) -> bool:
+        for key, wanted in self.where.items():
+            value = metadata.get(key, row.cells.get(key))
+            if _plain(value) not in _options(wanted):
+                return False
+        return True
+
+
+class _Unseen:
+    """Names in `where` and `fields` that no row had: misspelt, or the wrong file."""
+
+    def __init__(self, where: Mapping[str, JSON], rules: Rules) -> None:
+        self._columns = set(rules.named_columns())
+        self._conditions = {(f"source.where.{key}", key) for key in where}
+        self._known: dict[str, None] = {}
+
+    def look(self, row: Row, metadata: Mapping[str, JSON]) -> None:
+        """Strike off what this row has."""
+        if not self._columns and not self._conditions:
+            return
+        self._known.update(dict.fromkeys((*row.cells, *metadata)))
+        self._columns = {named for named in self._columns if _missing(named, row)}
+        present = row.cells.keys() | metadata.keys()
+        self._conditions = {(label, name) for label, name in self._conditions if name not in present}
+
+    def check(self, data: str) -> None:
+        """Raise `ConfigurationError` for the names that are left; data without rows has nothing to say."""
+        if self._known:
+            have = f"(there are: {', '.join(self._known)})"
+            left = {(label, name) for label, reference in self._columns for name in reference.columns}
+            left = {(label, name) for label, name in left if name not in self._known} | self._conditions
+            raise_problems(
+                [
+                    f"{data}: {label}: no row has {name!r}{did_you_mean(name, self._known)} {have}"
+                    for label, name in sorted(left)
+                ]
+            )
+
+
+def _missing(named: NamedColumn, row: Row) -> bool:
+    return named.reference.text not in row.cells and not named.reference.columns <= row.cells.keys()
+
+
+def _plain(value: object) -> str:
+    """A value as text, so that `where: {level: 2}` finds the 2 of a CSV file too."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _options(wanted: JSON) -> list[str]:
+    return [_plain(each) for each in (wanted if isinstance(wanted, list) else [wanted])]

@@ -1,0 +1,116 @@
+"""Rows that belong together in several lists are joined, rows that hold several questions taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from muster.core import ConfigurationError
+from muster.tasks.problems import did_you_mean, shown
+from muster.tasks.sources.absent import absent
+from muster.tasks.sources.plain import plain
+from muster.tasks.sources.rows import Row
+
+Reader = Callable[[Path, str | None], Iterator[Row]]
+"""Reads the rows of a file, of a JSON document those of one list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Rows of another list that belong to each row: VQA's annotations, COCO's images, a caption file's captions."""
+
+    file: Path
+    records: str | None
+    """The list of a JSON document."""
+    own_key: str
+    """The column of the rows."""
+    key: str
+    """The column of the other list's rows that is equal to it."""
+    name: str
+    """The column that the joined row becomes, as an object; with `many`, a list of objects."""
+    many: bool = False
+    optional: bool = False
+    """Whether a row without a partner is kept, without the column."""
+
+
+def joined(rows: Iterator[Row], join: Join, read: Reader) -> Iterator[Row]:
+    """The rows with their partners.
+
+    Raises:
+        ConfigurationError: a row has no partner, a partner's key is there twice, or a key column is missing.
+    """
+    label = f"source.join ({join.name})"
+    partners = _partners(join, read, label)
+    for row in rows:
+        if join.own_key not in row.cells:
+            raise ConfigurationError(
+                f"{row.place}: {label}: no column {join.own_key!r}{did_you_mean(join.own_key, row.cells)}"
+            )
+        if join.name in row.cells and join.name != join.own_key:
+            raise ConfigurationError(
+                f"{row.place}: {label}: there is a column {join.name!r} already; name it otherwise"
+            )
+        found = partners.get(_key(row.cells[join.own_key]), [])
+        if not found and not join.optional:
+            key = shown(row.cells[join.own_key])
+            raise ConfigurationError(f"{row.place}: {label}: nothing in {join.file} has {join.key} {key}")
+        value: object = [msgspec.json.decode(each) for each in found]
+        if not join.many:
+            value = msgspec.json.decode(found[0]) if found else None
+        yield replace(row, cells={**row.cells, join.name: value})
+
+
+def _partners(join: Join, read: Reader, label: str) -> dict[str, list[bytes]]:
+    """Encoded, because a million small objects take ten times the room."""
+    partners: dict[str, list[bytes]] = {}
+    row: Row | None = None
+    for row in read(join.file, join.records):
+        if join.key not in row.cells:
+            raise ConfigurationError(
+                f"{row.place}: {label}: no field {join.key!r}{did_you_mean(join.key, row.cells)}"
+            )
+        same = partners.setdefault(_key(row.cells[join.key]), [])
+        if same and not join.many:
+            raise ConfigurationError(
+                f"{row.place}: {label}: {join.key} {shown(row.cells[join.key])} is there twice; "
+                "say `many: true` where several belong to a row"
+            )
+        same.append(msgspec.json.encode(plain(row.cells)))
+    return partners
+
+
+def _key(value: object) -> str:
+    """So that the 42 of a JSON file meets the "42" of a CSV."""
+    return value if isinstance(value, str) else msgspec.json.encode(plain(value)).decode()
+
+
+def exploded(rows: Iterator[Row], columns: Sequence[str]) -> Iterator[Row]:
+    """One row per item of the lists in `columns`, which are taken in step; an item takes its list's place.
+
+    Raises:
+        ConfigurationError: a column isn't there or is no list, or the lists are of unequal length.
+    """
+    for row in rows:
+        lists = [_list(row, column) for column in columns]
+        if len({len(each) for each in lists}) > 1:
+            sizes = ", ".join(f"{name}: {len(each)}" for name, each in zip(columns, lists, strict=True))
+            raise ConfigurationError(f"{row.place}: source.explode: lists of unequal length ({sizes})")
+        for part, items in enumerate(zip(*lists, strict=True)):
+            cells: Mapping[str, object] = {**row.cells, **dict(zip(columns, items, strict=True))}
+            yield replace(row, cells=cells, part=part, place=f"{row.place}, item {part}")
+
+
+def _list(row: Row, column: str) -> list[object]:
+    if column not in row.cells:
+        raise ConfigurationError(
+            f"{row.place}: source.explode: no column {column!r}{did_you_mean(column, row.cells)}"
+        )
+    value = row.cells[column]
+    if absent(value):
+        return []
+    if not isinstance(value, list):
+        raise ConfigurationError(f"{row.place}: source.explode: {column} is {shown(value)}, not a list")
+    return value
