@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, TypeAlias, cast, get_args
 
-from muster.core import JSON, ConfigurationError, MissingExtraError
+from muster.core import JSON, ConfigurationError, MissingExtraError, MusterError
 from muster.models.protocol import Model, ModelKind, ModelSettings
 
 Backend: TypeAlias = Callable[[ModelSettings], Model]
@@ -220,6 +220,17 @@ def _import_module(name: str, reference: str) -> ModuleType:
         raise ConfigurationError(
             f"backend {reference} needs a package that isn't installed: {error.name}"
         ) from error
+    except MusterError:
+        raise
+    except Exception as error:
+        raise _broken(reference, name, error) from error
+
+
+def _broken(reference: str, module: object, error: Exception) -> ConfigurationError:
+    where = traceback.format_exc(limit=-1)
+    return ConfigurationError(
+        f"backend {reference}: {module} could not be imported: {type(error).__name__}: {error}\n{where}"
+    )
 
 
 def _add_working_directory() -> None:
@@ -249,10 +260,7 @@ def _import_file(path: Path, reference: str) -> ModuleType:
         raise  # explained by the caller
     except Exception as error:
         del sys.modules[name]
-        where = traceback.format_exc(limit=-1)
-        raise ConfigurationError(
-            f"backend {reference}: {path} could not be imported: {type(error).__name__}: {error}\n{where}"
-        ) from error
+        raise _broken(reference, path, error) from error
     return module
 
 
