@@ -69,7 +69,7 @@ def test_failures_are_given_again_and_missing_answers_are_the_samples_errors(run
     assert recorded.failure == BROKEN
     assert missing.failure is not None
     assert missing.failure.kind == "sample"
-    assert "no answer to mme/c; it has some of: mme, pope" in missing.failure.message
+    assert "no answer to this sample of mme; it has answers of: mme, pope" in missing.failure.message
 
 
 def test_another_tasks_answers(run: Path) -> None:

@@ -6,6 +6,7 @@ import heapq
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -48,7 +49,6 @@ class Replay:
         self.slots = settings.max_in_flight or 1
         self._run = RunFolder(Path(settings.model))
         self._recording = JournalReader(self._run.journal)
-        self._tasks = sorted({entry.completion.key.task for entry in read_entries(self._run.journal)})
 
     @staticmethod
     def check(settings: ModelSettings) -> None:
@@ -86,13 +86,19 @@ class Replay:
         key = RequestKey(self.options.task or asked.task, asked.sample_id, asked.repeat)
         record = self._recording.get(key)
         if record is None:
-            known = ", ".join(self._tasks) or "no task"
             missing = SampleError(
-                f"the run in {self._run.root} has no answer to {key}; it has some of: {known}"
+                f"the run in {self._run.root} has no answer to this sample of {key.task}; "
+                f"it has answers of: {self._tasks}"
             )
             return Completion(asked, failure=Failure.from_exception(missing))
         then = record.completion
         return Completion(asked, then.text, then.failure, then.usage, then.seconds, then.finish_reason)
+
+    @cached_property
+    def _tasks(self) -> str:
+        """What the run has answers of, for those who miss some."""
+        tasks = {entry.completion.key.task for entry in read_entries(self._run.journal)}
+        return ", ".join(sorted(tasks)) or "no task"
 
     def delay(self, completion: Completion) -> float:
         """Seconds until this answer is given."""
