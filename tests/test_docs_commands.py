@@ -17,6 +17,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+from muster.cli import _dashes
 from muster.cli.app import app
 from muster.config import load_config
 from muster.results.results import Results
@@ -44,7 +45,7 @@ def shell_lines(text: str) -> Iterator[str]:
 def muster_arguments(line: str) -> list[str] | None:
     """What follows `muster` (or `-m muster`) in a command line, None where it runs something else."""
     try:
-        words = shlex.split(line, comments=True)
+        words = [_dashes(word) for word in shlex.split(line, comments=True)]
     except ValueError:  # not a command line
         return None
     for index, word in enumerate(words):

@@ -69,7 +69,14 @@ def begin(
         check_resumable(old, manifest)
         manifest = manifest.resumed_from(old)
     manifest = manifest.with_attempt(
-        Attempt(time.time(), engine.name, world_size=replicas, command=list(sys.argv))
+        Attempt(
+            time.time(),
+            engine.name,
+            world_size=replicas,
+            gpus_per_replica=settings.gpus_per_replica,
+            parallelism=settings.parallelism,
+            command=list(sys.argv),
+        )
     )
     manifest.save(folder.manifest)
     return manifest

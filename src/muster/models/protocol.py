@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from muster.core import JSON, Completion, Request
+
+Parallelism: TypeAlias = Literal["device-map", "tensor"]
+"""How the GPUs of one replica share a model: whole layers on each, or a part of every layer on each."""
 
 
 class RequestStream(Protocol):
@@ -83,6 +86,20 @@ class ModelSettings:
     trust_remote_code: bool = False
     request_timeout: float = 600.0
     """Seconds."""
+    gpus_per_replica: int = 1
+    """The backend is loaded in one process, which sees this replica's GPUs and no others: this many, on a machine with
+    GPUs. Processes that it needs beside its own are its to start and to end."""
+    parallelism: Parallelism = "device-map"
+    """What to do with several GPUs. A backend that has a way of its own (an engine) may do that."""
+
+
+class Checked(Protocol):
+    """An optional attribute of a backend's class."""
+
+    @staticmethod
+    def check(settings: ModelSettings) -> None:
+        """Raise `ConfigurationError` for settings that can't work. Called before any process starts: nothing heavy."""
+        ...
 
 
 class Capacity(Protocol):

@@ -87,6 +87,16 @@ def load_backend(name: str) -> Backend:
     )
 
 
+def check_settings(backend: Backend, settings: ModelSettings) -> None:
+    """Have the backend look at its settings before anything is started, where it has a `check`.
+
+    Raises `ConfigurationError` for what it can't do.
+    """
+    check = getattr(backend, "check", None)
+    if callable(check):
+        check(settings)
+
+
 def backend_source(name: str) -> str:
     """A digest of the file that a user's own backend (`module:Class` or `./file.py:Class`) is in; empty for others.
 

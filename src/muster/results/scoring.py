@@ -21,7 +21,7 @@ from muster.results.groups import group_results
 from muster.results.journal_read import JournalReader
 from muster.results.manifest import Manifest
 from muster.results.predictions import score_predictions
-from muster.results.results import Results, TaskResults
+from muster.results.results import Layout, Results, TaskResults
 from muster.results.samples_table import SampleTable
 from muster.results.usage import Prices, UsageTotals
 from muster.tasks.definition import Task
@@ -65,6 +65,7 @@ def score_run(
         groups=group_results(tasks, groups or {}),
         timing=_old_timing(folder) if timing is None else dict(timing),
         usage=usage.report(Prices.of(manifest.config)),
+        layout=_layout(manifest),
     )
     results.save(folder.results)
     return results
@@ -103,6 +104,13 @@ def _score_names(planned: PlannedTask, metric: Metric, journal: JournalReader) -
                 if names := list(scores_of(outcome)):
                     return names
     return []
+
+
+def _layout(manifest: Manifest) -> Layout | None:
+    if not manifest.attempts:
+        return None
+    last = manifest.attempts[-1]
+    return Layout(last.engine, last.world_size, last.gpus_per_replica, last.parallelism)
 
 
 def _old_timing(folder: RunFolder) -> dict[str, float | None]:

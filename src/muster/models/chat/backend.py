@@ -62,7 +62,7 @@ class ChatModel:
         folder = fetch_model(settings.model, options.loading.revision)
         from muster.models.chat.loading import load
 
-        self._loaded = load(folder, options)
+        self._loaded = load(folder, options, gpus=settings.gpus_per_replica)
         self._overrides = dict(options.loading.generation)
 
     def generate(self, requests: RequestStream) -> Iterator[Completion]:

@@ -73,8 +73,11 @@ class Loaded:
     """Tokens of prompt and answer together, where the config says."""
 
 
-def load(folder: Path, options: ChatOptions) -> Loaded:
-    """Load what a folder holds, running its code. Raises `ConfigurationError` for what the user can change."""
+def load(folder: Path, options: ChatOptions, *, gpus: int = 1) -> Loaded:
+    """Load what a folder holds, running its code; the layers are spread over as many `gpus`.
+
+    Raises `ConfigurationError` for what the user can change.
+    """
     reference = class_reference(folder)
     with quiet():
         try:
@@ -90,7 +93,7 @@ def load(folder: Path, options: ChatOptions) -> Loaded:
                 f"the code that comes with the model in {folder} fails: {type(error).__name__}: {error}"
             ) from error
         parameters = _chat_parameters(cls, folder)
-        model = _load_weights(cls, config, folder, options)
+        model = _load_weights(cls, config, folder, options, gpus)
     return Loaded(
         cast("ChatCapable", model), tokenizer, tiling_of(config, options), parameters, _context_limit(config)
     )
@@ -151,12 +154,14 @@ def _chat_parameters(cls: type, folder: Path) -> frozenset[str]:
     return parameters
 
 
-def _load_weights(cls: Any, config: object, folder: Path, options: ChatOptions) -> object:
+def _load_weights(cls: Any, config: object, folder: Path, options: ChatOptions, gpus: int) -> object:
     loading = options.loading
     device = loading.device or ("cuda" if torch.cuda.is_available() else "cpu")
     placement: dict[str, object] = {}
     if loading.device_map is not None:
         placement["device_map"] = loading.device_map
+    elif gpus > 1 and device == "cuda":
+        placement["device_map"] = "auto"
     elif device != "cpu":
         placement["device_map"] = {"": device}
     try:

@@ -51,6 +51,10 @@ def check_settings(settings: ModelSettings) -> None:
     Reads config.json and nothing else, and runs none of that code. Of a hub id only the consent is looked at.
     """
     chat_options(settings.args)
+    if settings.gpus_per_replica > 1 and settings.parallelism == "tensor":
+        raise ConfigurationError(
+            "--parallelism tensor: a model's own code can't be divided so; --backend chat takes --parallelism device-map"
+        )
     folder = Path(settings.model)
     if folder.is_dir():
         class_reference(folder)
