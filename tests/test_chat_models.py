@@ -87,6 +87,7 @@ def test_without_consent_none_of_its_code_runs(tmp_path: Path) -> None:
     assert run.wait() == 2
     assert "--trust-remote-code" in run.stderr
     assert not marker.exists()
+    assert not run.output.exists()  # it was said before anything was started
     load(folder)
     assert marker.exists()  # so its absence means something
 
@@ -237,6 +238,12 @@ def test_weights_that_lack_parameters_are_refused(tmp_path: Path) -> None:
 def test_wrong_arguments_are_explained(folder: Path, args: dict[str, JSON], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         load(folder, args)
+
+
+def test_tensor_parallel_replicas_are_refused(folder: Path) -> None:
+    settings = ModelSettings(str(folder), trust_remote_code=True, gpus_per_replica=2, parallelism="tensor")
+    with pytest.raises(ConfigurationError, match="--parallelism device-map"):
+        ChatModel.check(settings)
 
 
 def test_the_code_is_imported_by_one_process_at_a_time(

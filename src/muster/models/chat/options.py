@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muster.core import JSON, ConfigurationError
@@ -42,7 +42,11 @@ def chat_options(args: Mapping[str, JSON]) -> ChatOptions:
                 f"--model-args {name}: with --backend chat the model's own code makes the prompt, and images are cut "
                 "into tiles by min_num, max_num and use_thumbnail"
             )
-    return ChatOptions(parse_options(rest), min_num, max_num, thumbnail)
+    # Refused by the transformers backend, as a spelling of other tools; InternVL's constructor has it.
+    own = {name: rest.pop(name) for name in ("use_flash_attn",) if name in rest}
+    loading = parse_options(rest)
+    loading = replace(loading, model={**loading.model, **own})
+    return ChatOptions(loading, min_num, max_num, thumbnail)
 
 
 def check_settings(settings: ModelSettings) -> None:
@@ -53,7 +57,8 @@ def check_settings(settings: ModelSettings) -> None:
     chat_options(settings.args)
     if settings.gpus_per_replica > 1 and settings.parallelism == "tensor":
         raise ConfigurationError(
-            "--parallelism tensor: a model's own code can't be divided so; --backend chat takes --parallelism device-map"
+            "--parallelism tensor: a model's own code can't be divided so; --backend chat takes "
+            "--parallelism device-map"
         )
     folder = Path(settings.model)
     if folder.is_dir():
