@@ -14,7 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("balance_processes", "overhead", "start", "collection", "scoring", "tsv_loading")
+NAMES = (
+    "balance_processes", "overhead", "start", "collection", "scoring", "tsv_loading", "api_client",
+)  # fmt: skip
 FOLDER = Path(__file__).parent
 
 

@@ -80,7 +80,7 @@ class Recorded(TransformersModel):
             self._process is not None and not self._process.ready
         ):  # it loads in a new interpreter, unlike this one
             time.sleep(0.01)
-        model: Any = self._generator._model
+        model: Any = self._loaded.model
         self.calls = model.generate = Calls(model.generate, self._preparer)
         Recorded.latest = self
         self.calls.began = time.time()

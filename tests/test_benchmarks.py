@@ -51,6 +51,7 @@ def tables(output: str) -> list[list[list[str]]]:
         ("overhead", [4, 3, 5]),
         ("start", [6, 8]),
         ("collection", [2, 1]),
+        ("api_client", [5]),
         ("scoring", [3]),
         ("tsv_loading", [3]),
     ],

@@ -17,6 +17,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+from muster.cli import _dashes
 from muster.cli.app import app
 from muster.config import load_config
 from muster.results.results import Results
@@ -44,7 +45,7 @@ def shell_lines(text: str) -> Iterator[str]:
 def muster_arguments(line: str) -> list[str] | None:
     """What follows `muster` (or `-m muster`) in a command line, None where it runs something else."""
     try:
-        words = shlex.split(line, comments=True)
+        words = [_dashes(word) for word in shlex.split(line, comments=True)]
     except ValueError:  # not a command line
         return None
     for index, word in enumerate(words):
@@ -147,7 +148,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_backend_in_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guide = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "own-backend.md").read_text(encoding="utf-8")
     [source] = re.findall(r"`ink\.py`:\n\n```python\n(.*?)```", guide, re.DOTALL)
     [line] = [line for line in shell_lines(guide) if "ink.py:Ink" in line]
     (tmp_path / "ink.py").write_text(source, encoding="utf-8")

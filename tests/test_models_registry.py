@@ -12,7 +12,16 @@ import pytest
 
 from muster.core import ConfigurationError, MissingExtraError
 from muster.models.protocol import ModelSettings
-from muster.models.registry import list_backends, load_backend, require, resolve_model
+from muster.models.registry import (
+    BUILTIN,
+    known_kind,
+    list_backends,
+    load_backend,
+    model_kind,
+    require,
+    resolve_model,
+    uses_gpus,
+)
 
 BACKEND = """
 class Echo:
@@ -125,6 +134,45 @@ def test_a_folder_that_is_no_model_says_what_is_missing(tmp_path: Path) -> None:
 def test_a_path_to_nowhere_is_not_taken_for_a_hub_id(name: str) -> None:
     with pytest.raises(ConfigurationError, match="no such folder"):
         resolve_model(name)
+
+
+def test_a_served_model_is_a_name_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("demo", "folder", "/srv/models/a b.gguf", "gpt-4o", "a/b/c:latest"):
+        assert resolve_model(name, "served") == name
+
+
+def test_a_backend_of_ones_own_may_take_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without config.json, a single file, a name with spaces: only the backend knows what they are."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "model.gguf").write_bytes(b"")
+    assert resolve_model("folder", "any") == str(tmp_path / "folder")
+    assert resolve_model("./model.gguf", "any") == str(tmp_path / "model.gguf")
+    assert resolve_model("my model, v2", "any") == "my model, v2"
+
+
+def test_backends_declare_what_a_model_is_to_them() -> None:
+    class Mine:
+        models = "served"
+
+    class Wrong:
+        models = "folder"
+
+    for name, builtin in BUILTIN.items():
+        assert model_kind(load_backend(name)) == builtin.kind == known_kind(name)
+    assert known_kind("./mine.py:Mine") == "any"
+    assert model_kind(lambda settings: settings) == "any"  # type: ignore[arg-type, return-value]
+    assert model_kind(Mine) == "served"  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="one of checkpoint, served, any"):
+        model_kind(Wrong)  # type: ignore[arg-type]
+
+
+def test_only_a_model_that_runs_here_takes_gpus() -> None:
+    assert uses_gpus("transformers", {})
+    assert not uses_gpus("transformers", {"device": "cpu"})
+    assert not uses_gpus("openai", {})
 
 
 def test_a_file_is_not_a_model(tmp_path: Path) -> None:

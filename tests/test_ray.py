@@ -196,6 +196,24 @@ def test_each_gpu_gets_a_replica_of_its_own(cluster: RayHost, task: Path, tmp_pa
     assert len(workers_of(run)) == 2
     assert "GPUs: 0." in run.logs()
     assert "GPUs: 1." in run.logs()
+    _replicas_of_several_gpus(cluster, task, tmp_path)
+
+
+def _replicas_of_several_gpus(cluster: RayHost, task: Path, tmp_path: Path) -> None:
+    """A node with two GPUs and one with three: two replicas of two, each on one node; four on one node there aren't."""
+    cluster.start_node(2, gpus=3)
+    options = ["--ray-address", cluster.address, "--gpus-per-replica"]
+    run = paced(tmp_path / "pairs", task, *options, "2", host=cluster)
+    run.until(lambda: len(workers_of(run)) == 2, "answers of both")
+    hurry(run)
+    assert run.wait() == 0, run.stderr
+    assert_complete(run)
+    seen = sorted(gpus for gpus in ("0,1", "1,2", "0,2") for _ in range(run.logs().count(f"GPUs: {gpus}.")))
+    assert len(seen) == 2, run.logs()
+    four = paced(tmp_path / "four", task, *options, "4", "--rendezvous-timeout", "3", host=cluster)
+    assert four.wait() == 1, four.stderr
+    assert "each needs 4 GPU and 1 CPU on one node" in four.stderr
+    assert "No node has 4 GPUs: lower --gpus-per-replica" in four.stderr
 
 
 @real
@@ -357,6 +375,22 @@ def test_what_a_replica_needs(
     found = need_of_replica(nodes, gpus_per_replica=1, replicas=replicas, free_cpus=free, threads=threads)
     assert found == need
     assert room(nodes, found) == fits
+
+
+def test_a_replica_of_several_gpus_is_placed_on_one_node() -> None:
+    nodes = [Node(32, 8), Node(32, 8), Node(16, 2)]
+    four = need_of_replica(nodes, gpus_per_replica=4, replicas=None, free_cpus=80, threads=None)
+    assert (four, room(nodes, four)) == (Need(1, 4), 4)
+    sixteen = need_of_replica(nodes, gpus_per_replica=16, replicas=None, free_cpus=80, threads=None)
+    assert room(nodes, sixteen) == 0
+
+
+def test_each_process_of_a_tensor_parallel_replica_gets_a_cpu() -> None:
+    nodes = [Node(32, 8)]
+    need = need_of_replica(nodes, gpus_per_replica=4, processes=4, replicas=None, free_cpus=32, threads=None)
+    assert need == Need(4, 4, 4)
+    need = need_of_replica(nodes, gpus_per_replica=4, processes=4, replicas=None, free_cpus=32, threads=2)
+    assert need == Need(8, 4, 4)
 
 
 def test_gpus_are_left_alone_when_the_model_runs_on_the_cpu() -> None:

@@ -109,6 +109,7 @@ def test_samples_parquet_has_a_row_per_sample_and_repeat_in_task_order(tmp_path:
         "seconds": 0.25,
         "worker": "rank0",
         "finish_reason": "stop",
+        "note": None,
         "error": None,
         "error_kind": None,
         "metadata": '{"category":"even","n":0}',

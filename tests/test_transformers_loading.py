@@ -122,7 +122,7 @@ def test_a_repetition_penalty_is_in_force(qwen: Path) -> None:
 
 def test_lower_precision_is_in_force(qwen: Path) -> None:
     model = load(qwen, dtype="bfloat16")
-    assert str(model._generator._model.dtype) == "torch.bfloat16"
+    assert str(model._loaded.model.dtype) == "torch.bfloat16"
     assert len(texts(answers(model, [ask("0", "what?", [noise(0)]), ask("1", "x", [noise(1)])]))) == 2
 
 

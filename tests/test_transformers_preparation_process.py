@@ -51,9 +51,11 @@ def process_of(model: TransformersModel) -> PreparationProcess:
     return model._process
 
 
-def load(folder: str | Path, preparation: str, **settings: bool) -> TransformersModel:
+def load(folder: str | Path, preparation: str, *, trust_remote_code: bool = False) -> TransformersModel:
     args = {"preparation": preparation, "device": "cpu"}
-    return TransformersModel(ModelSettings(str(folder), args, batch_size=4, **settings))
+    return TransformersModel(
+        ModelSettings(str(folder), args, batch_size=4, trust_remote_code=trust_remote_code)
+    )
 
 
 def ready(model: TransformersModel) -> TransformersModel:

@@ -8,11 +8,12 @@ import torch
 from hypothesis import given
 
 from muster.core import Generation, RequestKey
+from muster.models.seeding import request_seed
 from muster.models.transformers.batch_size import CPU_BATCH, CUDA_CEILING, CUDA_START, BatchSize
 from muster.models.transformers.generation import first_stop
 from muster.models.transformers.memory import CudaMemory
 from muster.models.transformers.preparation import similar_lengths
-from muster.models.transformers.sampling import SeededSampling, request_seed
+from muster.models.transformers.sampling import SeededSampling
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=64), st.floats(0.0, 0.9))
@@ -116,8 +117,8 @@ def test_the_earliest_stop_string_counts() -> None:
 def test_a_gpu_has_room_for_twice_while_its_fullest_device_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights don't double with the batch; what the batch itself took does. Every device must hold it."""
     gigabyte = 2**30
-    peaks = {0: 30 * gigabyte, 1: 40 * gigabyte}
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    first, second = torch.device("cuda", 0), torch.device("cuda", 1)
+    peaks = {first: 30 * gigabyte, second: 40 * gigabyte}
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 20 * gigabyte)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks[device])
@@ -125,8 +126,8 @@ def test_a_gpu_has_room_for_twice_while_its_fullest_device_does(monkeypatch: pyt
     monkeypatch.setattr(
         torch.cuda, "mem_get_info", lambda device: (80 * gigabyte - peaks[device], 80 * gigabyte)
     )
-    memory = CudaMemory()
+    memory = CudaMemory([first, second])
     memory.begin()
     assert memory.room_for_twice()  # 20 + 2 * 20 of 80
-    peaks[1] = 50 * gigabyte
+    peaks[second] = 50 * gigabyte
     assert not memory.room_for_twice()  # 20 + 2 * 30 of 80: over nine tenths

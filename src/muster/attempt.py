@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Self
 from uuid import uuid4
 
 from muster.config import RunConfig
-from muster.core import ConfigurationError, InterruptedRunError, MusterError, RunTimeoutError
+from muster.core import JSON, ConfigurationError, InterruptedRunError, MusterError, RunTimeoutError
 from muster.distributed.progress import Progress
 from muster.engines.job import Engine
 from muster.models.protocol import ModelSettings
@@ -45,8 +45,11 @@ def begin(
     planned: list[PlannedTask],
     engine: Engine,
     replicas: int,
+    served_by: Mapping[str, JSON] | None = None,
 ) -> Manifest:
     """Write the manifest of a new run, or check that this run goes on with the folder's.
+
+    `served_by`: what the backend says of the servers of its model.
 
     Raises:
         ConfigurationError: the folder holds answers of another run; shows what differs.
@@ -58,6 +61,7 @@ def begin(
         model_args=settings.args,
         config=portable(config, folder.root, planned).model_dump(mode="json"),
         planned=planned,
+        served_by=served_by,
     )
     manifest = replace(manifest, model=config.model)
     if folder.manifest.exists():
@@ -65,7 +69,14 @@ def begin(
         check_resumable(old, manifest)
         manifest = manifest.resumed_from(old)
     manifest = manifest.with_attempt(
-        Attempt(time.time(), engine.name, world_size=replicas, command=list(sys.argv))
+        Attempt(
+            time.time(),
+            engine.name,
+            world_size=replicas,
+            gpus_per_replica=settings.gpus_per_replica,
+            parallelism=settings.parallelism,
+            command=list(sys.argv),
+        )
     )
     manifest.save(folder.manifest)
     return manifest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from muster.core import JSON, ConfigurationError
 from muster.distributed.endpoint import LOOPBACK, Endpoint, parse_endpoint
+from muster.foreign_spelling import AUTO, translate
 
 ENVIRONMENT_PREFIX = "MUSTER_"
 FOREIGN_VARIABLES = {"DIST_TIMEOUT": "rendezvous_timeout", "RAY_ADDRESS": "ray_address"}
@@ -111,6 +113,8 @@ class RunConfig(BaseModel):
     engine: Literal["auto", "inline", "local", "torchrun", "ray"] = "auto"
     ray_address: str | None = None
     replicas: int | None = Field(None, ge=0)
+    gpus_per_replica: int | None = Field(None, ge=1)
+    parallelism: Literal["device-map", "tensor"] | None = None
     listen: Annotated[Endpoint | None, BeforeValidator(_endpoint)] = None
     secret_file: Path | None = None
     schedule: Literal["dynamic", "contiguous", "strided"] = "dynamic"
@@ -147,7 +151,7 @@ def load_config(
     Raises:
         ConfigurationError: an unknown name or a value that doesn't fit; says which, and where it came from.
     """
-    known = RunConfig.model_fields
+    known = {*RunConfig.model_fields, AUTO}
     values: dict[str, object] = {}
     origin: dict[str, str] = {}
     for variable, name in FOREIGN_VARIABLES.items():
@@ -162,7 +166,11 @@ def load_config(
     for name, value in given.items():
         if value is not None:
             values[name], origin[name] = value, f"--{name.replace('_', '-')}"
+    if isinstance(args := values.get("model_args"), str):
+        with suppress(ValueError):  # explained by the validation
+            values["model_args"] = parse_model_args(args)
     try:
+        translate(values)
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_explain(error, origin))) from None

@@ -16,8 +16,9 @@ from muster.distributed.progress import Progress, TaskProgress
 from muster.distributed.workload import Workload
 from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
-from muster.models.protocol import ModelSettings
-from muster.models.registry import load_backend, resolve_model
+from muster.engines.placement import Shape
+from muster.models.protocol import ModelKind, ModelSettings
+from muster.models.registry import check_settings, load_backend, model_kind, resolve_model, served_by
 from muster.planning import groups_of, plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
@@ -80,15 +81,17 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
     started = time.monotonic()
     with RunLimit(config.run_timeout) as limit, limit.explained():
         with interruptible():
-            engine, replicas = choose_engine(config)
+            engine, replicas, shape = choose_engine(config)
         with _closed_by(last, engine):
             with interruptible():
-                settings = model_settings(config)
-                load_backend(config.backend)
+                backend = load_backend(config.backend)
+                settings = model_settings(config, model_kind(backend), shape)
+                check_settings(backend, settings)
+                servers = served_by(backend, settings.args)
                 planned = plan(config)
             folder = RunFolder(config.output or default_output(config.model))
             with folder.lock():
-                manifest = begin(folder, config, settings, planned, engine, replicas)
+                manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display)
                 with attempt_of(folder, manifest), limit.explained():
                     return _work(config, engine, job, manifest, planned, display, started)
@@ -164,16 +167,18 @@ def _coordinator(
     return coordinator
 
 
-def model_settings(config: RunConfig) -> ModelSettings:
+def model_settings(config: RunConfig, kind: ModelKind, shape: Shape) -> ModelSettings:
     """What the backend's constructor gets. Raises `ConfigurationError` for a folder that holds no model."""
     return ModelSettings(
-        model=resolve_model(config.model),
+        model=resolve_model(config.model, kind),
         args=config.model_args,
         batch_size=config.batch_size,
         max_in_flight=config.max_in_flight,
         seed=config.seed or 0,
         trust_remote_code=config.trust_remote_code,
         request_timeout=config.request_timeout,
+        gpus_per_replica=shape.gpus,
+        parallelism=shape.parallelism,
     )
 
 
@@ -215,6 +220,9 @@ def _job(
         settings=settings,
         folder=folder,
         replicas=replicas,
+        gpus_each=settings.gpus_per_replica
+        if config.gpus_per_replica or settings.gpus_per_replica > 1
+        else None,
         collect=config.collect,
         process_group=config.dist_backend,
         worker_timeout=config.worker_timeout,

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from muster.doctor.examination import Report
+    from muster.engines.placement import Asked
 
 
 def command(
@@ -23,6 +24,12 @@ def command(
     output: Annotated[Path, typer.Option(help="Where the run folder would be, to check its disk.")] = Path(
         "runs"
     ),
+    gpus_per_replica: Annotated[
+        int | None, typer.Option(min=1, help="As for `muster run`: check that such replicas can be made.")
+    ] = None,
+    parallelism: Annotated[
+        str | None, typer.Option(help="As for `muster run`: device-map or tensor.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Examine this machine, or under torchrun, accelerate, srun or mpirun all ranks.
@@ -39,10 +46,21 @@ def command(
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # c10d's stack traces; the report says what matters
     from muster.doctor.examination import examine
 
-    report = examine(os.environ, output, timeout=timeout, quick=quick)
+    asked = _asked(gpus_per_replica, parallelism)
+    report = examine(os.environ, output, timeout=timeout, quick=quick, asked=asked)
     if report is not None:
         _show(report, as_json=json)
     _leave(0 if report is None or report.ok else 1)
+
+
+def _asked(gpus_per_replica: int | None, parallelism: str | None) -> Asked | None:
+    if gpus_per_replica is None and parallelism is None:
+        return None
+    from muster.config import load_config
+    from muster.engines.placement import Asked
+
+    given = {"gpus_per_replica": gpus_per_replica, "parallelism": parallelism}
+    return Asked.by(load_config({"model": "any", "tasks": "any", **given}))
 
 
 def _show(report: Report, *, as_json: bool) -> None:

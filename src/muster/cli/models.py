@@ -18,16 +18,18 @@ def command(
     from rich.table import Table
     from rich.text import Text
 
-    from muster.models.registry import list_backends, resolve_model
+    from muster.models.registry import BUILTIN, list_backends, resolve_model
 
     console = Console()
     if name is None:
-        table = Table("backend", header_style="bold", pad_edge=False)
+        table = Table("backend", "", header_style="bold", pad_edge=False)
         for backend in list_backends():
-            table.add_row(Text(backend))
+            builtin = BUILTIN.get(backend)
+            table.add_row(Text(backend), Text(builtin.summary if builtin else "of an installed package"))
         console.print(table)
         console.print(
-            "models: `demo`, a folder, or a hub id; a class of your own with --backend module:Class"
+            "--model: `demo`, a folder or a hub id; for servers, their name for it. "
+            "A class of your own: --backend module:Class"
         )
         return
     table = Table(title=Text(name, style="bold"), show_header=False, pad_edge=False, title_justify="left")

@@ -36,7 +36,10 @@ def command(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file with any of these options.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="transformers (default), module:Class or ./file.py:Class")
+        str | None,
+        typer.Option(
+            help="transformers (default), openai, anthropic, gemini, chat, replay, module:Class or ./file.py:Class"
+        ),
     ] = None,
     model_args: Annotated[
         str | None, typer.Option(help="Handed to the backend: dtype=bfloat16,device_map=auto,…")
@@ -83,6 +86,21 @@ def command(
         Path | None,
         typer.Option(
             help="With --listen: a file with the secret that joining takes (default: one is made, in the run folder)."
+        ),
+    ] = None,
+    gpus_per_replica: Annotated[
+        str | None, typer.Option(help="GPUs that one copy of the model takes (default 1).")
+    ] = None,
+    parallelism: Annotated[
+        str | None,
+        typer.Option(
+            help="How these share it: device-map (layers, one process; default) or tensor (K processes)."
+        ),
+    ] = None,
+    auto: Annotated[
+        bool | None,
+        typer.Option(
+            "--auto", help="Spread a replica over all of its GPUs, as --model-args device_map=auto."
         ),
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="dynamic (default), contiguous or strided")] = None,
@@ -148,8 +166,8 @@ def command(
 ) -> None:
     """Evaluate a model on tasks.
 
-    Under torchrun, accelerate launch, srun or mpirun every process is one replica: start it with
-    `-m muster run …` and no further options.
+    Under torchrun, accelerate launch, srun or mpirun every process is one replica, or K of them with
+    --gpus-per-replica K: start it with `-m muster run …` and no further options.
     """
     given = {name: value for name, value in locals().items() if name not in ("config", "json")}
     from muster.config import load_config
@@ -163,9 +181,12 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
 
     ranks = read_ranks() if config.engine in ("auto", "torchrun") else None
     if ranks is not None and ranks.rank > 0:
+        from muster.engines.choose import asked_for
+        from muster.engines.placement import take_seat
         from muster.engines.spmd import serve_rank
 
-        return serve_rank(ranks, config.model_args, config.rendezvous_timeout)
+        asked = asked_for(config)
+        return serve_rank(take_seat(asked, ranks, asked.visible()), config.rendezvous_timeout)
     _hint_at_srun(config)
     from muster.run import run
 

@@ -49,6 +49,8 @@ def _print(status: Status, console: Console) -> None:
     if status.attempts > 1:
         line += f", attempt {status.attempts}"
     console.print(Text(line, style="bold"))
+    if status.last is not None:
+        console.print(Text(status.last.described()))
     if status.holder is not None:
         console.print(Text(f"held by {status.holder}"))
     tasks = Table("task", "answered", "errors", "requested", header_style="bold", pad_edge=False)

@@ -95,16 +95,23 @@ def _join(
     from muster.distributed.join_secret import ask_for_secret, given_secret, key_of
     from muster.distributed.messages import Knock, Offer, Stop
     from muster.engines.joined import JoinedReplicas
+    from muster.engines.placement import Asked, replicas_here
+    from muster.models.registry import uses_gpus
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     key = key_of(given_secret(secret_file) or ask_for_secret(sys.stdin))
-    gpus = [] if own.args.get("device") == "cpu" else visible_gpus()
-    count = replicas or max(1, len(gpus))
-    share(gpus, 0, count)  # more replicas than GPUs are said before anybody is asked
+    gpus: list[str] = []
     knock = Knock(new_party(), name, host_name(), 0)
     answer = _knock(address, key, knock, patience)
     if isinstance(answer, Offer):
-        accept(answer, own)  # whatever speaks against it is said before anybody counts with these workers
+        # Whatever speaks against it is said before anybody counts with these workers.
+        backend, settings, _warnings = accept(answer, own)
+        gpus = visible_gpus() if uses_gpus(backend, settings.args) else []
+        asked = Asked(
+            settings.gpus_per_replica if settings.gpus_per_replica > 1 else None, settings.parallelism
+        )
+        count, _shape = replicas_here(asked, replicas, len(gpus))
+        share(gpus, 0, count, asked.gpus)
         knock = msgspec.structs.replace(knock, replicas=count)
         answer = _knock(address, key, knock, 0.0)
     if isinstance(answer, Stop):

@@ -51,6 +51,8 @@ class Completion:
     """Time the backend spent on it: for a static batch, the batch's time."""
     finish_reason: str | None = None
     """`stop`, `length`, or the backend's own word."""
+    note: str | None = None
+    """What the backend had to change in the request: `image 2 scaled from 8000×6000 to 4096×3072 pixels`."""
 
     @property
     def succeeded(self) -> bool:

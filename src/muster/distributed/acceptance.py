@@ -12,7 +12,7 @@ import msgspec
 from muster.core import JSON, ConfigurationError
 from muster.distributed.messages import Offer
 from muster.models.protocol import ModelSettings
-from muster.models.registry import backend_source, resolve_model
+from muster.models.registry import backend_source, known_kind, resolve_model
 from muster.results.environment import package_versions
 from muster.results.fingerprint import NEUTRAL_ARGS, differences, model_fingerprint
 
@@ -115,7 +115,7 @@ def _model(offer: Offer, asked: ModelSettings, fingerprint: Mapping[str, JSON], 
 
 def _folder(offer: Offer, asked: ModelSettings, own: str | None) -> str:
     if own is not None:
-        return resolve_model(own)
+        return resolve_model(own, known_kind(offer.backend))
     if Path(asked.model).is_dir():
         return asked.model
     if offer.model == "demo":

@@ -63,16 +63,16 @@ def _mig_instances(index: int) -> list[str]:
     return instances
 
 
-def share(gpus: Sequence[str], local_rank: int, local_world_size: int) -> list[str]:
-    """The GPUs of one local process: `len(gpus) // local_world_size` of them, in order; none on a CPU machine.
+def share(gpus: Sequence[str], local_rank: int, local_world_size: int, each: int | None = None) -> list[str]:
+    """The GPUs of one local process: `each`, or an equal part of them, in order; none on a CPU machine.
 
     Raises:
         ConfigurationError: more processes than GPUs.
     """
     if not gpus:
         return []
-    each = len(gpus) // local_world_size
-    if each == 0:
+    each = each or len(gpus) // local_world_size
+    if each * local_world_size > len(gpus) or each == 0:
         raise ConfigurationError(
             f"{local_world_size} processes on this node share {len(gpus)} GPU(s) ({', '.join(gpus)}): start at "
             f"most {len(gpus)} process(es) per node, make more GPUs visible, or pass --model-args device=cpu"
@@ -80,26 +80,37 @@ def share(gpus: Sequence[str], local_rank: int, local_world_size: int) -> list[s
     return list(gpus[local_rank * each : (local_rank + 1) * each])
 
 
-def share_of(ranks: Ranks, gpus: Sequence[str], env: Mapping[str, str] = os.environ) -> list[str]:
-    """The GPUs of one rank among those that it sees: its share, or all where nobody else sees them.
+def sees_its_own(ranks: Ranks, gpus: Sequence[str], env: Mapping[str, str] = os.environ) -> bool:
+    """Whether nobody else sees the GPUs that this rank sees; if not, all ranks of the node see the same.
 
     Slurm can give each task GPUs of its own (`--gpus-per-task`, `--gpu-bind`). Then a task sees fewer than its step
     has on the node (`SLURM_GPUS_ON_NODE`), whether devices are confined by cgroups, which number them from 0 in every
     task, or not. Processes that torchrun or mpirun started within a task share what the task sees.
 
     Raises:
-        ConfigurationError: more processes than GPUs, or tasks see overlapping parts of the node's GPUs.
+        ConfigurationError: tasks see overlapping parts of the node's GPUs.
     """
     on_node = env.get("SLURM_GPUS_ON_NODE", "")
     if ranks.launcher != "slurm" or not on_node.isdigit() or not 0 < len(gpus) < int(on_node):
-        return share(gpus, ranks.local_rank, ranks.local_world_size)
+        return False
     if len(gpus) * ranks.local_world_size == int(on_node):
-        return list(gpus)
+        return True
     raise ConfigurationError(
         f"{ranks.local_world_size} Slurm tasks on this node have {on_node} GPUs, and each sees {len(gpus)} of them "
         f"({', '.join(gpus)}), so some are seen by several and it can't be told by which: give each task its own "
         "(--gpus-per-task), or let all tasks see all (--gpus-per-node with --gpu-bind=none)"
     )
+
+
+def share_of(ranks: Ranks, gpus: Sequence[str], env: Mapping[str, str] = os.environ) -> list[str]:
+    """The GPUs of one rank among those that it sees: its share, or all where nobody else sees them.
+
+    Raises:
+        ConfigurationError: more processes than GPUs, or tasks see overlapping parts of the node's GPUs.
+    """
+    if sees_its_own(ranks, gpus, env):
+        return list(gpus)
+    return share(gpus, ranks.local_rank, ranks.local_world_size)
 
 
 def bind(gpus: Sequence[str], env: MutableMapping[str, str] = os.environ) -> None:

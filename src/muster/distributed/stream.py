@@ -148,6 +148,7 @@ def _mended(completion: Completion) -> Completion:
         Usage(_whole(usage.prompt_tokens), _whole(usage.completion_tokens)),
         None if completion.seconds is None else float(completion.seconds),
         completion.finish_reason,
+        None if completion.note is None else valid_text(completion.note),
     )
 
 

@@ -35,8 +35,13 @@ log = logging.getLogger(__name__)
 
 EXIT_BROKEN = 70
 """Exit status of a worker whose replica failed; the reason went to the coordinator."""
+EXIT_UNLOADABLE = 71
+"""The same where another start would fail like this one."""
+EXIT_ALONE = 1
+"""Exit status of a worker that finds no coordinator, or has lost it."""
 _CONNECT_SECONDS = 10.0
 _LAST_WORDS_SECONDS = 1.0
+"""What the last lines of a log need to reach the coordinator."""
 OVER_SECONDS = 10.0
 """How long a worker may go on with what nobody wants any more."""
 
@@ -62,6 +67,8 @@ class Start:
     backend: str | None = None
     settings: ModelSettings | None = None
     """What to load, where the machine has decided that for itself; else the coordinator says."""
+    supervised: bool = False
+    """Whether a worker that is given up is to end itself, because its rank starts another one."""
 
 
 def connect_to_any(addresses: Sequence[tuple[str, int]], secret: bytes) -> Connection:
@@ -88,9 +95,9 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
 
     def obey(stop: Stop, lost: bool) -> None:
         on_stop(stop)
-        _obey(stop)
+        _obey(stop, supervised=start.supervised)
         if stop.how == "over":
-            ends.append(end_soon(1 if lost else 0))
+            ends.append(end_soon(EXIT_ALONE if lost else 0))
 
     secret = bytes.fromhex(start.secret)
     hello = Hello(start.name, start.rank, host_name(), os.getpid(), start.session, start.party)
@@ -98,7 +105,7 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
         link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, obey)
     except (OSError, MusterError) as error:
         sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
-        return 1
+        return EXIT_ALONE
     handler = _LinkLog(link) if start.ship_logs else logging.NullHandler()
     logging.getLogger().addHandler(handler)
     logging.getLogger("muster").setLevel(logging.INFO)
@@ -110,7 +117,7 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
         return 128 + drain.received[0] if drain.received and status == 0 else status
     except LostCoordinatorError as error:
         sys.stderr.write(f"{start.name}: {error}\n")
-        return 1
+        return EXIT_ALONE
     finally:
         for sure_end in ends:
             sure_end.cancel()
@@ -145,7 +152,7 @@ def _serve(link: SocketLink, start: Start, drain: _Drain) -> int:
         log.error("%s broke:\n%s", name, traceback.format_exc())
         failure = Failure.from_exception(error)
         link.broken(Broken(failure, loading, configuration=isinstance(error, ConfigurationError)))
-        return EXIT_BROKEN
+        return EXIT_UNLOADABLE if loading else EXIT_BROKEN
     link.leave()
     return 0
 
@@ -255,7 +262,7 @@ class _Drain:
             raise StoppedWhileLoading
 
 
-def _obey(stop: Stop) -> None:
+def _obey(stop: Stop, *, supervised: bool) -> None:
     """What the link's thread does about `Stop`, whatever the main thread is stuck in."""
     if stop.how in ("dump", "abort"):
         frames = sys._current_frames()[threading.main_thread().ident or 0]
@@ -264,11 +271,13 @@ def _obey(stop: Stop) -> None:
         log.info("%s", stop.reason)
     if stop.how == "abort":
         threading.Timer(_LAST_WORDS_SECONDS, os.abort).start()  # the stack is on its way to the coordinator
+    elif stop.how == "dump" and supervised:
+        end_soon(EXIT_BROKEN, _LAST_WORDS_SECONDS)
 
 
-def end_soon(status: int) -> threading.Timer:
-    """End the process in `OVER_SECONDS`, whatever it is stuck in by then."""
-    sure_end = threading.Timer(OVER_SECONDS, os._exit, [status])
+def end_soon(status: int, seconds: float = OVER_SECONDS) -> threading.Timer:
+    """End the process in so many seconds, whatever it is stuck in by then."""
+    sure_end = threading.Timer(seconds, os._exit, [status])
     sure_end.daemon = True
     sure_end.start()
     return sure_end

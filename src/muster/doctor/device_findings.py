@@ -19,6 +19,7 @@ def device_findings(sightings: Sequence[Sighting]) -> Iterator[Finding]:
     """Everything about devices."""
     yield from grouped(symptom for sighting in sightings for symptom in _driver(sighting))
     yield from grouped(symptom for node in by_node(sightings) for symptom in _binding(node))
+    yield from grouped(symptom for sighting in sightings for symptom in _replica(sighting))
     yield from _uneven(sightings)
     yield from _shared(sightings)
     yield from _memory(sightings)
@@ -76,6 +77,16 @@ def _binding(node: Sequence[Sighting]) -> Iterator[Symptom]:
         if sighting.devices.binding_problem:
             problem = f"more processes than GPUs on {sighting.host}: {sighting.devices.binding_problem}"
             yield Symptom(sighting, "error", problem, do)
+
+
+def _replica(sighting: Sighting) -> Iterator[Symptom]:
+    if sighting.replica_problem:
+        yield Symptom(
+            sighting,
+            "error",
+            f"these ranks and GPUs don't make up replicas: {sighting.replica_problem}",
+            "start another number of processes, or choose another --gpus-per-replica; `muster run` would end with this",
+        )
 
 
 def _own_gpu_each(node: Sequence[Sighting]) -> bool:

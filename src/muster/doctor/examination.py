@@ -15,6 +15,7 @@ from muster.doctor.exchange import follow, lead
 from muster.doctor.finding import Finding
 from muster.doctor.probe import look
 from muster.doctor.sighting import Backend, Collective, Sighting
+from muster.engines.placement import Asked
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -30,12 +31,15 @@ class Report:
     schema: int = 1
 
 
-def examine(env: Mapping[str, str], output: Path, *, timeout: float, quick: bool) -> Report | None:
+def examine(
+    env: Mapping[str, str], output: Path, *, timeout: float, quick: bool, asked: Asked | None = None
+) -> Report | None:
     """The report on this process, or on its whole group where it is rank 0; None on a rank that handed over its part.
 
     `timeout` (seconds) limits each wait; `quick` leaves out the all_reduce, and so torch in a process alone.
+    `asked`: the replicas that are to be made.
     """
-    mine = look(env, output)
+    mine = look(env, output, asked)
     if mine.ranks is None or mine.ranks.world_size == 1:
         return _report([mine if quick else _tested_alone(mine, timeout)], None)
     try:

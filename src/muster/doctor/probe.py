@@ -10,13 +10,17 @@ from muster.distributed.environment import accelerate_processes, host_name
 from muster.doctor.gpus import see_devices
 from muster.doctor.network import see_network
 from muster.doctor.rank_claims import rank_variables, usable_ranks
+from muster.doctor.replicas import see_replica
 from muster.doctor.sighting import Sighting
 from muster.doctor.surroundings import see_folders, see_settings, see_versions
+from muster.engines.placement import Asked
 
 
-def look(env: Mapping[str, str], output: Path) -> Sighting:
-    """What this process sees; `output` is where its run folder would be."""
+def look(env: Mapping[str, str], output: Path, asked: Asked | None = None) -> Sighting:
+    """What this process sees; `output` is where its run folder would be, `asked` what one replica is to be."""
     ranks, problem = usable_ranks(env)
+    devices = see_devices(env, ranks)
+    replica = see_replica(asked, ranks, devices.visible)
     return Sighting(
         host=host_name(),
         pid=os.getpid(),
@@ -27,7 +31,9 @@ def look(env: Mapping[str, str], output: Path) -> Sighting:
         accelerate=any(name.startswith("ACCELERATE_") for name in env),
         accelerate_processes=accelerate_processes(env),
         cpus=sorted(os.sched_getaffinity(0)),
-        devices=see_devices(env, ranks),
+        devices=devices,
+        replica=replica.part,
+        replica_problem=replica.problem,
         network=see_network(env, ranks),
         folders=see_folders(env, output),
         versions=see_versions(),

@@ -160,6 +160,7 @@ _FIELDS: dict[str, Callable[[Sighting], str]] = {
     "world size": lambda sighting: str(sighting.ranks.world_size) if sighting.ranks else "",
     "launcher": _launcher,
     "devices": _devices,
+    "replica": lambda sighting: sighting.replica,
     "GPU memory free": _memory,
     "others on it": _others,
     "driver": _driver,

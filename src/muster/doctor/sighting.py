@@ -113,6 +113,9 @@ class Sighting:
     cpus: list[int] = field(default_factory=list)
     """The numbers of the CPUs that this process may use."""
     devices: Devices = field(default_factory=Devices)
+    replica: str = ""
+    """This process's part in the replicas, where `--gpus-per-replica` or `--parallelism` was given."""
+    replica_problem: str = ""
     network: Network = field(default_factory=Network)
     folders: list[Folder] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -85,7 +85,11 @@ class InlineEngine:
         """See `Engine`."""
         link = InlineLink(coordinator)
         coordinator.join(NAME, 0, host_name(), os.getpid(), time.monotonic())
-        with _signals(coordinator) as received, _watch(link, job, on_sync) as watch, _interruptible(received):
+        with (
+            _signals(coordinator) as received,
+            _watch(link, job, on_sync, received) as watch,
+            _interruptible(received),
+        ):
             started = time.monotonic()
             try:
                 model = load_model(job.backend, job.settings)
@@ -129,16 +133,25 @@ class InlineEngine:
 
 
 class _Watch(threading.Thread):
-    """Syncs the journal while the model works, and ends the process if the model never answers."""
+    """Syncs the journal while the model works, bounds a drain, and ends the process if the model never answers."""
 
-    def __init__(self, link: InlineLink, job: Job, on_sync: Callable[[], None]) -> None:
+    def __init__(
+        self, link: InlineLink, job: Job, on_sync: Callable[[], None], received: Sequence[int]
+    ) -> None:
         super().__init__(name="muster-watch", daemon=True)
-        self._link, self._job, self._on_sync = link, job, on_sync
+        self._link, self._job, self._on_sync, self._received = link, job, on_sync, received
         self._over = threading.Event()
         self.error: MusterError | None = None
 
     def run(self) -> None:
+        draining_since: float | None = None
         while not self._over.wait(0.5):
+            if self._received:
+                draining_since = draining_since or time.monotonic()
+                if time.monotonic() - draining_since > self._job.drain_seconds:
+                    # As a second Ctrl-C: a signal, since only that interrupts what the main thread waits for.
+                    signal.pthread_kill(threading.main_thread().ident or 0, self._received[0])
+                    return
             try:
                 self._on_sync()
             except MusterError as error:
@@ -169,8 +182,10 @@ class _Watch(threading.Thread):
 
 
 @contextmanager
-def _watch(link: InlineLink, job: Job, on_sync: Callable[[], None]) -> Iterator[_Watch]:
-    watch = _Watch(link, job, on_sync)
+def _watch(
+    link: InlineLink, job: Job, on_sync: Callable[[], None], received: Sequence[int]
+) -> Iterator[_Watch]:
+    watch = _Watch(link, job, on_sync, received)
     watch.start()
     try:
         yield watch

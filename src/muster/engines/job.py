@@ -41,6 +41,8 @@ class Job:
     settings: ModelSettings
     folder: RunFolder
     replicas: int
+    gpus_each: int | None = None
+    """GPUs that a replica gets; None: an equal part of those that are there."""
     collect: Collect = "stream"
     process_group: Literal["auto", "nccl", "gloo"] = "auto"
     worker_timeout: float = 120.0

@@ -39,11 +39,13 @@ class JoinedReplicas:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt, number)
-        count = len(offer.places)
+        count, settings = len(offer.places), accepted.settings
+        each = settings.gpus_per_replica if settings.gpus_per_replica > 1 else None
+        processes = settings.gpus_per_replica if settings.parallelism == "tensor" else 1
         self._children = [
             Child(
                 self._start(offer, place, accepted),
-                child_environment(share(gpus, position, count), count),
+                child_environment(share(gpus, position, count, each), count, processes),
                 None,
             )
             for position, place in enumerate(offer.places)

@@ -14,6 +14,7 @@ from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
 from muster.engines.loop import run_to_end
+from muster.models.registry import uses_gpus
 
 
 class LocalEngine:
@@ -35,11 +36,12 @@ class LocalEngine:
         self, cluster: Cluster, secret: bytes, job: Job, count: int, on_sync: Callable[[], None]
     ) -> None:
         port = await cluster.server.start(LOOPBACK)
-        gpus = [] if job.settings.args.get("device") == "cpu" else visible_gpus()
+        gpus = visible_gpus() if uses_gpus(job.backend, job.settings.args) else []
+        processes = job.settings.gpus_per_replica if job.settings.parallelism == "tensor" else 1
         children = [
             Child(
                 Start(f"worker-{rank}", rank, [(LOOPBACK, port)], secret.hex()),
-                child_environment(share(gpus, rank, job.replicas), job.replicas),
+                child_environment(share(gpus, rank, job.replicas, job.gpus_each), job.replicas, processes),
                 job.folder.log(f"worker-{rank}"),
             )
             for rank in range(count)
@@ -47,8 +49,12 @@ class LocalEngine:
         await cluster.run(children, on_sync)
 
 
-def child_environment(gpus: list[str], replicas: int) -> Mapping[str, str]:
-    """A worker's devices, and its share of the cores where the user set no thread count."""
+def child_environment(gpus: list[str], replicas: int, processes: int = 1) -> Mapping[str, str]:
+    """A worker's devices, and its share of the cores where the user set no thread count.
+
+    With so many `processes` for each replica, which share it in turn.
+    """
+    replicas *= processes
     env: dict[str, str] = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     if "OMP_NUM_THREADS" not in os.environ:
         env["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // replicas))

@@ -21,13 +21,13 @@ from muster.distributed.endpoint import LOOPBACK
 from muster.distributed.worker import Start
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
+from muster.engines.placement import Shape
 from muster.engines.ray_actor import ActorReplica
 from muster.engines.ray_resources import Need, Node, need_of_replica, node_from, room
+from muster.models.registry import uses_gpus
 
 log = logging.getLogger(__name__)
 
-GPUS_PER_REPLICA = 1
-"""On a cluster that has GPUs. An actor's GPUs are always those of one node."""
 _LOOK_SECONDS = 1.0
 """How often the cluster's nodes are looked at."""
 _KNOCK_SECONDS = 10.0
@@ -38,7 +38,7 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, address: str | None, replicas: int | None) -> None:
+    def __init__(self, address: str | None, replicas: int | None, shape: Shape) -> None:
         """Without an address Ray is started here, for this run; without `replicas` there are as many as fit.
 
         Raises:
@@ -53,7 +53,7 @@ class RayEngine:
                 "process: run Muster on a node of the cluster with --ray-address auto, for example with "
                 "`ray job submit -- muster run …`"
             )
-        self._address, self._replicas = address, replicas
+        self._address, self._replicas, self._shape = address, replicas, shape
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
@@ -70,7 +70,7 @@ class RayEngine:
         cluster = Cluster(coordinator, job, secret, Expected())
         port = await cluster.server.start(host)
         start = Start("", 0, [(host, port)], secret.hex(), ship_logs=True)
-        crew = _Crew(cluster, coordinator, job, start, self._replicas)
+        crew = _Crew(cluster, coordinator, job, start, self._replicas, self._shape)
         watch = asyncio.create_task(crew.watch())
         try:
             await cluster.run(crew.recruits(_nodes()), on_sync)
@@ -82,12 +82,18 @@ class _Crew:
     """The replicas of one run: as many as asked for or as fit, and more when there is room for more."""
 
     def __init__(
-        self, cluster: Cluster, coordinator: Coordinator, job: Job, start: Start, replicas: int | None
+        self,
+        cluster: Cluster,
+        coordinator: Coordinator,
+        job: Job,
+        start: Start,
+        replicas: int | None,
+        shape: Shape,
     ) -> None:
         self._cluster, self._coordinator, self._job = cluster, coordinator, job
         self._start, self._wanted = start, replicas
-        uses_gpus = job.settings.args.get("device") != "cpu"
-        self._need = _need(replicas, GPUS_PER_REPLICA if uses_gpus else 0)
+        gpus = shape.gpus if uses_gpus(job.backend, job.settings.args) else 0
+        self._need = _need(replicas, gpus, shape.processes)
         self._replicas: list[ActorReplica] = []
 
     def recruits(self, nodes: list[Node]) -> list[ActorReplica]:
@@ -141,12 +147,19 @@ class _Crew:
             progress.notice = ""
 
     def _nobody_came(self) -> str:
-        nodes = ", ".join(f"{node.cpus} CPU and {node.gpus} GPU" for node in _nodes()) or "none"
+        present = _nodes()
+        nodes = ", ".join(f"{node.cpus} CPU and {node.gpus} GPU" for node in present) or "none"
+        most = max((node.gpus for node in present), default=0)
+        too_many = (
+            f" No node has {self._need.gpus} GPUs: lower --gpus-per-replica."
+            if self._need.gpus > most
+            else ""
+        )
         return (
             f"no replica has worked for {self._job.rendezvous_timeout:.0f} s (--rendezvous-timeout): each needs "
-            f"{self._need} on one node, and Ray has placed none. The cluster's nodes have, in all: {nodes}. Look at "
-            "`ray status`; OMP_NUM_THREADS says how many CPUs a replica takes. What was answered is kept: run the "
-            "same command again to go on"
+            f"{self._need} on one node, and Ray has placed none. The cluster's nodes have, in all: {nodes}.{too_many} "
+            "Look at `ray status`; OMP_NUM_THREADS says how many CPUs a replica takes. What was answered is kept: run "
+            "the same command again to go on"
         )
 
 
@@ -219,12 +232,13 @@ def _nodes() -> list[Node]:
     return [node_from(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def _need(replicas: int | None, gpus_per_replica: int) -> Need:
+def _need(replicas: int | None, gpus_per_replica: int, processes: int) -> Need:
     import ray
 
     return need_of_replica(
         _nodes(),
         gpus_per_replica=gpus_per_replica,
+        processes=processes,
         replicas=replicas,
         free_cpus=int(ray.available_resources().get("CPU", 0)),
         threads=_threads(),

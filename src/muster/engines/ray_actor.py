@@ -47,7 +47,7 @@ class WorkerProcess:
         Args:
             start: a `Start` as JSON.
             folder: the driver's working directory, to be entered where this node has it.
-            threads: how many the model may use, which is how many CPUs Ray has reserved.
+            threads: how many each process of the model may use, given the CPUs that Ray has reserved.
         """
         _end_with_parent()
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -111,7 +111,9 @@ class ActorReplica(Replica):
         actor = ray.remote(WorkerProcess).options(num_cpus=self.need.cpus, num_gpus=self.need.gpus, **options)
         self._actor = actor.remote()
         self._placed = self._actor.host.remote().future()
-        work = self._actor.work.remote(msgspec.json.encode(self.start), str(Path.cwd()), self.need.cpus)
+        work = self._actor.work.remote(
+            msgspec.json.encode(self.start), str(Path.cwd()), self.need.cpus // self.need.processes
+        )
         self._ended = asyncio.wrap_future(work.future())
         self._ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # never unread
 

@@ -18,6 +18,8 @@ class Need(NamedTuple):
 
     cpus: int
     gpus: int
+    processes: int = 1
+    """That share the CPUs."""
 
     def __str__(self) -> str:
         return " and ".join(f"{n} {what}" for n, what in ((self.gpus, "GPU"), (self.cpus, "CPU")) if n)
@@ -32,21 +34,23 @@ def need_of_replica(
     nodes: Sequence[Node],
     *,
     gpus_per_replica: int,
+    processes: int = 1,
     replicas: int | None,
     free_cpus: int,
     threads: int | None,
 ) -> Need:
     """What to reserve for each replica.
 
-    With GPUs: these and one CPU. Without: an equal part of the CPUs that are free, at most a whole node, so that
-    one replica per node (or the number asked for) uses the cluster up. `threads` (OMP_NUM_THREADS) says
-    otherwise, up to what the smallest node has.
+    With GPUs: these and one CPU for each of the replica's `processes`. Without: an equal part of the CPUs that are
+    free, at most a whole node, so that one replica per node (or the number asked for) uses the cluster up. `threads`
+    (OMP_NUM_THREADS) says otherwise for each process, up to what the smallest node has.
     """
     gpus = gpus_per_replica if any(node.gpus for node in nodes) else 0
     sizes = [node.cpus for node in nodes if node.cpus and node.gpus >= gpus]
     smallest = min(sizes, default=1)
-    share = 1 if gpus else free_cpus // (replicas or len(sizes) or 1)
-    return Need(max(1, min(smallest, threads or share)), gpus)
+    share = processes if gpus else free_cpus // (replicas or len(sizes) or 1)
+    cpus = threads * processes if threads else share
+    return Need(max(processes, min(smallest, cpus)), gpus, processes)
 
 
 def room(nodes: Sequence[Node], need: Need) -> int:

@@ -15,13 +15,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 from muster.core import ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
-from muster.distributed.devices import bind, share_of, visible_gpus
 from muster.distributed.environment import Ranks, master_address
 from muster.distributed.farewell import say_farewell
 from muster.distributed.interfaces import (
@@ -36,6 +35,8 @@ from muster.distributed.worker import OVER_SECONDS, Start, connect_to_any, end_s
 from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
+from muster.engines.placement import Seat
+from muster.engines.rank_child import supervise
 from muster.engines.stragglers import end_stragglers, siblings
 
 log = logging.getLogger(__name__)
@@ -51,10 +52,9 @@ class SpmdEngine:
 
     name = "torchrun"
 
-    def __init__(self, ranks: Ranks) -> None:
-        self._ranks = ranks
+    def __init__(self, seat: Seat) -> None:
+        self._seat, self._ranks = seat, seat.ranks
         self._coordinator: Coordinator | None = None
-        self._missing: Sequence[int] = range(1, ranks.world_size)
         self._patient_until = time.monotonic() + _PATIENCE_SECONDS
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
@@ -70,19 +70,21 @@ class SpmdEngine:
         patience = min(_PATIENCE_SECONDS, self._patient_until - time.monotonic())
         if not isinstance(error, InterruptedRunError | RunTimeoutError):
             self._tell_latecomers(patience)
-        end_stragglers(self._missing, max(LEAVE_SECONDS, patience))
+        # All of them: one may have stopped for good after its last answer, and nobody misses it.
+        end_stragglers(range(1, self._ranks.world_size), max(LEAVE_SECONDS, patience))
 
     def _tell_latecomers(self, patience: float) -> None:
         workers = self._coordinator.workers if self._coordinator is not None else {}
         if rendezvous.uses_agent_store():
-            if sum(worker.state == "left" for worker in workers.values()) < self._ranks.world_size:
+            left = sum(worker.state == "left" for worker in workers.values())
+            if left < len(self._seat.leading_ranks):
                 say_farewell(0, 0.0, rank_variables(self._ranks))
-        elif absent := sum(worker_name(rank) not in workers for rank in range(1, self._ranks.world_size)):
+        elif absent := sum(worker_name(rank) not in workers for rank in self._seat.leading_ranks[1:]):
             say_farewell(absent, patience, rank_variables(self._ranks))
 
     async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         ranks, secret = self._ranks, secrets.token_bytes(32)
-        others = {worker_name(rank): rank for rank in range(1, ranks.world_size)}
+        others = {worker_name(rank): rank for rank in self._seat.leading_ranks[1:]}
         cluster = Cluster(coordinator, job, secret, Expected(others, job.rendezvous_timeout))
         bound, hosts = listen_addresses(ranks)
         if not rendezvous.uses_agent_store():
@@ -96,27 +98,27 @@ class SpmdEngine:
             publish=[(host, port) for host in hosts],
             rendezvous_timeout=job.rendezvous_timeout,
         )
-        env = _devices(ranks, job.settings.args) | rank_variables(ranks)
-        env |= {"MUSTER_LOCAL_WORKERS": str(ranks.local_world_size)}
+        env = _devices(self._seat) | rank_variables(ranks)
         child = Child(start, env, job.folder.log(worker_name(0)))
-        try:
-            await cluster.run([child], on_sync)
-        finally:
-            self._missing = cluster.missing
+        await cluster.run([child], on_sync)
 
 
-def serve_rank(ranks: Ranks, model_args: Mapping[str, object], rendezvous_timeout: float) -> int:
+def serve_rank(seat: Seat, rendezvous_timeout: float) -> int:
     """Work as one of the other ranks until the run is over; returns the exit status.
 
     Raises:
         RunError: rank 0 never came.
-        ConfigurationError: more processes on this node than GPUs.
     """
+    ranks = seat.ranks
+    if not seat.leads:
+        first = ranks.rank - ranks.local_rank % seat.ranks_per_replica
+        sys.stderr.write(
+            f"rank {ranks.rank}: rank {first} feeds the replica of ranks {first} to "
+            f"{first + seat.ranks_per_replica - 1} ({seat.shape}); this process is not needed and ends\n"
+        )
+        return 0
     signal.signal(signal.SIGTERM, _stop_waiting)
-    devices = _devices(ranks, model_args)
-    os.environ["MUSTER_LOCAL_WORKERS"] = str(ranks.local_world_size)
-    if "CUDA_VISIBLE_DEVICES" in devices:
-        bind(devices["CUDA_VISIBLE_DEVICES"].split(","))
+    os.environ.update(_devices(seat))
     if ranks.local_world_size != ranks.world_size:
         _warn_of_a_wrong_interface()
     meeting = rendezvous.join(ranks, rendezvous_timeout, _unreachable)
@@ -124,7 +126,9 @@ def serve_rank(ranks: Ranks, model_args: Mapping[str, object], rendezvous_timeou
         rendezvous.say_goodbye()
         sys.stderr.write(f"rank {ranks.rank}: rank 0 has ended, and left nothing to do\n")
         return 0
-    start = Start(worker_name(ranks.rank), ranks.rank, meeting.addresses, meeting.secret, ship_logs=True)
+    start = Start(worker_name(ranks.rank), seat.replica, meeting.addresses, meeting.secret, ship_logs=True)
+    if seat.shape.processes > 1:
+        return supervise(start)
     missing: list[int] = []
     status = run_worker(start, lambda stop: missing.extend(stop.missing))
     if not siblings({0}):  # on its own node rank 0 does this itself, when everything is written
@@ -183,10 +187,9 @@ def _check_port_is_free(ranks: Ranks) -> None:
             ) from error
 
 
-def _devices(ranks: Ranks, model_args: Mapping[str, object]) -> dict[str, str]:
-    gpus = [] if model_args.get("device") == "cpu" else visible_gpus()
-    mine = share_of(ranks, gpus)
-    return {"CUDA_VISIBLE_DEVICES": ",".join(mine)} if mine else {}
+def _devices(seat: Seat) -> dict[str, str]:
+    devices = {"CUDA_VISIBLE_DEVICES": ",".join(seat.gpus)} if seat.gpus else {}
+    return {**devices, "MUSTER_LOCAL_WORKERS": str(seat.local_processes)}
 
 
 def listen_addresses(ranks: Ranks, env: Mapping[str, str] = os.environ) -> tuple[str, list[str]]:

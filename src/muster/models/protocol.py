@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from muster.core import JSON, Completion, Request
+
+Parallelism: TypeAlias = Literal["device-map", "tensor"]
+"""How the GPUs of one replica share a model: whole layers on each, or a part of every layer on each."""
 
 
 class RequestStream(Protocol):
@@ -48,12 +51,33 @@ class Model(Protocol):
         ...
 
 
+ModelKind = Literal["checkpoint", "served", "any"]
+"""What `--model` names: `checkpoint`, a model folder or a hub id; `served`, a model of a server, by the name that the
+server knows it by, and no GPU of this machine; `any`, whatever the backend makes of it."""
+
+
+class Declaration(Protocol):
+    """Optional attributes of a backend's class (or factory), read before anything is loaded."""
+
+    models: ModelKind
+    """`any` where it says nothing: free text, made absolute where it is a path."""
+    uses_gpus: bool
+    """Whether replicas get this machine's GPUs, and are as many; where it says nothing all but `served` do."""
+
+    def identity(self, args: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """A static method, for `served`: what tells the servers apart that have a model of this name.
+
+        `args` are the model arguments. Becomes part of the run's fingerprint.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """What a backend's constructor gets: `Backend(settings)` loads the model and returns a `Model`."""
 
     model: str
-    """A local folder or a hub id."""
+    """As the backend's `ModelKind` says: a local folder or a hub id, a server's name for it, or free text."""
     args: Mapping[str, JSON] = field(default_factory=dict)
     """`--model-args`: for the backend alone to understand."""
     batch_size: int | Literal["auto"] = "auto"
@@ -62,6 +86,20 @@ class ModelSettings:
     trust_remote_code: bool = False
     request_timeout: float = 600.0
     """Seconds."""
+    gpus_per_replica: int = 1
+    """The backend is loaded in one process, which sees this replica's GPUs and no others: this many, on a machine with
+    GPUs. Processes that it needs beside its own are its to start and to end."""
+    parallelism: Parallelism = "device-map"
+    """What to do with several GPUs. A backend that has a way of its own (an engine) may do that."""
+
+
+class Checked(Protocol):
+    """An optional attribute of a backend's class."""
+
+    @staticmethod
+    def check(settings: ModelSettings) -> None:
+        """Raise `ConfigurationError` for settings that can't work. Called before any process starts: nothing heavy."""
+        ...
 
 
 class Capacity(Protocol):

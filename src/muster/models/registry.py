@@ -10,24 +10,63 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast, get_args
 
-from muster.core import ConfigurationError, MissingExtraError
-from muster.models.protocol import Model, ModelSettings
+from muster.core import JSON, ConfigurationError, MissingExtraError, MusterError
+from muster.models.protocol import Model, ModelKind, ModelSettings
 
 Backend: TypeAlias = Callable[[ModelSettings], Model]
 
+
+class Builtin(NamedTuple):
+    """A backend that ships with Muster."""
+
+    reference: str
+    kind: ModelKind
+    """As its class says, to be known without importing it."""
+    summary: str
+    gpus: bool = False
+    """Whether it puts the model onto this machine's GPUs."""
+
+
+BUILTIN = {
+    "anthropic": Builtin(
+        "muster.models.anthropic:AnthropicModel", "served", "Claude, through Anthropic's API"
+    ),
+    "chat": Builtin(
+        "muster.models.chat:ChatModel",
+        "checkpoint",
+        "models with a chat method in their own code, as InternVL; --trust-remote-code",
+        gpus=True,
+    ),
+    "gemini": Builtin("muster.models.gemini:GeminiModel", "served", "Gemini, through Google's API"),
+    "openai": Builtin(
+        "muster.models.openai:OpenAIModel",
+        "served",
+        "any OpenAI-compatible server: vLLM, SGLang, llama.cpp, transformers serve, commercial ones",
+    ),
+    "replay": Builtin(
+        "muster.models.replay:Replay", "any", "gives the answers of an earlier run again: --model RUN_FOLDER"
+    ),
+    "transformers": Builtin(
+        "muster.models.transformers:TransformersModel",
+        "checkpoint",
+        "loads the model here, with transformers; the default",
+        gpus=True,
+    ),
+}
 ENTRY_POINTS = "muster.models"
+"""Where installed packages name theirs."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.gguf")
 
 
 def list_backends() -> list[str]:
     """The names that `load_backend` knows: Muster's own and those of installed packages."""
-    return sorted({entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)})
+    return sorted({*BUILTIN, *(entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))})
 
 
 def load_backend(name: str) -> Backend:
@@ -37,6 +76,8 @@ def load_backend(name: str) -> Backend:
     """
     if ":" in name:
         return _import_backend(name)
+    if name in BUILTIN:
+        return _import_backend(BUILTIN[name].reference)
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
         return _import_backend(entry.value)
     known = list_backends()
@@ -44,6 +85,16 @@ def load_backend(name: str) -> Backend:
         f"there is no backend {name!r}{_suggestion(name, known)}. Known: {', '.join(known) or 'none'}. "
         "A class of your own is given as module:Class or ./file.py:Class"
     )
+
+
+def check_settings(backend: Backend, settings: ModelSettings) -> None:
+    """Have the backend look at its settings before anything is started, where it has a `check`.
+
+    Raises `ConfigurationError` for what it can't do.
+    """
+    check = getattr(backend, "check", None)
+    if callable(check):
+        check(settings)
 
 
 def backend_source(name: str) -> str:
@@ -69,17 +120,59 @@ def backend_source(name: str) -> str:
         raise ConfigurationError(f"backend {name}: cannot read {file} ({error.strerror or error})") from error
 
 
-def resolve_model(name: str) -> str:
-    """What a backend loads for `--model NAME`: the absolute path of a folder, or a hub id.
+def model_kind(backend: Backend) -> ModelKind:
+    """What `--model` means to a backend: its attribute `models`, `any` without one.
 
-    `demo` is the model that ships with Muster. Raises `ConfigurationError` for a path that isn't a model
-    folder. A hub id is not looked up here.
+    Raises `ConfigurationError` for a kind that there isn't.
     """
+    kind = getattr(backend, "models", "any")
+    if kind not in get_args(ModelKind):
+        name = getattr(backend, "__name__", backend)
+        raise ConfigurationError(
+            f"backend {name}: models = {kind!r} must be one of {', '.join(get_args(ModelKind))}"
+        )
+    return cast("ModelKind", kind)
+
+
+def known_kind(name: str) -> ModelKind:
+    """What `--model` means to a backend, as far as that is known without importing it: `any` for those of others."""
+    return BUILTIN[name].kind if name in BUILTIN else "any"
+
+
+def served_by(backend: Backend, args: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
+    """What a backend says of the servers of its model (`Declaration.identity`); None where it isn't served."""
+    if model_kind(backend) != "served":
+        return None
+    identity: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = getattr(backend, "identity", None)
+    return identity(args) if identity is not None else {}
+
+
+def uses_gpus(backend: str, args: Mapping[str, JSON]) -> bool:
+    """Whether a backend of this name puts its model onto this machine's GPUs."""
+    if args.get("device") == "cpu":
+        return False
+    if backend in BUILTIN:
+        return BUILTIN[backend].gpus
+    loaded = load_backend(backend)
+    return bool(getattr(loaded, "uses_gpus", model_kind(loaded) != "served"))
+
+
+def resolve_model(name: str, kind: ModelKind = "checkpoint") -> str:
+    """What a backend loads for `--model NAME`, by what it takes (`model_kind`).
+
+    The absolute path of a model folder or a hub id, which is not looked up here (`checkpoint`); the name as it is
+    (`served`); an absolute path where there is such a file or folder, else the name (`any`). `demo` is the model that
+    ships with Muster, but for `served`. Raises `ConfigurationError` for a path that isn't a model folder.
+    """
+    if kind == "served":
+        return name
     if name == "demo":
         from muster.demo import demo_model_path
 
         return str(demo_model_path())
     path = Path(name).expanduser()
+    if kind == "any":
+        return str(path.resolve()) if path.exists() else name
     if path.is_dir():
         _check_model_folder(path)
         return str(path.resolve())
@@ -97,7 +190,11 @@ def resolve_model(name: str) -> str:
 def require(extra: str, *modules: str) -> None:
     """Raise `MissingExtraError` unless all the modules can be imported; imports none of them."""
     for module in modules:
-        if importlib.util.find_spec(module) is None:
+        try:
+            found = importlib.util.find_spec(module)
+        except ModuleNotFoundError:  # the package that it is a part of
+            found = None
+        if found is None:
             raise MissingExtraError(f"the {extra} backend (it imports {module})", extra)
 
 
@@ -133,6 +230,17 @@ def _import_module(name: str, reference: str) -> ModuleType:
         raise ConfigurationError(
             f"backend {reference} needs a package that isn't installed: {error.name}"
         ) from error
+    except MusterError:
+        raise
+    except Exception as error:
+        raise _broken(reference, name, error) from error
+
+
+def _broken(reference: str, module: object, error: Exception) -> ConfigurationError:
+    where = traceback.format_exc(limit=-1)
+    return ConfigurationError(
+        f"backend {reference}: {module} could not be imported: {type(error).__name__}: {error}\n{where}"
+    )
 
 
 def _add_working_directory() -> None:
@@ -162,10 +270,7 @@ def _import_file(path: Path, reference: str) -> ModuleType:
         raise  # explained by the caller
     except Exception as error:
         del sys.modules[name]
-        where = traceback.format_exc(limit=-1)
-        raise ConfigurationError(
-            f"backend {reference}: {path} could not be imported: {type(error).__name__}: {error}\n{where}"
-        ) from error
+        raise _broken(reference, path, error) from error
     return module
 
 

@@ -31,6 +31,12 @@ def results_table(results: Results, width: int) -> Table:
     says_how = width >= WIDE or bool(variants)
     if says_how:
         table.add_column("scored as", style="dim")
+    cost = results.usage.get("cost")
+    if cost is not None:
+        table.caption = Text(
+            f"{results.usage.get('prompt_tokens'):,.0f} tokens in, "
+            f"{results.usage.get('completion_tokens'):,.0f} out, cost {cost:.4g}"
+        )
     for name, task in results.tasks.items():
         for row, metric in enumerate(_metrics(task)):
             result = task.metrics.get(metric)

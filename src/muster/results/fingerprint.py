@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from muster.core import JSON, ConfigurationError, Generation
+from muster.results.folder import RunFolder
 from muster.results.redaction import is_secret_name, redact
 from muster.tasks.definition import Task
 
@@ -25,6 +26,7 @@ NEUTRAL_ARGS = frozenset(
     | {"num_workers", "prefetch", "workers", "preparation"}
     # how it is reached and how long to wait
     | {"base_url", "api_base", "host", "port", "timeout", "request_timeout", "max_retries", "headers"}
+    | {"connect_timeout", "wait_for_server", "price_input", "price_output"}
     # where files come from and what is logged
     | {"cache_dir", "download_dir", "local_files_only", "force_download", "use_safetensors"}
     | {"disable_log_stats", "disable_log_requests", "verbose"}
@@ -60,9 +62,13 @@ _WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*
 _TRAINING_STATE = ("training_args*", "optimizer*", "scheduler*", "rng_state*", "scaler*")
 
 
-def model_fingerprint(model: str, backend: str, args: Mapping[str, JSON]) -> dict[str, JSON]:
+def model_fingerprint(
+    model: str, backend: str, args: Mapping[str, JSON], served_by: Mapping[str, JSON] | None = None
+) -> dict[str, JSON]:
     """What decides a model's answers: its files or its hub revision, the backend and the arguments that matter.
 
+    `served_by`: what the backend says of the servers that have the model; None where it isn't served. Of a served
+    one the name is all there is to know: files of that name on this machine have nothing to do with it.
     Weights are represented by their sizes and a sample of their bytes, so that a 140 GB model costs
     milliseconds. The same model gives the same fingerprint on another machine and in another folder of the
     same name. Secrets are left out.
@@ -73,6 +79,8 @@ def model_fingerprint(model: str, backend: str, args: Mapping[str, JSON]) -> dic
         if name not in NEUTRAL_ARGS and not is_secret_name(name)
     }
     fingerprint: dict[str, JSON] = {"backend": backend, "args": relevant}
+    if served_by is not None:
+        return {"name": model, **fingerprint, **served_by}
     path = Path(model).expanduser()
     if path.exists():
         return {"name": Path(os.path.abspath(path)).name, **fingerprint, **_files_fingerprint(path)}  # noqa: PTH100
@@ -130,8 +138,12 @@ def _files_fingerprint(path: Path) -> dict[str, JSON]:
             {file for pattern in _SETTINGS_FILES for file in path.glob(pattern) if file.is_file()}
         )
         weights = _weight_files(path)
-        if not settings and not weights:  # a layout only its backend knows
-            weights = sorted(file for file in path.iterdir() if file.is_file())
+        if not settings and not weights:
+            journal = RunFolder(path).journal
+            # Of a run its answers count; of a layout only its backend knows, everything.
+            weights = (
+                [journal] if journal.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+            )
         files: dict[str, JSON] = {file.relative_to(path).as_posix(): _digest(file) for file in settings}
         return {"files": files, **_weights(weights)}
     except OSError as error:

@@ -64,9 +64,18 @@ class Attempt:
     """Unix seconds."""
     engine: str
     world_size: int
+    """Replicas."""
     command: list[str] = field(default_factory=list)
     ended: float | None = None
     exit_status: int | None = None
+    gpus_per_replica: int = 1
+    parallelism: str = "device-map"
+    """How a replica's GPUs share the model, where it has several."""
+
+    def described(self) -> str:
+        """`engine local: 4 replicas of 2 GPUs (tensor)`."""
+        each = f" of {self.gpus_per_replica} GPUs ({self.parallelism})" if self.gpus_per_replica > 1 else ""
+        return f"engine {self.engine}: {self.world_size} replica{'s' if self.world_size > 1 else ''}{each}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +110,15 @@ class Manifest:
         model_args: Mapping[str, JSON],
         config: Mapping[str, JSON],
         planned: Sequence[PlannedTask],
+        served_by: Mapping[str, JSON] | None = None,
     ) -> Self:
-        """The manifest of a run that starts now, on this machine."""
+        """The manifest of a run that starts now, on this machine. `served_by`: see `model_fingerprint`."""
         packages = package_versions()
         return cls(
             run=run,
             model=redact_text(model),
             config=redact_settings(config),
-            fingerprint=model_fingerprint(model, backend, model_args),
+            fingerprint=model_fingerprint(model, backend, model_args, served_by),
             tasks={each.task.name: TaskEntry.of(each) for each in planned},
             muster=packages.get("muster-eval", ""),
             created=time.time(),
@@ -162,8 +172,8 @@ class _Versioned(msgspec.Struct):
 def check_resumable(old: Manifest, new: Manifest) -> None:
     """Raise `ConfigurationError`, showing what differs, unless `new` may go on in the folder of `old`.
 
-    It may add tasks and raise the limit or the repeats. World size, engine, schedule, batch size and time-outs
-    may differ freely.
+    It may add tasks and raise the limit or the repeats. World size, GPUs per replica, engine, schedule, batch size and
+    time-outs may differ freely.
     """
     lines = [
         *differences({"model": old.fingerprint}, {"model": new.fingerprint}),

@@ -90,6 +90,16 @@ class GroupResults:
     """`macro_mean`; empty where the tasks' headline scores have different units. `n` is the number of tasks."""
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the last attempt was carried out. Decides no score."""
+
+    engine: str
+    replicas: int
+    gpus_per_replica: int
+    parallelism: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """The scores of a run."""
@@ -103,6 +113,9 @@ class Results:
     groups: dict[str, GroupResults] = field(default_factory=dict)
     """Those of which the run has all tasks."""
     timing: dict[str, float | None] = field(default_factory=dict)
+    usage: dict[str, float | None] = field(default_factory=dict)
+    """Tokens of all answers, of whatever attempt, and their `cost` where prices were given."""
+    layout: Layout | None = None
 
     @property
     def errored(self) -> int:

@@ -21,8 +21,9 @@ from muster.results.groups import group_results
 from muster.results.journal_read import JournalReader
 from muster.results.manifest import Manifest
 from muster.results.predictions import score_predictions
-from muster.results.results import Results, TaskResults
+from muster.results.results import Layout, Results, TaskResults
 from muster.results.samples_table import SampleTable
+from muster.results.usage import Prices, UsageTotals
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 
@@ -45,6 +46,7 @@ def score_run(
     Raises `RunError` where the files can't be written; the old ones are then unchanged.
     """
     tasks: dict[str, TaskResults] = {}
+    usage = UsageTotals()
     with JournalReader(folder.journal) as journal:
         names: list[str] = []
         further: dict[str, list[str]] = {}
@@ -54,7 +56,7 @@ def score_run(
                 further.setdefault(metric.info.variant, []).extend(_score_names(each, metric, journal))
         with replacing(folder.samples) as temporary, SampleTable(temporary, names, further) as table:
             for each in planned:
-                tasks[each.task.name] = _score_task(each, journal, table)
+                tasks[each.task.name] = _score_task(each, journal, table, usage)
     results = Results(
         run=manifest.run,
         model=manifest.model,
@@ -62,16 +64,22 @@ def score_run(
         tasks=tasks,
         groups=group_results(tasks, groups or {}),
         timing=_old_timing(folder) if timing is None else dict(timing),
+        usage=usage.report(Prices.of(manifest.config)),
+        layout=_layout(manifest),
     )
     results.save(folder.results)
     return results
 
 
-def _score_task(planned: PlannedTask, journal: JournalReader, table: SampleTable) -> TaskResults:
+def _score_task(
+    planned: PlannedTask, journal: JournalReader, table: SampleTable, usage: UsageTotals
+) -> TaskResults:
     scores = TaskScores(planned.task)
     for answer in with_corpus_scores(scores.task, _answers(scores.task, planned, journal)):
         table.add(answer)
         scores.add(answer)
+        if answer.record is not None and answer.record.completion.succeeded:
+            usage.add(answer.record.completion.usage)
     return scores.results()
 
 
@@ -96,6 +104,13 @@ def _score_names(planned: PlannedTask, metric: Metric, journal: JournalReader) -
                 if names := list(scores_of(outcome)):
                     return names
     return []
+
+
+def _layout(manifest: Manifest) -> Layout | None:
+    if not manifest.attempts:
+        return None
+    last = manifest.attempts[-1]
+    return Layout(last.engine, last.world_size, last.gpus_per_replica, last.parallelism)
 
 
 def _old_timing(folder: RunFolder) -> dict[str, float | None]:

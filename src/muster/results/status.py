@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from muster.core import RequestKey, RunTimeoutError
@@ -69,6 +69,8 @@ class Status:
     time_left: float | None
     """Seconds; None where it isn't running or nothing came in the last minute."""
     attempts: int
+    last: Attempt | None = None
+    """Without its command."""
     holder: LockHolder | None = None
 
     @property
@@ -148,6 +150,7 @@ def summarise(
         rate=rate,
         time_left=max(open_requests, 0) / rate if running and rate > 0 else None,
         attempts=len(manifest.attempts),
+        last=last and replace(last, command=[]),
         holder=holder,
     )
 

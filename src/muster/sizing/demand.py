@@ -6,7 +6,8 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from muster.core import Media, Request
+from muster.core import Media, Request, SampleError
+from muster.media.extents import read_extent
 from muster.scheduling.cost import VIDEO_TOKENS
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.image_tokens import ImageCost, ImageRule
@@ -86,7 +87,8 @@ def image_size(media: Media) -> ImageSize | None:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(media.path or io.BytesIO(media.data or b"")) as image:
+        content = read_extent(media.extent) if media.extent is not None else media.data or b""
+        with Image.open(media.path or io.BytesIO(content)) as image:
             return ImageSize(*image.size)
-    except (OSError, UnidentifiedImageError, ValueError):
+    except (OSError, UnidentifiedImageError, ValueError, SampleError):
         return None

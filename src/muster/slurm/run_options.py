@@ -7,7 +7,7 @@ from pathlib import Path
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError
-from muster.models.registry import list_backends, resolve_model
+from muster.models.registry import known_kind, list_backends, resolve_model
 from muster.tasks.registry import load_tasks
 
 
@@ -28,7 +28,7 @@ def check_run(config: RunConfig, tasks: int, *, elsewhere: bool) -> None:
             )
     _check_backend(config.backend, elsewhere=elsewhere)
     if not (elsewhere and _is_path(config.model)):
-        resolve_model(config.model)
+        resolve_model(config.model, known_kind(config.backend))
     names = [name for name in config.tasks if not (elsewhere and _is_path(name))]
     if names:
         load_tasks(names)

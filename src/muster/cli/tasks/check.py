@@ -40,7 +40,7 @@ def command(
 
     if not (images == "all" or images.isdigit()):
         raise ConfigurationError(f"--images {images}: give a number, or all")
-    given = None if data is None else [part.strip() for part in data.split(",") if part.strip()]
+    given = [part.strip() for part in (data or "").split(",") if part.strip()]
     most = None if images == "all" else int(images)
     results = [_check(task, most, save_images) for task in load_tasks([name], DataFolders.parse(given))]
     raise typer.Exit(0 if all(results) else PROBLEMS)

@@ -6,18 +6,25 @@ import copy
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from muster.core import Completion, Failure, ReplicaError, Request, TransientError, Usage
 from muster.models.fetch import fetch_model
-from muster.models.protocol import ModelSettings, RequestStream
+from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.transformers.batch_size import BatchSize
 from muster.models.transformers.cores import wants_process
 from muster.models.transformers.device_errors import classify
-from muster.models.transformers.options import Options, parse_options
+from muster.models.transformers.options import Options, check_settings, parse_options
 from muster.models.transformers.prefetch import OneAhead
 from muster.models.transformers.preparation import Batch, Prepared, Preparer
 from muster.models.transformers.preparation_process import PreparationProcess
+from muster.models.transformers.tensor.leading import (
+    LeadingGenerator,
+    SharedMemory,
+    load_parts,
+    start_members,
+)
+from muster.models.transformers.tensor.members import Members
 
 if TYPE_CHECKING:
     from muster.models.transformers.generation import Answer
@@ -29,17 +36,27 @@ class TransformersModel:
     Greedy by default; a sampled answer depends on the generation seed and the request alone (see `sampling`).
     """
 
+    models: ClassVar[ModelKind] = "checkpoint"
     batched = True
 
+    @staticmethod
+    def check(settings: ModelSettings) -> None:
+        """Raise `ConfigurationError` for what can be told without torch and without loading anything."""
+        check_settings(settings)
+
     def __init__(self, settings: ModelSettings) -> None:
+        self.check(settings)
         options = parse_options(settings.args)
-        folder = fetch_model(settings.model, options.revision)  # once per node
         trust = settings.trust_remote_code
         self._process: PreparationProcess | None = None
-        if wants_process(options.preparation):
-            # It imports and loads at the same time as this one.
-            self._process = PreparationProcess.start(folder, options, trust_remote_code=trust)
+        self._members: Members | None = None
         try:
+            if settings.parallelism == "tensor" and settings.gpus_per_replica > 1:
+                self._members = start_members(settings, options)
+            folder = fetch_model(settings.model, options.revision)  # once per node
+            if wants_process(options.preparation):
+                # It imports and loads at the same time as this one.
+                self._process = PreparationProcess.start(folder, options, trust_remote_code=trust)
             self._load(folder, options, settings)
         except BaseException:
             self.close()
@@ -51,16 +68,22 @@ class TransformersModel:
         from muster.models.transformers.loading import load
         from muster.models.transformers.memory import watch_memory
 
-        loaded = load(folder, options, trust_remote_code=settings.trust_remote_code)
-        on_gpu = loaded.model.device.type == "cuda"
-        self._pin_memory = on_gpu
-        self._context_limit = loaded.context_limit
-        self._preparer = Preparer(loaded.processor, loaded.context_limit, pin_memory=on_gpu)
+        trust, members = settings.trust_remote_code, self._members
+        if members is None:
+            loaded = load(folder, options, trust_remote_code=trust, gpus=settings.gpus_per_replica)
+        else:
+            loaded = load_parts(members, folder, options, settings)
+        self._loaded = loaded
+        self._on_gpu = loaded.input_device.type == "cuda"
+        self._preparer = Preparer(loaded.processor, loaded.context_limit, pin_memory=self._on_gpu)
+        self._batch_size = BatchSize.choose(settings.batch_size, on_gpu=self._on_gpu)
         # The background thread pads with the processor's tokenizer while this one decodes; a tokenizer can't do both.
         tokenizer = copy.deepcopy(loaded.processor.tokenizer)
-        self._generator = Generator(loaded.model, tokenizer, loaded.context_limit)
-        self._batch_size = BatchSize.choose(settings.batch_size, on_gpu=on_gpu)
-        self._memory = watch_memory(loaded.model.device)
+        memory = watch_memory(loaded.devices)
+        self._memory = memory if members is None else SharedMemory(memory, members)
+        self._generator = (
+            Generator(loaded, tokenizer) if members is None else LeadingGenerator(loaded, tokenizer, members)
+        )
 
     @property
     def slots(self) -> int:
@@ -85,11 +108,13 @@ class TransformersModel:
         """End what runs beside this process. Losing the last reference to the model does so too."""
         if self._process is not None:
             self._process.close()
+        if self._members is not None:
+            self._members.close()
 
     def _prepare(self, requests: list[Request]) -> Prepared:
         """In the process beside this one, or here where there is none or it can't."""
         if self._process is not None:
-            prepared = self._process.prepare(requests, self._context_limit, pin_memory=self._pin_memory)
+            prepared = self._process.prepare(requests, self._loaded.context_limit, pin_memory=self._on_gpu)
             if prepared is not None:
                 return prepared
         return self._preparer.prepare(requests)
@@ -109,6 +134,8 @@ class TransformersModel:
         self._memory.begin()
         try:
             answers = self._generator.answer(batch)
+        except ReplicaError:
+            raise
         except Exception as error:
             kind = classify(error)
             if kind == "broken device":

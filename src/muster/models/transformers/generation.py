@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 
 from muster.core import Generation
-from muster.models.transformers.interfaces import Inputs, Tokenizer, VisionLanguageModel
+from muster.models.transformers.interfaces import Inputs, Tokenizer
+from muster.models.transformers.loading import Loaded
 from muster.models.transformers.preparation import Batch
 from muster.models.transformers.sampling import SeededSampling
 
 FinishReason = Literal["stop", "length"]
+LogitsProcessor: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 TOKENS_PER_CHARACTER = 4
 """A stop string of n characters spans at most 4n tokens where tokens are bytes."""
@@ -32,17 +34,31 @@ class Answer:
 class Generator:
     """Runs batches through `model.generate`."""
 
-    def __init__(self, model: VisionLanguageModel, tokenizer: Tokenizer, context_limit: int | None) -> None:
-        self._model = model
+    def __init__(self, loaded: Loaded, tokenizer: Tokenizer, last: Sequence[LogitsProcessor] = ()) -> None:
+        """`last`: what has the last word about every token, after sampling."""
+        self._model, self._device = loaded.model, loaded.input_device
         self._tokenizer = tokenizer
-        self._context_limit = context_limit
-        eos = model.generation_config.eos_token_id
+        self._context_limit = loaded.context_limit
+        self._last = last
+        eos = loaded.model.generation_config.eos_token_id
         self._eos = frozenset([eos] if isinstance(eos, int) else eos or [])
 
     def answer(self, batch: Batch) -> list[Answer]:
         """Answers in the batch's order. Raises whatever the device raises."""
+        return self.generate(batch, self.place(batch.inputs))
+
+    def place(self, inputs: Inputs) -> dict[str, torch.Tensor]:
+        """Inputs where the model wants them; pixels in its precision."""
+        dtype = self._model.dtype
+        return {
+            name: value.to(self._device, dtype if value.is_floating_point() else None, non_blocking=True)
+            for name, value in inputs.items()
+        }
+
+    def generate(self, batch: Batch, inputs: Mapping[str, torch.Tensor]) -> list[Answer]:
+        """Answers of a batch whose inputs are in place already."""
         settings = batch.rows[0].request.generation
-        start = 1 if self._model.config.is_encoder_decoder else batch.inputs["input_ids"].shape[1]
+        start = 1 if self._model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         ends = RowEnds(self._tokenizer, settings.stop, start, self._budgets(batch, settings))
         sampling = (
             [SeededSampling(settings, [row.request.key for row in batch.rows])]
@@ -51,10 +67,10 @@ class Generator:
         )
         with torch.inference_mode():
             output = self._model.generate(
-                **self._on_device(batch.inputs),
+                **inputs,
                 max_new_tokens=max(ends.budgets),
                 do_sample=False,
-                logits_processor=sampling,
+                logits_processor=[*sampling, *self._last],
                 stopping_criteria=[ends] if ends.needed else [],
             )
         return [self._read(row, ends, index) for index, row in enumerate(output[:, start:].tolist())]
@@ -64,14 +80,6 @@ class Generator:
         if self._context_limit is None:
             return [settings.max_new_tokens] * len(batch)
         return [min(settings.max_new_tokens, self._context_limit - tokens) for tokens in batch.prompt_tokens]
-
-    def _on_device(self, inputs: Inputs) -> dict[str, torch.Tensor]:
-        """Inputs where the model is; pixels in its precision."""
-        device, dtype = self._model.device, self._model.dtype
-        return {
-            name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
-            for name, value in inputs.items()
-        }
 
     def _read(self, tokens: list[int], ends: RowEnds, index: int) -> Answer:
         """The answer in a row of generated tokens, which is padded once the row has ended."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import transformers
 from transformers import AutoModelForImageTextToText
 
 from muster.core import JSON, ConfigurationError, ReplicaError
@@ -30,25 +31,74 @@ class Loaded:
     processor: Processor
     context_limit: int | None
     """Tokens of prompt and answer together, where the model says."""
+    devices: tuple[torch.device, ...]
+    """Those that compute, in the model's order; inputs go to the first."""
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where inputs go."""
+        return self.devices[0]
 
 
-def load(folder: Path, options: Options, *, trust_remote_code: bool) -> Loaded:
-    """Load what a folder holds. Raises `ConfigurationError` for what the user can change."""
+def load(
+    folder: Path, options: Options, *, trust_remote_code: bool, gpus: int = 1, tensor_parallel: int = 1
+) -> Loaded:
+    """Load what a folder holds. Raises `ConfigurationError` for what the user can change.
+
+    The layers are spread over as many `gpus`; or `tensor_parallel` processes, this one among them, each load a part of
+    every layer. They are this process's default process group.
+    """
     with quiet():
         processor = load_processor(folder, options, trust_remote_code=trust_remote_code)
-        model = _load_model(folder, options, trust_remote_code)
+        device = _device(options.device)
+        placement = _divided(tensor_parallel) if tensor_parallel > 1 else _placement(options, device, gpus)
+        model = _load_model(folder, options, device, placement, trust_remote_code)
         _prepare_generation(model, processor, options.generation)
-    return Loaded(cast("VisionLanguageModel", model), processor, _context_limit(model))
+    return Loaded(
+        cast("VisionLanguageModel", model), processor, _context_limit(model), _computing_devices(model)
+    )
 
 
-def _load_model(folder: Path, options: Options, trust_remote_code: bool) -> Any:
-    device = _device(options.device)
-    placement: dict[str, object] = {}
+def _placement(options: Options, device: torch.device, gpus: int) -> dict[str, object]:
     if options.device_map is not None:
-        placement = {"device_map": options.device_map}
-    elif device.type != "cpu":
-        # Straight onto the device, without a copy of the model in the host's memory.
-        placement = {"device_map": {"": str(device)}}
+        return {"device_map": options.device_map}
+    if gpus > 1 and options.device is None and device.type == "cuda":
+        return {"device_map": "auto"}
+    # Straight onto the device, without a copy of the model in the host's memory.
+    return {} if device.type == "cpu" else {"device_map": {"": str(device)}}
+
+
+def _divided(size: int) -> dict[str, object]:
+    try:
+        from transformers.distributed import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_size=size)}
+    except (ImportError, TypeError) as error:
+        raise ConfigurationError(
+            f"--parallelism tensor needs a newer transformers, this is {transformers.__version__} (5.23 is known to "
+            "work): upgrade it, or use --parallelism device-map"
+        ) from error
+
+
+def _computing_devices(model: Any) -> tuple[torch.device, ...]:
+    """The devices of a model that may be spread: layers that rest in the host's memory or on disk compute elsewhere."""
+    places = getattr(model, "hf_device_map", {}).values()
+    computing = dict.fromkeys(place for place in places if place not in ("cpu", "disk"))
+    if computing:
+        return tuple(
+            torch.device("cuda", place) if isinstance(place, int) else torch.device(place)
+            for place in computing
+        )
+    return (torch.device("cpu"),) if places else (model.device,)
+
+
+def _load_model(
+    folder: Path,
+    options: Options,
+    device: torch.device,
+    placement: dict[str, object],
+    trust_remote_code: bool,
+) -> Any:
     if options.quantization:
         placement["quantization_config"] = _quantization(options.quantization)
     dtype = options.dtype or ("float32" if device.type == "cpu" else "auto")
@@ -64,12 +114,12 @@ def _load_model(folder: Path, options: Options, trust_remote_code: bool) -> Any:
     except ConfigurationError:
         raise
     except Exception as error:
-        raise _explained(error, folder, options) from error
-    _check_complete(folder, sorted(report["missing_keys"]))
+        raise explained(error, folder, options) from error
+    check_complete(folder, sorted(report["missing_keys"]))
     return model.eval()
 
 
-def _explained(error: Exception, folder: Path, options: Options) -> Exception:
+def explained(error: Exception, folder: Path, options: Options) -> Exception:
     """What to tell the user when the weights can't be loaded."""
     meaning = classify(error)
     if meaning == "broken device":
@@ -77,14 +127,14 @@ def _explained(error: Exception, folder: Path, options: Options) -> Exception:
     if meaning == "out of memory":
         return ConfigurationError(
             f"the model in {folder} doesn't fit on the device: {error}. Give each replica more GPUs "
-            "(--gpus-per-replica), or --model-args load_in_8bit=true or device_map=auto"
+            "(--gpus-per-replica), or --model-args load_in_8bit=true"
         )
     given = ", ".join(f"{name}={value}" for name, value in options.model.items())
     hint = f" (--model-args handed to it: {given})" if given else ""
     return ConfigurationError(f"the model in {folder} can't be loaded: {error}{hint}")
 
 
-def _check_complete(folder: Path, missing: Sequence[str]) -> None:
+def check_complete(folder: Path, missing: Sequence[str]) -> None:
     """Refuse weights that lack parameters: transformers would fill those with random numbers and go on."""
     if missing:
         raise ConfigurationError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -40,28 +41,28 @@ class UnmeasuredMemory:
 
 
 class CudaMemory:
-    """Peak memory of the visible GPUs, from torch's allocator."""
+    """Peak memory of the GPUs that a model is on, from torch's allocator."""
 
-    def __init__(self) -> None:
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._devices = devices
         self._before: list[int] = []
 
     def begin(self) -> None:
         """Note what is allocated before the batch: weights, mostly."""
-        devices = range(torch.cuda.device_count())
-        self._before = [torch.cuda.memory_allocated(device) for device in devices]
-        for device in devices:
+        self._before = [torch.cuda.memory_allocated(device) for device in self._devices]
+        for device in self._devices:
             torch.cuda.reset_peak_memory_stats(device)
 
     def room_for_twice(self) -> bool:
         """Whether base + twice the batch's own peak stays under `SAFE_FRACTION` on every device."""
-        return all(self._fits(device, base) for device, base in enumerate(self._before))
+        return all(map(self._fits, self._devices, self._before))
 
     def release(self) -> None:
-        """Empty torch's cache."""
+        """Empty torch's cache, on all devices."""
         torch.cuda.empty_cache()
 
     @staticmethod
-    def _fits(device: int, base: int) -> bool:
+    def _fits(device: torch.device, base: int) -> bool:
         free, _ = torch.cuda.mem_get_info(device)
         # What others hold on this device is not ours to plan with.
         ours = free + torch.cuda.memory_reserved(device)
@@ -69,6 +70,7 @@ class CudaMemory:
         return base + 2 * (peak - base) < SAFE_FRACTION * ours
 
 
-def watch_memory(device: torch.device) -> DeviceMemory:
-    """The right watcher for the device that a model is on."""
-    return CudaMemory() if device.type == "cuda" else UnmeasuredMemory()
+def watch_memory(devices: Sequence[torch.device]) -> DeviceMemory:
+    """The right watcher for the devices that a model is on."""
+    gpus = [device for device in devices if device.type == "cuda"]
+    return CudaMemory(gpus) if gpus else UnmeasuredMemory()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from muster.core import JSON, ConfigurationError
+from muster.models.protocol import ModelSettings
+from muster.models.transformers.elsewhere import refuse_what_belongs_elsewhere
 
 Preparation: TypeAlias = Literal["auto", "thread", "process"]
 PREPARATIONS = ("auto", "thread", "process")
@@ -37,7 +39,7 @@ class Options:
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1` …; None: the first GPU that is visible, else the CPU."""
     device_map: JSON = None
-    """As transformers takes it: spreads one replica over several GPUs. Excludes `device`."""
+    """As transformers takes it: layers to GPUs, the host's memory and the disk. Excludes `device`."""
     revision: str | None = None
     chat_template: str | None = None
     """A file with a Jinja chat template, in place of the model's own."""
@@ -53,8 +55,33 @@ class Options:
     """Everything else, for `AutoModelForImageTextToText.from_pretrained`: attn_implementation, max_memory …"""
 
 
+WEIGHTS_IN_ONE_PLACE = ("device_map", "max_memory", "offload_folder", "offload_buffers", "tp_plan", "tp_size")
+"""Arguments that say where weights lie, which tensor parallelism decides itself."""
+
+
+def check_settings(settings: ModelSettings) -> None:
+    """Raise `ConfigurationError` for arguments that contradict each other or how the replica is divided."""
+    options = parse_options(settings.args)
+    several = settings.gpus_per_replica > 1
+    if settings.parallelism == "tensor" and several:
+        given = [name for name in WEIGHTS_IN_ONE_PLACE if name in settings.args]
+        if given:
+            raise ConfigurationError(
+                f"--model-args {', '.join(given)}: --parallelism tensor puts a part of every layer on each GPU itself; "
+                "leave it out, or use --parallelism device-map"
+            )
+    elif "tp_plan" in settings.args or "tp_size" in settings.args:
+        raise ConfigurationError("--model-args tp_plan: write --gpus-per-replica K --parallelism tensor")
+    if several and options.device not in (None, "cuda", "cpu"):
+        raise ConfigurationError(
+            f"--model-args device={options.device} is one device, and --gpus-per-replica {settings.gpus_per_replica} "
+            "asks for several: leave one of them out"
+        )
+
+
 def parse_options(args: Mapping[str, JSON]) -> Options:
     """Sort `--model-args`. Raises `ConfigurationError` for contradictions; unknown names go to the model."""
+    refuse_what_belongs_elsewhere(args)
     rest = dict(args)
     if "torch_dtype" in rest:
         rest.setdefault("dtype", rest.pop("torch_dtype"))
@@ -63,7 +90,7 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
     options = Options(
         dtype=_text(rest, "dtype"),
         device=_text(rest, "device"),
-        device_map=rest.pop("device_map", None),
+        device_map=_take_device_map(rest),
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
         preparation=_preparation(rest),
@@ -82,6 +109,25 @@ def _text(args: dict[str, JSON], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(f"--model-args {name}={value!r}: expected a text")
     return value
+
+
+def _take_device_map(args: dict[str, JSON]) -> JSON:
+    """The map, and with it `max_memory`: JSON has no numbers as names, by which accelerate knows GPUs."""
+    limits: Any = args.get("max_memory")
+    if isinstance(limits, dict):
+        args["max_memory"] = cast("JSON", {_place(name): limit for name, limit in limits.items()})
+    elif limits is not None:
+        raise ConfigurationError(
+            f'--model-args max_memory={limits!r}: expected a limit per device, {{"0": "20GiB", "cpu": "64GiB"}}'
+        )
+    given = args.pop("device_map", None)
+    if isinstance(given, dict):
+        return {name: _place(where) if isinstance(where, str) else where for name, where in given.items()}
+    return given
+
+
+def _place(name: str) -> str | int:
+    return int(name) if name.isdigit() else name
 
 
 def _preparation(args: dict[str, JSON]) -> Preparation:

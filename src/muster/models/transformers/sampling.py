@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Sequence
 
 import torch
 
 from muster.core import Generation, RequestKey
+from muster.models.seeding import request_seed
 
 
 class SeededSampling:
@@ -49,9 +49,3 @@ class SeededSampling:
             probabilities = probabilities.masked_fill(before >= self._generation.top_p, 0.0)
             probabilities[:, 0] = probabilities[:, 0].clamp_min(torch.finfo(probabilities.dtype).tiny)
         return order, probabilities
-
-
-def request_seed(seed: int, key: RequestKey) -> int:
-    """64 bits from the run's seed and the request's name, the same on every machine."""
-    text = "\x1f".join((str(seed), key.task, key.sample_id, str(key.repeat)))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -23,13 +23,13 @@ class DataFolders:
     tasks: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, given: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> Self:
+    def parse(cls, given: Sequence[str] = (), env: Mapping[str, str] = os.environ) -> Self:
         """`DIR` is the root, `TASK=DIR` the folder of one task. Without a root: `MUSTER_DATA`, else the cache.
 
         Raises:
             ConfigurationError: two roots, or a folder that isn't there.
         """
-        if given is None:
+        if not given:
             given = [part.strip() for part in env.get(VARIABLE, "").split(",") if part.strip()]
         roots: list[Path] = []
         tasks: dict[str, Path] = {}

@@ -1,0 +1,205 @@
+"""The anthropic backend: Claude, through Anthropic's SDK.
+
+Format: Anthropic's API reference, Messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from muster.core import JSON, Message, Part, Request, SampleError, Usage
+from muster.media.images import describe
+from muster.models.api.failures import (
+    Asked,
+    Refusal,
+    UnavailableError,
+    judge,
+    read_error_body,
+    read_retry_after,
+    shown,
+)
+from muster.models.api.images import ImageLimits, encode_image
+from muster.models.api.model import ApiModel
+from muster.models.api.options import (
+    ApiOptions,
+    BaseUrl,
+    parse_options,
+    read_key,
+    with_extra,
+    without,
+)
+from muster.models.api.prompts import check_images
+from muster.models.api.protocol import Prepared, Reply
+from muster.models.api.reach import check_reachable
+from muster.models.protocol import ModelSettings
+from muster.models.registry import require
+
+require("anthropic", "anthropic")
+
+import anthropic  # noqa: E402
+import httpx2  # noqa: E402
+
+from muster.models.api.sdk import connection_error, http_client  # noqa: E402
+
+URL_VARIABLE = "ANTHROPIC_BASE_URL"
+KEY_VARIABLE = "ANTHROPIC_API_KEY"
+DEFAULT_URL = "https://api.anthropic.com"
+IMAGE_LIMITS = ImageLimits(bytes=3_750_000, side=8000)
+"""Anthropic's: 5 MB as base64, 8,000 pixels."""
+FINISH_REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
+
+
+class _Block(msgspec.Struct):
+    type: str
+    text: str = ""
+
+
+class _Tokens(msgspec.Struct):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Answer(msgspec.Struct):
+    content: list[_Block]
+    stop_reason: str | None = None
+    usage: _Tokens | None = None
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesFormat:
+    """What the server is asked, beside the request itself."""
+
+    model: str
+    image_limits: ImageLimits
+    options: ApiOptions
+
+    def body(self, request: Request) -> Prepared[dict[str, JSON]]:
+        """The request as the API wants it. Raises `SampleError` for what it doesn't take."""
+        check_images(request, self.options.max_images)
+        notes: list[str] = []
+        generation = request.generation
+        system = "\n\n".join(message.text for message in request.messages if message.role == "system")
+        content: dict[str, JSON] = {
+            "model": self.model,
+            "max_tokens": generation.max_new_tokens,
+            "messages": [
+                self._message(message, notes) for message in request.messages if message.role != "system"
+            ],
+            "temperature": generation.temperature,
+        }
+        if system:
+            content["system"] = system
+        if generation.temperature > 0 and generation.top_p < 1:
+            content["top_p"] = generation.top_p
+        if generation.temperature > 0 and generation.top_k is not None:
+            content["top_k"] = generation.top_k
+        if stops := [
+            stop for stop in generation.stop if stop.strip()
+        ]:  # blank ones are refused, and cut off here
+            content["stop_sequences"] = list(stops)
+        return Prepared(with_extra(content, self.options.extra_body), "; ".join(notes) or None)
+
+    def _message(self, message: Message, notes: list[str]) -> JSON:
+        return {"role": message.role, "content": [self._part(part, notes) for part in message.parts]}
+
+    def _part(self, part: Part, notes: list[str]) -> JSON:
+        media = part.media
+        if media is None:
+            return {"type": "text", "text": part.text or ""}
+        if media.kind == "video":
+            raise SampleError(f"{describe(media)}: Anthropic's API has no videos")
+        if media.url is not None and self.options.image_urls:
+            return {"type": "image", "source": {"type": "url", "url": media.url}}
+        image = encode_image(media, self.image_limits)
+        if image.note:
+            notes.append(f"{describe(media)}: {image.note}")
+        source: JSON = {"type": "base64", "media_type": image.media_type, "data": image.base64}
+        return {"type": "image", "source": source}
+
+
+class Messages:
+    """Implements `Api` with Anthropic's SDK."""
+
+    def __init__(self, urls: Sequence[BaseUrl], key: str, key_variable: str, body: MessagesFormat) -> None:
+        self._urls, self._key, self._format = urls, key, body
+        self._asked = [Asked(url.url, body.model, key_variable) for url in urls]
+        self._clients: list[anthropic.AsyncAnthropic] = []
+
+    def prepare(self, request: Request) -> Prepared[dict[str, JSON]]:
+        """See `Api`."""
+        return self._format.body(request)
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[None]:
+        """See `Api`."""
+        async with http_client(self._format.options.connect_timeout) as http:
+            self._clients = [
+                anthropic.AsyncAnthropic(
+                    api_key=self._key, base_url=url.url, max_retries=0, timeout=http.timeout, http_client=http
+                )
+                for url in self._urls
+            ]
+            yield
+
+    async def ask(self, endpoint: int, body: dict[str, JSON]) -> Reply:
+        """See `Api`."""
+        asked = self._asked[endpoint]
+        try:
+            response = await self._clients[endpoint].post("/v1/messages", body=body, cast_to=httpx2.Response)
+        except anthropic.APIStatusError as error:
+            message, code = read_error_body(error.response.content)
+            retry_after = read_retry_after(error.response.headers)
+            raise judge(Refusal(error.status_code, message, code, retry_after), asked) from None
+        except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
+            raise connection_error(error, asked.endpoint) from None
+        return _read(response.content, asked.endpoint)
+
+    def scrub(self, text: str) -> str:
+        """See `Api`."""
+        return without(text, self._key, *(url.password for url in self._urls))
+
+
+def _read(content: bytes, endpoint: str) -> Reply:
+    try:
+        answer = _answer.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        words = shown(content[:200].decode(errors="replace"))
+        raise UnavailableError(
+            f"{endpoint} answered something that is no message ({error}): {words}"
+        ) from None
+    text = "".join(block.text for block in answer.content if block.type == "text")
+    tokens = answer.usage
+    usage = Usage()
+    if tokens is not None:
+        cached = (tokens.cache_creation_input_tokens or 0) + (tokens.cache_read_input_tokens or 0)
+        usage = Usage(tokens.input_tokens + cached, tokens.output_tokens)
+    reason = answer.stop_reason
+    return Reply(text, FINISH_REASONS.get(reason, reason) if reason else None, usage)
+
+
+class AnthropicModel(ApiModel[dict[str, JSON]]):
+    """A Claude model."""
+
+    default_url = DEFAULT_URL
+    url_variable = URL_VARIABLE
+
+    def __init__(self, settings: ModelSettings) -> None:
+        options = parse_options(settings.args, ApiOptions)
+        urls = self.urls(options)
+        variable = options.api_key_env or KEY_VARIABLE
+        key = read_key(variable, needed=True)
+        limits = ImageLimits(
+            options.max_image_bytes or IMAGE_LIMITS.bytes, options.max_image_side or IMAGE_LIMITS.side
+        )
+        api = Messages(urls, key, variable, MessagesFormat(settings.model, limits, options))
+        super().__init__(settings, options, api, [url.url for url in urls])
+        check_reachable(urls, options)

@@ -1,0 +1,164 @@
+"""Asks for one request until there is an answer, an error of the sample, or no time left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Generic, TypeVar
+
+from muster.core import Completion, Failure, MusterError, Request, RequestError, SampleError, TransientError
+from muster.core.text import valid_text
+from muster.models.api.endpoints import Endpoint, EndpointPool, Lease
+from muster.models.api.failures import DeniedError, OverloadedError, UnavailableError, UnreachableError
+from muster.models.api.giving_up import GivingUp, Patience, pause_seconds
+from muster.models.api.protocol import Api, Prepared, Reply
+from muster.models.api.turnstile import Turnstile
+
+log = logging.getLogger(__name__)
+
+Body = TypeVar("Body")
+
+
+class Client(Generic[Body]):
+    """Answers requests; many at a time, all in one event loop."""
+
+    def __init__(
+        self,
+        api: Api[Body],
+        pool: EndpointPool,
+        patience: Patience,
+        media_threads: Executor,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is called when the pool may have more places than before."""
+        self._api, self._pool, self._patience = api, pool, patience
+        self._media_threads = media_threads
+        self._turnstile = Turnstile(pool, on_change)
+        self._giving_up = GivingUp(pool, patience.request_seconds)
+
+    async def complete(self, request: Request) -> Completion:
+        """The completion of a request.
+
+        Raises:
+            ConfigurationError: the key, the model or the address is wrong.
+            RunError: no endpoint can be reached or works any more, or the account is exhausted.
+        """
+        began = time.monotonic()
+        try:
+            prepared = await self._prepare(request)
+            reply = await self._ask(prepared.body, began)
+        except RequestError as error:
+            failure = Failure(error.kind, type(error).__name__, valid_text(str(error)))
+        except MusterError:
+            raise
+        except Exception as error:
+            log.exception("%s could not be asked", request.key)
+            failure = Failure.from_exception(error)
+        else:
+            return _completion(request, reply, prepared.note, time.monotonic() - began)
+        return Completion(request.key, failure=failure, seconds=time.monotonic() - began)
+
+    def places(self) -> int:
+        """How many requests it can work on at the same time, at the moment."""
+        return self._pool.places(time.monotonic())
+
+    async def _prepare(self, request: Request) -> Prepared[Body]:
+        if not request.media:
+            return self._api.prepare(request)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._media_threads, self._api.prepare, request)
+
+    async def _ask(self, body: Body, began: float) -> Reply:
+        deadline = began + self._patience.request_seconds
+        failures, refusals = 0, 0
+        last: TransientError | None = None
+        avoid: Endpoint | None = None
+        while True:
+            self._giving_up.check_pauses(deadline, last, failures + refusals)
+            lease = await self._turnstile.lease(deadline, avoid)
+            if lease is None:
+                raise self._giving_up.out_of_time(last, failures + refusals)
+            try:
+                reply = await self._attempt(lease, body, deadline)
+            except (UnreachableError, UnavailableError, OverloadedError) as error:
+                last, avoid = error, lease.endpoint
+            else:
+                self._giving_up.answered()
+                return reply
+            if isinstance(last, UnavailableError):
+                failures += 1
+                if failures > self._patience.retries:
+                    raise self._giving_up.give_up(last, failures)
+            else:
+                refusals += 1
+            if isinstance(last, OverloadedError) and last.retry_after is not None:
+                continue  # the endpoint is left alone for that long; another may be free
+            pause = pause_seconds(failures + refusals, random.random())
+            if time.monotonic() + pause >= deadline:
+                raise self._giving_up.out_of_time(last, failures + refusals)
+            await asyncio.sleep(pause)
+
+    async def _attempt(self, lease: Lease, body: Body, deadline: float) -> Reply:
+        """One attempt; its end is entered into the pool."""
+        pool, endpoint = self._pool, lease.endpoint
+        began = time.monotonic()
+        seconds = min(self._patience.attempt_seconds, deadline - began)
+        try:
+            async with asyncio.timeout(seconds):
+                reply = await self._ask_once(endpoint, body)
+        except OverloadedError as error:
+            pool.overloaded(lease, time.monotonic(), error.retry_after)
+            raise
+        except UnreachableError:
+            pool.failed(lease, time.monotonic(), reachable=False)
+            raise
+        except UnavailableError as error:
+            pool.failed(lease, time.monotonic(), reachable=True, retry_after=error.retry_after)
+            raise
+        except TimeoutError:
+            pool.failed(lease, time.monotonic(), reachable=True)
+            raise UnavailableError(f"{endpoint.name} gave no answer within {seconds:.0f} s") from None
+        except SampleError:
+            pool.answered(lease, time.monotonic() - began)
+            self._giving_up.answered()
+            raise
+        except DeniedError as error:
+            pool.withdrawn(lease)
+            if self._giving_up.may_be_one_more() and endpoint.answered and error.status != 401:
+                # It knows us and the model: this prompt is not allowed.
+                raise SampleError(str(error)) from None
+            raise
+        except BaseException:
+            pool.withdrawn(lease)
+            raise
+        else:
+            pool.answered(lease, time.monotonic() - began)
+            return reply
+        finally:
+            self._turnstile.dispatch()
+
+    async def _ask_once(self, endpoint: Endpoint, body: Body) -> Reply:
+        try:
+            return await self._api.ask(endpoint.index, body)
+        except (RequestError, MusterError) as error:
+            error.args = (self._api.scrub(str(error)),)  # servers quote what they were sent
+            raise
+
+
+def _completion(request: Request, reply: Reply, note: str | None, seconds: float) -> Completion:
+    said = valid_text(reply.text)
+    text = _before_stop(said, request.generation.stop)
+    finish_reason = reply.finish_reason if text == said else "stop"
+    return Completion(
+        request.key, text, usage=reply.usage, seconds=seconds, finish_reason=finish_reason, note=note
+    )
+
+
+def _before_stop(text: str, stops: tuple[str, ...]) -> str:
+    """The text up to the first stop string: servers take a few of them only, and some ignore them."""
+    ends = [position for stop in stops if stop and (position := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text

@@ -1,0 +1,148 @@
+"""Images as APIs take them: the file as it is where that is what a model would see, else encoded again."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from muster.core import Media, SampleError
+from muster.media.images import describe, load_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+"""Formats that every API takes, by Pillow's names."""
+PLAIN_MODES = {"1", "L", "P", "RGB"}
+ORIENTATION = 0x0112
+"""The EXIF tag that says how an image is to be turned; 1 is upright."""
+QUALITIES = (95, 90, 85)
+SHRINK = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What an API takes; None: no limit known."""
+
+    bytes: int | None = None
+    """Of the encoded file, before base64."""
+    side: int | None = None
+    """Pixels."""
+
+
+class Encoded(NamedTuple):
+    """An image file, and what was done to it."""
+
+    media_type: str
+    data: bytes
+    note: str | None = None
+
+    @property
+    def base64(self) -> str:
+        """The file as text."""
+        return base64.b64encode(self.data).decode("ascii")
+
+    @property
+    def data_uri(self) -> str:
+        """The file as an address."""
+        return f"data:{self.media_type};base64,{self.base64}"
+
+
+def encode_image(media: Media, limits: ImageLimits) -> Encoded:
+    """The image within the limits, unchanged where it is.
+
+    A file that other programs may show differently (turned by its EXIF data, transparent, CMYK, in an unusual
+    format) is encoded again without loss, as `muster.media.load_image` reads it, so that an API's model sees the
+    same pixels as one that runs here. What is too large is scaled down, and where that isn't enough, made a JPEG.
+
+    Raises:
+        SampleError: it can't be read.
+    """
+    file = _read(media)
+    media_type, size = _plain(file)
+    if media_type is not None and not _exceeds(size, len(file), limits):
+        return Encoded(media_type, file)
+    image = load_image(media)
+    note = None
+    if limits.side is not None and max(image.size) > limits.side:
+        small = _scaled(image, limits.side / max(image.size))
+        note = f"scaled from {_size(image)} to {_size(small)} pixels"
+        image = small
+    data = _saved(image, "PNG")
+    if limits.bytes is None or len(data) <= limits.bytes:
+        return Encoded("image/png", data, note)
+    return _as_jpeg(image, limits.bytes, note)
+
+
+def _as_jpeg(image: Image, most: int, note: str | None) -> Encoded:
+    while True:
+        for quality in QUALITIES:
+            data = _saved(image, "JPEG", quality)
+            if len(data) <= most:
+                notes = [note, f"JPEG of quality {quality}, {_size(image)} pixels"]
+                return Encoded("image/jpeg", data, ", ".join(filter(None, notes)))
+        small = _scaled(image, SHRINK)
+        if small.size == image.size:
+            return Encoded("image/jpeg", data, note)
+        image = small
+
+
+def _read(media: Media) -> bytes:
+    if media.kind != "image":
+        raise SampleError(f"{describe(media)} was given where an image is expected")
+    if media.data is not None:
+        return media.data
+    if media.path is None:
+        raise SampleError(
+            f"{describe(media)} is an address; to hand addresses to the server: --model-args image_urls=true"
+        )
+    try:
+        return Path(media.path).read_bytes()
+    except FileNotFoundError:
+        raise SampleError(f"{describe(media)} does not exist") from None
+    except OSError as error:
+        raise SampleError(f"{describe(media)} can't be read: {error.strerror or error}") from None
+
+
+def _plain(file: bytes) -> tuple[str | None, tuple[int, int]]:
+    """The media type of a file that may be sent as it is, else None; and its size, from its header alone."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(file)) as image:
+            plain = (
+                image.format in MEDIA_TYPES
+                and image.mode in PLAIN_MODES
+                and "transparency" not in image.info
+                and getattr(image, "n_frames", 1) == 1
+                and image.getexif().get(ORIENTATION, 1) == 1
+            )
+            return MEDIA_TYPES[image.format or ""] if plain else None, image.size
+    except Exception:  # noqa: BLE001  whatever is wrong with it, decoding says it in words
+        return None, (0, 0)
+
+
+def _exceeds(size: tuple[int, int], length: int, limits: ImageLimits) -> bool:
+    return (limits.side is not None and max(size) > limits.side) or (
+        limits.bytes is not None and length > limits.bytes
+    )
+
+
+def _scaled(image: Image, factor: float) -> Image:
+    from PIL import Image
+
+    width, height = (max(1, int(side * factor)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _saved(image: Image, form: str, quality: int | None = None) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **({} if quality is None else {"quality": quality}))
+    return buffer.getvalue()
+
+
+def _size(image: Image) -> str:
+    return f"{image.width}×{image.height}"

@@ -1,0 +1,37 @@
+"""What all APIs have in common of a prompt."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+
+from muster.core import Media, Request, SampleError
+from muster.media.images import describe
+from muster.models.seeding import request_seed
+
+SEED_BITS = 31
+"""What all servers take."""
+
+
+def check_images(request: Request, most: int | None) -> None:
+    """Raise `SampleError` where a prompt has more images than the server takes."""
+    images = sum(media.kind == "image" for media in request.media)
+    if most is not None and images > most:
+        raise SampleError(f"the prompt has {images} images, and max_images={most}")
+
+
+def read_video(media: Media) -> tuple[str, bytes]:
+    """The media type and the bytes of a video file. Raises `SampleError` when it can't be read."""
+    if media.data is not None:
+        return "video/mp4", media.data
+    if media.path is None:
+        raise SampleError(f"{describe(media)} is an address, and this server is not handed addresses")
+    try:
+        return mimetypes.guess_type(media.path)[0] or "video/mp4", Path(media.path).read_bytes()
+    except OSError as error:
+        raise SampleError(f"{describe(media)} can't be read: {error.strerror or error}") from None
+
+
+def seed_of(request: Request) -> int:
+    """A seed for one answer: other repeats of the sample get others."""
+    return request_seed(request.generation.seed, request.key) >> (64 - SEED_BITS)

@@ -1,0 +1,49 @@
+"""What one API has to be able to do; everything else is the same for all."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from muster.core import Request, Usage
+
+Body = TypeVar("Body")
+
+
+class Reply(NamedTuple):
+    """What a model said."""
+
+    text: str
+    finish_reason: str | None = None
+    usage: Usage = Usage()
+
+
+class Prepared(NamedTuple, Generic[Body]):
+    """A request as its API wants it, and what had to be changed for that."""
+
+    body: Body
+    note: str | None = None
+
+
+class Api(Protocol[Body]):
+    """One way to talk to servers."""
+
+    def prepare(self, request: Request) -> Prepared[Body]:
+        """The request in the API's form. Runs in a thread. Raises `SampleError` for what the API can't be asked."""
+        ...
+
+    async def ask(self, endpoint: int, body: Body) -> Reply:
+        """Ask one endpoint once.
+
+        Raises:
+            SampleError | OverloadedError | UnavailableError | UnreachableError | DeniedError: as in `failures`.
+        """
+        ...
+
+    def session(self) -> AbstractAsyncContextManager[object]:
+        """What it needs while it asks (connections)."""
+        ...
+
+    def scrub(self, text: str) -> str:
+        """`text` without the keys."""
+        ...

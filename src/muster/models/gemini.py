@@ -1,0 +1,223 @@
+"""The gemini backend: Gemini, through Google's SDK.
+
+Format: Gemini API reference, models.generateContent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from muster.core import Message, Part, Request, SampleError, Usage
+from muster.media.images import describe
+from muster.models.api.failures import (
+    Asked,
+    Refusal,
+    UnavailableError,
+    judge,
+    read_retry_after,
+    shown,
+)
+from muster.models.api.images import ImageLimits, encode_image
+from muster.models.api.model import ApiModel
+from muster.models.api.options import (
+    ApiOptions,
+    BaseUrl,
+    parse_options,
+    read_key,
+    without,
+)
+from muster.models.api.prompts import check_images, read_video, seed_of
+from muster.models.api.protocol import Prepared, Reply
+from muster.models.api.reach import check_reachable
+from muster.models.protocol import ModelSettings
+from muster.models.registry import require
+
+require("gemini", "google.genai")
+
+import httpx2  # noqa: E402
+from google import genai  # noqa: E402
+from google.genai import errors, types  # noqa: E402
+
+from muster.models.api.sdk import connection_error, http_client  # noqa: E402
+
+URL_VARIABLE = "GEMINI_BASE_URL"
+KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+DEFAULT_URL = "https://generativelanguage.googleapis.com"
+MOST_IMAGE_BYTES = 14_000_000
+"""Of one image; Google's limit is 20 MB for all that is sent, base64 included."""
+MOST_STOPS = 5
+FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
+WITHHELD = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"})
+
+
+class Asking(NamedTuple):
+    """What is asked, and how it is to be answered."""
+
+    contents: list[types.Content]
+    config: types.GenerateContentConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFormat:
+    """What the server is asked, beside the request itself."""
+
+    image_limits: ImageLimits
+    options: ApiOptions
+
+    def body(self, request: Request) -> Prepared[Asking]:
+        """The request as the SDK wants it. Raises `SampleError` for what it doesn't take."""
+        check_images(request, self.options.max_images)
+        notes: list[str] = []
+        generation = request.generation
+        sampled = generation.temperature > 0
+        system = "\n\n".join(message.text for message in request.messages if message.role == "system")
+        contents = [self._content(message, notes) for message in request.messages if message.role != "system"]
+        config = types.GenerateContentConfig(
+            max_output_tokens=generation.max_new_tokens,
+            temperature=generation.temperature,
+            top_p=generation.top_p if sampled and generation.top_p < 1 else None,
+            top_k=generation.top_k if sampled else None,
+            seed=seed_of(request) if sampled else None,
+            stop_sequences=list(generation.stop[:MOST_STOPS]) or None,
+            system_instruction=system or None,
+            http_options=types.HttpOptions(extra_body=self.options.extra_body)
+            if self.options.extra_body
+            else None,
+        )
+        return Prepared(Asking(contents, config), "; ".join(notes) or None)
+
+    def _content(self, message: Message, notes: list[str]) -> types.Content:
+        role = "model" if message.role == "assistant" else "user"
+        return types.Content(role=role, parts=[self._part(part, notes) for part in message.parts])
+
+    def _part(self, part: Part, notes: list[str]) -> types.Part:
+        media = part.media
+        if media is None:
+            return types.Part(text=part.text or "")
+        if media.kind == "video":
+            media_type, data = read_video(media)
+            return types.Part.from_bytes(data=data, mime_type=media_type)
+        image = encode_image(media, self.image_limits)
+        if image.note:
+            notes.append(f"{describe(media)}: {image.note}")
+        return types.Part.from_bytes(data=image.data, mime_type=image.media_type)
+
+
+class GenerateContent:
+    """Implements `Api` with Google's SDK."""
+
+    def __init__(
+        self, urls: Sequence[BaseUrl], key: str, asked: Sequence[Asked], content: ContentFormat
+    ) -> None:
+        self._urls, self._key, self._asked, self._format = urls, key, asked, content
+        self._clients: list[genai.Client] = []
+
+    def prepare(self, request: Request) -> Prepared[Asking]:
+        """See `Api`."""
+        return self._format.body(request)
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[None]:
+        """See `Api`."""
+        async with http_client(self._format.options.connect_timeout) as http:
+            self._clients = [
+                genai.Client(
+                    vertexai=False,
+                    api_key=self._key,
+                    http_options=types.HttpOptions(
+                        base_url=url.url,
+                        httpx_async_client=http,
+                        retry_options=types.HttpRetryOptions(attempts=1),  # retries are Muster's
+                    ),
+                )
+                for url in self._urls
+            ]
+            yield
+
+    async def ask(self, endpoint: int, body: Asking) -> Reply:
+        """See `Api`."""
+        asked = self._asked[endpoint]
+        try:
+            response = await self._clients[endpoint].aio.models.generate_content(
+                model=asked.model, contents=list(body.contents), config=body.config
+            )
+        except errors.APIError as error:
+            raise judge(_refusal(error), asked) from None
+        except httpx2.HTTPError as error:
+            raise connection_error(error, asked.endpoint) from None
+        except (ValueError, TypeError, AttributeError, KeyError) as error:  # what its parsing stumbles over
+            raise UnavailableError(
+                f"{asked.endpoint} answered something that is no completion ({type(error).__name__}: "
+                f"{shown(str(error))})"
+            ) from None
+        return _read(response, asked.endpoint)
+
+    def scrub(self, text: str) -> str:
+        """See `Api`."""
+        return without(text, self._key, *(url.password for url in self._urls))
+
+
+def _refusal(error: errors.APIError) -> Refusal:
+    details = error.details.get("error", error.details) if isinstance(error.details, dict) else {}
+    infos = details.get("details") if isinstance(details, dict) else None
+    retry_after = (
+        read_retry_after(error.response.headers) if isinstance(error.response, httpx2.Response) else None
+    )
+    status = error.code
+    for info in infos if isinstance(infos, list) else ():
+        if not isinstance(info, dict):
+            continue
+        delay = info.get("retryDelay")
+        if retry_after is None and isinstance(delay, str):
+            retry_after = read_retry_after({"retry-after": delay.removesuffix("s")})
+        if info.get("reason") == "API_KEY_INVALID":  # which comes as 400
+            status = 401
+    return Refusal(status, shown(str(error.message or "")), str(error.status or ""), retry_after)
+
+
+def _read(response: types.GenerateContentResponse, endpoint: str) -> Reply:
+    feedback = response.prompt_feedback
+    if feedback is not None and feedback.block_reason is not None:
+        raise SampleError(f"{endpoint} refused the prompt: {feedback.block_reason.value}")
+    if not response.candidates:
+        raise UnavailableError(f"{endpoint} answered without a candidate")
+    candidate = response.candidates[0]
+    parts = (candidate.content.parts if candidate.content else None) or []
+    text = "".join(part.text or "" for part in parts if not part.thought)
+    reason = candidate.finish_reason.value if candidate.finish_reason else None
+    if not text and reason in WITHHELD:
+        raise SampleError(f"{endpoint} withheld the answer: {reason}")
+    return Reply(text, FINISH_REASONS.get(reason, reason.lower()) if reason else None, _usage(response))
+
+
+def _usage(response: types.GenerateContentResponse) -> Usage:
+    counts = response.usage_metadata
+    if counts is None:
+        return Usage()
+    return Usage(
+        counts.prompt_token_count, (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0)
+    )
+
+
+class GeminiModel(ApiModel[Asking]):
+    """A Gemini model."""
+
+    default_url = DEFAULT_URL
+    url_variable = URL_VARIABLE
+
+    def __init__(self, settings: ModelSettings) -> None:
+        options = parse_options(settings.args, ApiOptions)
+        urls = self.urls(options)
+        variable = options.api_key_env or next(
+            (name for name in KEY_VARIABLES if os.environ.get(name)), KEY_VARIABLES[0]
+        )
+        key = read_key(variable, needed=True)
+        asked = [Asked(url.url, settings.model, variable) for url in urls]
+        limits = ImageLimits(options.max_image_bytes or MOST_IMAGE_BYTES, options.max_image_side)
+        api = GenerateContent(urls, key, asked, ContentFormat(limits, options))
+        super().__init__(settings, options, api, [url.url for url in urls])
+        check_reachable(urls, options)

@@ -1,0 +1,118 @@
+"""Sends bodies to servers, and says what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import aiohttp
+
+from muster.core import Request
+from muster.models.api.failures import (
+    Asked,
+    Refusal,
+    UnavailableError,
+    UnreachableError,
+    judge,
+    read_error_body,
+    read_retry_after,
+)
+from muster.models.api.options import BaseUrl, without
+from muster.models.api.protocol import Prepared, Reply
+from muster.models.openai.messages import ChatFormat
+from muster.models.openai.replies import read_reply
+
+MOST_BYTES = 16 << 20
+"""Of one reply."""
+KEPT_OPEN_SECONDS = 4.0
+"""Idle connections: shorter than servers keep them (uvicorn: 5 s), so that none is used that is being closed."""
+
+
+class ChatCompletions:
+    """Implements `Api` for OpenAI-compatible servers."""
+
+    def __init__(
+        self,
+        urls: Sequence[BaseUrl],
+        key: str,
+        key_variable: str,
+        chat: ChatFormat,
+        connect_timeout: float,
+    ) -> None:
+        self._urls, self._key, self._chat = urls, key, chat
+        self._asked = [Asked(url.url, chat.model, key_variable) for url in urls]
+        self._addresses = [_join(url.url, "chat/completions") for url in urls]
+        self._headers = [_headers(url, key) for url in urls]
+        self._connect_timeout = connect_timeout
+        self._http: aiohttp.ClientSession | None = None
+
+    def prepare(self, request: Request) -> Prepared[bytes]:
+        """See `Api`."""
+        return self._chat.body(request)
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[None]:
+        """See `Api`. Honours the usual variables for proxies and certificates."""
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_OPEN_SECONDS)
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self._connect_timeout, sock_connect=self._connect_timeout
+        )
+        async with aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            trust_env=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        ) as self._http:
+            yield
+
+    async def ask(self, endpoint: int, body: bytes) -> Reply:
+        """See `Api`."""
+        assert self._http is not None
+        asked = self._asked[endpoint]
+        try:
+            async with self._http.post(
+                self._addresses[endpoint], data=body, headers=self._headers[endpoint], allow_redirects=False
+            ) as response:
+                content = await _read(response, asked.endpoint)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise UnreachableError(f"{asked.endpoint} can't be reached: {_words(error)}") from None
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+            raise UnavailableError(f"the connection to {asked.endpoint} broke: {_words(error)}") from None
+        if response.status == 200:
+            return read_reply(content, asked.endpoint)
+        message, code = read_error_body(content)
+        raise judge(Refusal(response.status, message, code, read_retry_after(response.headers)), asked)
+
+    def scrub(self, text: str) -> str:
+        """See `Api`: a server may quote what it was sent."""
+        return without(text, self._key, *(url.password for url in self._urls))
+
+
+async def _read(response: aiohttp.ClientResponse, endpoint: str) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > MOST_BYTES:
+            raise UnavailableError(f"{endpoint} answered more than {MOST_BYTES >> 20} MiB")
+    return bytes(content)
+
+
+def _headers(url: BaseUrl, key: str) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "User-Agent": "muster"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    elif url.user is not None:
+        credentials = base64.b64encode(f"{url.user}:{url.password}".encode()).decode("ascii")
+        headers["Authorization"] = f"Basic {credentials}"
+    return headers
+
+
+def _join(url: str, path: str) -> str:
+    base, separator, query = url.partition("?")
+    return f"{base}/{path}{separator}{query}"
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
