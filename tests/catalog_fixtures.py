@@ -3,7 +3,8 @@
 `tests/catalog/TASK/fixture.yaml` lists the files of the benchmark's data folder. A file has `rows` (written as its
 ending says: parquet with images as the hub stores them, TSV with images as base64, JSON lines), `json`, `text` or
 `picture`. In rows, `{picture: 64x48 red}` stands for the bytes of such an image. `predictions` (id to text) are
-answers that get the full score, where the reference answers themselves don't.
+answers that get the full score, where the reference answers themselves don't. `best` is the full score in points, and
+`below` what they score in a variant that can't give it (variant to score).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class Fixture:
 
     task: str
     predictions: Mapping[str, str]
+    best: float | None = None
+    below: Mapping[str, float] = field(default_factory=dict)
 
 
 def fixture_names() -> list[str]:
@@ -45,7 +48,7 @@ def write_fixture(task: str, folder: Path) -> Fixture:
         file = folder / each["path"]
         file.parent.mkdir(parents=True, exist_ok=True)
         _write(file, each)
-    return Fixture(task, content.get("predictions", {}))
+    return Fixture(task, content.get("predictions", {}), content.get("best"), content.get("below", {}))
 
 
 def picture(text: str, form: str = "PNG") -> bytes:

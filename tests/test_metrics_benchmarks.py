@@ -89,6 +89,17 @@ def test_mmstar_averages_over_second_level_categories() -> None:
     assert by["x"]["average"].value == (2 / 3 + 1 / 2) / 2
 
 
+def test_mmvp_counts_pairs_that_are_right_and_whole() -> None:
+    rows = [
+        *(lettered(n, True, pair="0") for n in (0, 1)),
+        *(lettered(n, n == 2, pair="1") for n in (2, 3)),
+        lettered(4, True, pair="2"),  # its twin failed
+    ]
+    metric = build_metric("mmvp")
+    assert metric.info.primary == "pair_accuracy"
+    assert metric.aggregate(scored(metric, rows)) == {"accuracy": 4 / 5, "pair_accuracy": 1 / 3}
+
+
 def test_videomme_multiplies_before_it_divides() -> None:
     metric = build_metric("videomme", variant="lmms-eval")
     rows = [lettered(n, n < 1, duration="short") for n in range(3)]

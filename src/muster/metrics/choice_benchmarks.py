@@ -120,6 +120,40 @@ class VideoMme(LetterChoice):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mmvp(LetterChoice):
+    """MMVP (Tong et al. 2024): two images that look alike to CLIP, one question; a pair counts where both are right.
+
+    `pair` is the metadata key that both have in common. VLMEvalKit prints `pair_accuracy` as "Overall".
+    """
+
+    name: ClassVar[str] = "mmvp"
+    conventions: ClassVar[Mapping[str, Convention]] = {
+        "muster": OWN,
+        "vlmevalkit": Convention(infer_letter),
+    }
+    variants: ClassVar[tuple[str, ...]] = tuple(conventions)
+
+    pair: str = "pair"
+
+    @cached_property
+    def info(self) -> MetricInfo:
+        """Accuracy over the pairs and over the questions."""
+        units = {"accuracy": "0-1", "pair_accuracy": "0-1"}
+        return self._described("pair_accuracy", units, {"accuracy": "accuracy"})
+
+    def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
+        """A pair of which only one question was answered doesn't count as right."""
+        pairs: dict[tuple[str, int], list[float]] = {}
+        for row in rows:
+            key = (str(row.sample.metadata.get(self.pair)), row.repeat)
+            pairs.setdefault(key, []).append(row.score.scores["accuracy"])
+        return {
+            "accuracy": mean_score(rows, "accuracy"),
+            "pair_accuracy": mean(float(len(both) > 1 and all(both)) for both in pairs.values()),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class MmStar(LetterChoice):
     """MMStar (Chen et al. 2024). `average` is the unweighted mean over the second-level categories' accuracies.
 

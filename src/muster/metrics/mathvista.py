@@ -38,7 +38,7 @@ class MathVista(VariantMetric):
     """MathVista's accuracy; the toolkits print it as `average`, a percentage rounded to two digits.
 
     Metadata keys: `question_type` (`multi_choice`, `free_form`), `answer_type` (`text`, `integer`, `float`, `list`) and
-    `precision`. The right answer is the choice's text (`muster` also takes its letter). What the toolkit would give its
+    `precision`. The right answer is the choice's text or its letter. What the toolkit would give its
     judge is unscored; with `empty_without_judge` it is an empty extraction, as in a toolkit whose judge failed.
     """
 
@@ -65,7 +65,8 @@ class MathVista(VariantMetric):
             return _by_our_own_rules(sample, prediction)
         lmms = self.variant == "lmms-eval"
         normal = normalise(self._extract(sample, prediction), sample, whole_precision=not lmms)
-        hit = str(normal).strip() == sample.answer.strip() if lmms else normal == sample.answer
+        right = _as_text(sample)
+        hit = str(normal).strip() == right.strip() if lmms else normal == right
         return Score({"accuracy": float(hit and bool(sample.answers))}, normal)
 
     def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
@@ -132,6 +133,13 @@ def normalise(extraction: str, sample: Sample, *, whole_precision: bool) -> str 
     except (ValueError, TypeError, OverflowError):
         return None
     return extraction
+
+
+def _as_text(sample: Sample) -> str:
+    """The right answer; of a choice its text, where the sample has its letter."""
+    if sample.answer in sample.choices:
+        return sample.answer
+    return lettered(sample.choices).get(sample.answer, sample.answer)
 
 
 def _rounded(value: float, precision: object, *, whole: bool) -> str:

@@ -27,6 +27,7 @@ _METRICS = {
     "mmmu": "muster.metrics.mmmu:Mmmu",
     "mmstar": "muster.metrics.choice_benchmarks:MmStar",
     "multiple_choice": "muster.metrics.multiple_choice:MultipleChoice",
+    "mmvp": "muster.metrics.choice_benchmarks:Mmvp",
     "ocrbench": "muster.metrics.ocrbench:OcrBench",
     "realworldqa": "muster.metrics.choice_benchmarks:RealWorldQa",
     "relaxed_accuracy": "muster.metrics.relaxed_accuracy:RelaxedAccuracy",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
 from muster.media import load_image
-from muster.metrics.protocol import UnscoredError
+from muster.metrics.protocol import CategorisingMetric, Score, ScoredSample, UnscoredError
 from muster.tasks.definition import Task
 from muster.tasks.problems import did_you_mean, shown
 from muster.tasks.sources.mapped import MappedSource
@@ -84,9 +84,17 @@ def _check_metadata(task: Task, samples: Sequence[Sample], report: Report) -> No
     known = sorted({key for sample in samples for key in sample.metadata})
     listed = ", ".join(known) or "none"
     for key in dict.fromkeys((*task.by, *([task.cluster] if task.cluster else []))):
-        if key not in known:
+        if key not in known and not (key in task.by and _known_to_metric(task, key, samples)):
             hint = did_you_mean(key, known)
             report.problems.append(f"no sample has the metadata {key!r}{hint} (there are: {listed})")
+
+
+def _known_to_metric(task: Task, key: str, samples: Sequence[Sample]) -> bool:
+    """Whether the metric has categories of this name that aren't in the metadata, as MMMU's subjects."""
+    if not isinstance(task.metric, CategorisingMetric):
+        return False
+    rows = [ScoredSample(sample, "", Score({})) for sample in samples[:NAMED]]
+    return any(value is not None for value in task.metric.categories(rows, key) or ())
 
 
 def _check_prompts(task: Task, samples: Sequence[Sample], report: Report) -> None:
