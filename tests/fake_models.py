@@ -87,6 +87,15 @@ class Hangs(Echo):
             threading.Event().wait()
 
 
+class Freezes(Echo):
+    """Rank 1 stands still for ever when it has nothing left to answer."""
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        yield from super().generate(requests)
+        if os.environ.get("RANK") == "1":
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
 class SlowRank(Echo):
     """Ten times slower in the first process that claims the marker file `slow`."""
 

@@ -148,7 +148,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_backend_in_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guide = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "own-backend.md").read_text(encoding="utf-8")
     [source] = re.findall(r"`ink\.py`:\n\n```python\n(.*?)```", guide, re.DOTALL)
     [line] = [line for line in shell_lines(guide) if "ink.py:Ink" in line]
     (tmp_path / "ink.py").write_text(source, encoding="utf-8")

@@ -98,9 +98,8 @@ def test_sigterm_to_the_launcher_drains(task: Path, tmp_path: Path) -> None:
 
 def test_a_stopped_rank_loses_its_work_to_the_others(task: Path, tmp_path: Path) -> None:
     """SIGSTOP of a rank: the others finish everything, and the results are written without it."""
-    run = start(
-        tmp_path / "run", *arguments(task, model_args="seconds=0.05", worker_timeout=2), launcher=torchrun(3)
-    )
+    options = arguments(task, model_args="seconds=0.05", worker_timeout=2, rendezvous_timeout=20)
+    run = start(tmp_path / "run", *options, launcher=torchrun(3))
     run.until(lambda: "worker-2 is ready" in run.logs(), "the third rank")
     stopped = run.ranks()[2]
     stopped.send_signal(signal.SIGSTOP)
@@ -121,6 +120,16 @@ def test_a_rank_that_is_stopped_before_it_joins_keeps_nobody_waiting(task: Path,
     assert "exact_match" in run.stdout  # the scores were shown before
     assert_complete(run)
     assert "worker-1" not in {record.worker for record in run.journal()}
+
+
+@pytest.mark.slow
+def test_a_rank_that_stops_after_its_last_answer_keeps_nobody_waiting(task: Path, tmp_path: Path) -> None:
+    """It isn't missed: the run is over before its silence is noticed. The launcher waited for it for ever."""
+    options = arguments(task, "Freezes", rendezvous_timeout=10, model_args="seconds=0.01")
+    run = start(tmp_path / "run", *options, launcher=torchrun(2))
+    assert run.wait() == 1  # torchrun's word for a group with a killed rank
+    assert "did not end within 12 s of the run's end: killed" in run.stderr
+    assert_complete(run)
 
 
 def test_run_timeout_under_a_launcher(task: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def command(
     backend: Annotated[
         str | None,
         typer.Option(
-            help="transformers (default), openai, anthropic, gemini, module:Class or ./file.py:Class"
+            help="transformers (default), openai, anthropic, gemini, chat, replay, module:Class or ./file.py:Class"
         ),
     ] = None,
     model_args: Annotated[

@@ -80,7 +80,7 @@ def _here(config: RunConfig) -> Chosen:
     gpus = len(asked.visible())
     if config.replicas == 0:  # all will join
         return Chosen(LocalEngine(), 0, asked.shape(gpus, 1))
-    wanted = config.replicas or accelerate_processes() or (1 if config.engine == "inline" else None)
+    wanted = config.replicas or _accelerates(asked) or (1 if config.engine == "inline" else None)
     replicas, shape = replicas_here(asked, wanted, gpus)
     # This very process sees all GPUs, and can't be replaced when a part of it is lost.
     fits_inline = shape.processes == 1 and (shape.gpus == 1 or gpus in (0, shape.gpus))
@@ -95,6 +95,19 @@ def _here(config: RunConfig) -> Chosen:
     if config.engine == "inline" or (may_be_alone and fits_inline):
         return Chosen(InlineEngine(), 1, shape)
     return Chosen(LocalEngine(), replicas, shape)
+
+
+def _accelerates(asked: Asked) -> int | None:
+    """Replicas of the processes that `accelerate launch --cpu` was asked for, K to a replica as torchrun's."""
+    processes = accelerate_processes()
+    size = asked.gpus or 1
+    if processes is None or asked.parallelism != "tensor":
+        return processes
+    if processes % size:
+        raise ConfigurationError(
+            f"--gpus-per-replica {size} doesn't divide accelerate's {processes} processes"
+        )
+    return processes // size
 
 
 def _spmd(config: RunConfig, ranks: Ranks) -> Chosen:

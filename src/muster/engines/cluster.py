@@ -216,9 +216,7 @@ class Cluster:
         try:
             with self._job.folder.log(worker).open("a", encoding="utf-8") as lines:
                 lines.write(text)
-        except (
-            OSError
-        ) as error:  # a worker must not go because of what it said; its answers may still find room
+        except OSError as error:  # no worker must go because of what it said; answers may still find room
             log.warning("a line of %s is missing from its log: %s", worker, error)
 
     # -- the end

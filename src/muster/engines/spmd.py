@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 from muster.core import ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
@@ -55,7 +55,6 @@ class SpmdEngine:
     def __init__(self, seat: Seat) -> None:
         self._seat, self._ranks = seat, seat.ranks
         self._coordinator: Coordinator | None = None
-        self._missing: Sequence[int] = range(1, seat.ranks.world_size)
         self._patient_until = time.monotonic() + _PATIENCE_SECONDS
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
@@ -71,7 +70,8 @@ class SpmdEngine:
         patience = min(_PATIENCE_SECONDS, self._patient_until - time.monotonic())
         if not isinstance(error, InterruptedRunError | RunTimeoutError):
             self._tell_latecomers(patience)
-        end_stragglers(self._missing, max(LEAVE_SECONDS, patience))
+        # All of them: one may have stopped for good after its last answer, and nobody misses it.
+        end_stragglers(range(1, self._ranks.world_size), max(LEAVE_SECONDS, patience))
 
     def _tell_latecomers(self, patience: float) -> None:
         workers = self._coordinator.workers if self._coordinator is not None else {}
@@ -100,10 +100,7 @@ class SpmdEngine:
         )
         env = _devices(self._seat) | rank_variables(ranks)
         child = Child(start, env, job.folder.log(worker_name(0)))
-        try:
-            await cluster.run([child], on_sync)
-        finally:
-            self._missing = cluster.missing
+        await cluster.run([child], on_sync)
 
 
 def serve_rank(seat: Seat, rendezvous_timeout: float) -> int:

@@ -61,6 +61,8 @@ class Declaration(Protocol):
 
     models: ModelKind
     """`any` where it says nothing: free text, made absolute where it is a path."""
+    uses_gpus: bool
+    """Whether replicas get this machine's GPUs, and are as many; where it says nothing all but `served` do."""
 
     def identity(self, args: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """A static method, for `served`: what tells the servers apart that have a model of this name.

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, TypeAlias, cast, get_args
 
-from muster.core import JSON, ConfigurationError, MissingExtraError
+from muster.core import JSON, ConfigurationError, MissingExtraError, MusterError
 from muster.models.protocol import Model, ModelKind, ModelSettings
 
 Backend: TypeAlias = Callable[[ModelSettings], Model]
@@ -28,11 +28,19 @@ class Builtin(NamedTuple):
     kind: ModelKind
     """As its class says, to be known without importing it."""
     summary: str
+    gpus: bool = False
+    """Whether it puts the model onto this machine's GPUs."""
 
 
 BUILTIN = {
     "anthropic": Builtin(
         "muster.models.anthropic:AnthropicModel", "served", "Claude, through Anthropic's API"
+    ),
+    "chat": Builtin(
+        "muster.models.chat:ChatModel",
+        "checkpoint",
+        "models with a chat method in their own code, as InternVL; --trust-remote-code",
+        gpus=True,
     ),
     "gemini": Builtin("muster.models.gemini:GeminiModel", "served", "Gemini, through Google's API"),
     "openai": Builtin(
@@ -40,10 +48,14 @@ BUILTIN = {
         "served",
         "any OpenAI-compatible server: vLLM, SGLang, llama.cpp, transformers serve, commercial ones",
     ),
+    "replay": Builtin(
+        "muster.models.replay:Replay", "any", "gives the answers of an earlier run again: --model RUN_FOLDER"
+    ),
     "transformers": Builtin(
         "muster.models.transformers:TransformersModel",
         "checkpoint",
         "loads the model here, with transformers; the default",
+        gpus=True,
     ),
 }
 ENTRY_POINTS = "muster.models"
@@ -139,8 +151,10 @@ def uses_gpus(backend: str, args: Mapping[str, JSON]) -> bool:
     """Whether a backend of this name puts its model onto this machine's GPUs."""
     if args.get("device") == "cpu":
         return False
-    kind = BUILTIN[backend].kind if backend in BUILTIN else model_kind(load_backend(backend))
-    return kind != "served"
+    if backend in BUILTIN:
+        return BUILTIN[backend].gpus
+    loaded = load_backend(backend)
+    return bool(getattr(loaded, "uses_gpus", model_kind(loaded) != "served"))
 
 
 def resolve_model(name: str, kind: ModelKind = "checkpoint") -> str:
@@ -216,6 +230,17 @@ def _import_module(name: str, reference: str) -> ModuleType:
         raise ConfigurationError(
             f"backend {reference} needs a package that isn't installed: {error.name}"
         ) from error
+    except MusterError:
+        raise
+    except Exception as error:
+        raise _broken(reference, name, error) from error
+
+
+def _broken(reference: str, module: object, error: Exception) -> ConfigurationError:
+    where = traceback.format_exc(limit=-1)
+    return ConfigurationError(
+        f"backend {reference}: {module} could not be imported: {type(error).__name__}: {error}\n{where}"
+    )
 
 
 def _add_working_directory() -> None:
@@ -245,10 +270,7 @@ def _import_file(path: Path, reference: str) -> ModuleType:
         raise  # explained by the caller
     except Exception as error:
         del sys.modules[name]
-        where = traceback.format_exc(limit=-1)
-        raise ConfigurationError(
-            f"backend {reference}: {path} could not be imported: {type(error).__name__}: {error}\n{where}"
-        ) from error
+        raise _broken(reference, path, error) from error
     return module
 
 

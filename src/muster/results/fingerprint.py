@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from muster.core import JSON, ConfigurationError, Generation
+from muster.results.folder import RunFolder
 from muster.results.redaction import is_secret_name, redact
 from muster.tasks.definition import Task
 
@@ -137,8 +138,12 @@ def _files_fingerprint(path: Path) -> dict[str, JSON]:
             {file for pattern in _SETTINGS_FILES for file in path.glob(pattern) if file.is_file()}
         )
         weights = _weight_files(path)
-        if not settings and not weights:  # a layout only its backend knows
-            weights = sorted(file for file in path.iterdir() if file.is_file())
+        if not settings and not weights:
+            journal = RunFolder(path).journal
+            # Of a run its answers count; of a layout only its backend knows, everything.
+            weights = (
+                [journal] if journal.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+            )
         files: dict[str, JSON] = {file.relative_to(path).as_posix(): _digest(file) for file in settings}
         return {"files": files, **_weights(weights)}
     except OSError as error:

@@ -114,12 +114,12 @@ def _load_model(
     except ConfigurationError:
         raise
     except Exception as error:
-        raise _explained(error, folder, options) from error
-    _check_complete(folder, sorted(report["missing_keys"]))
+        raise explained(error, folder, options) from error
+    check_complete(folder, sorted(report["missing_keys"]))
     return model.eval()
 
 
-def _explained(error: Exception, folder: Path, options: Options) -> Exception:
+def explained(error: Exception, folder: Path, options: Options) -> Exception:
     """What to tell the user when the weights can't be loaded."""
     meaning = classify(error)
     if meaning == "broken device":
@@ -134,7 +134,7 @@ def _explained(error: Exception, folder: Path, options: Options) -> Exception:
     return ConfigurationError(f"the model in {folder} can't be loaded: {error}{hint}")
 
 
-def _check_complete(folder: Path, missing: Sequence[str]) -> None:
+def check_complete(folder: Path, missing: Sequence[str]) -> None:
     """Refuse weights that lack parameters: transformers would fill those with random numbers and go on."""
     if missing:
         raise ConfigurationError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -17,8 +17,9 @@ class TextConfig(Protocol):
     """The parts of a language model's configuration that are read."""
 
     model_type: str
-    num_attention_heads: int
     base_model_tp_plan: Mapping[str, str] | None
+    num_attention_heads: int | Sequence[int]
+    """Of all layers, or of each; it may be missing, as `num_key_value_heads` may."""
 
 
 def check_division(model: str, revision: str | None, size: int, *, trust_remote_code: bool) -> None:
@@ -52,12 +53,13 @@ def check_heads(text: TextConfig, size: int) -> None:
             "--parallelism device-map"
         )
     divided = {name.rsplit(".", 1)[-1] for name, style in plan.items() if style.startswith("colwise")}
-    heads = text.num_attention_heads
+    heads = getattr(text, "num_attention_heads", None)
     counts: list[tuple[int, str]] = []
     if divided.intersection(QUERY_LAYERS):
-        counts.append((heads, "attention heads"))
+        counts += [(count, "attention heads") for count in _each(heads)]
     if divided.intersection(KEY_LAYERS):
-        counts.append((getattr(text, "num_key_value_heads", None) or heads, "key and value heads"))
+        key_heads = getattr(text, "num_key_value_heads", None) or heads
+        counts += [(count, "key and value heads") for count in _each(key_heads)]
     for count, what in counts:
         if count % size:
             fitting = [k for k in range(2, 65) if all(each % k == 0 for each, _ in counts)]
@@ -66,3 +68,7 @@ def check_heads(text: TextConfig, size: int) -> None:
                 f"--gpus-per-replica {size} --parallelism tensor: {size} doesn't divide the {count} {what} of this "
                 f"{text.model_type}. Use {advice}--parallelism device-map"
             )
+
+
+def _each(heads: int | Sequence[int] | None) -> Sequence[int]:
+    return () if heads is None else (heads,) if isinstance(heads, int) else heads

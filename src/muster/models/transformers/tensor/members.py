@@ -186,7 +186,7 @@ class Members:
 def _difference(member: _Member, own: Exception | None, begun: int) -> str:
     """How a member's last batch differs from the first member's, or an empty string."""
     if not member.reports:
-        return f"{member} {'is gone' if member.gone else 'does not follow'}"
+        return f"{member} is gone" if member.gone else f"{member} does not follow"
     report = member.reports[0]
     expected = None if own is None else classify(own)
     if report.error != expected:
