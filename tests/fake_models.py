@@ -65,6 +65,15 @@ class Batches(Echo):
             yield from map(self.reply, batch)
 
 
+class Waiting(Echo):
+    """Begins to answer when the file `gate` exists."""
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        while not Path(str(self.args["gate"])).exists():
+            time.sleep(0.02)
+        yield from super().generate(requests)
+
+
 class Poison(Echo):
     """Touching the sample `poison` kills the process, as a broken decoder would."""
 

@@ -111,6 +111,41 @@ def test_a_run_of_joiners_alone_survives_the_death_of_one(task: Path, tmp_path: 
     assert_complete(run)
 
 
+@pytest.mark.parametrize(
+    ("parallelism", "gpus", "shares", "local_workers"),
+    [("device-map", "4,5,6,7,9", {"4,5", "6,7"}, "2"), ("tensor", "4,5,6,7", {"4,5", "6,7"}, "4")],
+)
+def test_a_machines_gpus_are_shared_out_as_the_run_has_them(
+    task: Path,
+    tmp_path: Path,
+    address: str,
+    parallelism: str,
+    gpus: str,
+    shares: set[str],
+    local_workers: str,
+) -> None:
+    """Two GPUs per replica there, two here: one each would run out of memory, and all four be half as many."""
+    gate = tmp_path / "gate"
+    run = start_open(
+        tmp_path, task, address, "Waiting",
+        replicas=0, gpus_per_replica=2, parallelism=parallelism, model_args=f"gate={gate}",
+    )  # fmt: skip
+    secret_file = until_open(run)
+    machine = join(address, secret_file=secret_file, backend="Waiting", env={"CUDA_VISIBLE_DEVICES": gpus})
+    names = [f"{HOST}.0", f"{HOST}.1"]
+    run.until(lambda: all(f"{name} is ready" in run.logs() for name in names), "both replicas")
+    environments = [worker.environ() for worker in machine.workers()]
+    assert {each["CUDA_VISIBLE_DEVICES"] for each in environments} == shares
+    assert {each["MUSTER_LOCAL_WORKERS"] for each in environments} == {local_workers}
+    small = join(address, secret_file=secret_file, backend="Waiting", env={"CUDA_VISIBLE_DEVICES": "3"})
+    assert small.wait() == 2
+    assert "the run's replicas have 2 GPUs each" in small.stderr
+    gate.touch()
+    assert run.wait() == 0, run.stderr
+    assert machine.wait() == 0, machine.stderr
+    assert_complete(run)
+
+
 def test_nobody_joins(task: Path, tmp_path: Path, address: str) -> None:
     run = start_open(tmp_path, task, address, replicas=0, rendezvous_timeout=1)
     assert run.wait() == 1

@@ -7,6 +7,7 @@ a replica that nobody feeds.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,9 @@ from muster.config import load_config
 from muster.core import ConfigurationError
 from muster.distributed.environment import Ranks
 from muster.doctor.replicas import see_replica
-from muster.engines.choose import choose_engine
+from muster.engines.choose import asked_for, choose_engine
 from muster.engines.placement import Asked, Seat, Shape, replicas_here, take_seat
+from sizing_models import LLAVA_NEXT_34B, llava_next_34b_tensors, write_model
 
 EIGHT = [str(index) for index in range(8)]
 
@@ -147,6 +149,117 @@ def test_the_engine_that_a_replicas_shape_needs(monkeypatch: pytest.MonkeyPatch)
         choose(gpus_per_replica=2, parallelism="tensor", engine="inline", replicas=1)
     with pytest.raises(ConfigurationError, match="--engine inline has one replica"):
         choose(engine="inline", replicas=2)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """64.7 GiB of weights, as far as headers tell."""
+    return str(write_model(tmp_path_factory.mktemp("large"), LLAVA_NEXT_34B, llava_next_34b_tensors()))
+
+
+@pytest.fixture
+def eight_of_40_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muster.sizing.choice.gpu_memory", lambda gpus: [40 * 2**30] * len(gpus))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(EIGHT))
+
+
+@pytest.mark.usefixtures("eight_of_40_gib")
+def test_a_large_model_gets_the_gpus_it_needs_where_nobody_says(
+    large: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert choose(model=large) == ("local", 4, Shape(2))
+    assert "a replica gets 2 GPUs" in caplog.text
+    assert choose(model=large, replicas=1) == ("local", 1, Shape(2))
+    assert choose(model=large, gpus_per_replica=1) == ("local", 8, Shape(1))  # who says so may try
+    assert choose(model=large, model_args="load_in_4bit=true") == ("local", 8, Shape(1))
+    with pytest.raises(ConfigurationError, match="5 replicas with 2 GPUs each: only 8"):
+        choose(model=large, replicas=5)
+
+
+@pytest.mark.usefixtures("eight_of_40_gib")
+def test_the_planner_keeps_out_of_what_it_knows_nothing_of(
+    large: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = ("local", 8, Shape(1))
+    assert choose(model="demo") == small
+    assert choose(model="owner/name") == small
+    assert choose(model=large, backend="fake_models:Echo") == small
+    assert choose(model="gpt", backend="openai", model_args="base_url=http://h/v1")[2] == Shape(1)
+    assert choose(model=large, model_args="device_map=auto") == ("inline", 1, Shape(8))
+    assert choose(model=large, model_args="device=cpu")[2] == Shape(1)
+    assert choose(model=large, parallelism="tensor") == ("local", 1, Shape(8, "tensor"))
+    # All GPUs are those of machines that join: this one may be too small for the model.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert choose(model=large, replicas=0, listen="127.0.0.1:0") == ("local", 0, Shape(1))
+    with pytest.raises(ConfigurationError, match=r"doesn't fit on 1 GPU\(s\)"):
+        choose(model=large)
+
+
+@pytest.mark.usefixtures("eight_of_40_gib")
+@pytest.mark.parametrize(("processes", "leading"), [(8, [0, 2, 4, 6]), (4, [0, 1, 2, 3])])
+def test_a_launchers_ranks_agree_on_the_gpus_that_a_model_needs(
+    large: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    processes: int,
+    leading: list[int],
+) -> None:
+    """One process per GPU or per replica; said by rank 0 alone, not by thousands."""
+    config = load_config({"model": large, "tasks": "t"}, env={})
+    taken = []
+    for rank in range(processes):
+        asked = asked_for(config, aloud=rank == 0)
+        taken.append(take_seat(asked, ranks(rank, processes), asked.visible()))
+    assert [seat.ranks.rank for seat in taken if seat.leads] == leading
+    assert [gpu for seat in taken if seat.leads for gpu in seat.gpus] == EIGHT
+    assert len(caplog.records) == 1
+    for name, value in {
+        "RANK": 0,
+        "WORLD_SIZE": processes,
+        "LOCAL_RANK": 0,
+        "LOCAL_WORLD_SIZE": processes,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    assert choose(model=large) == ("torchrun", 4, Shape(2))
+
+
+SLURM = Ranks(1, 4, 1, 4, "slurm")
+
+
+@pytest.mark.parametrize(
+    ("asked", "visible", "shape", "gpus"),
+    [
+        (Asked(), ["0"], Shape(1), ["0"]),  # --gpus-per-task=1, numbered by cgroups
+        (Asked(2), ["2", "3"], Shape(2), ["2", "3"]),
+        (Asked(2, "tensor"), ["0", "1"], Shape(2, "tensor"), ["0", "1"]),
+        (Asked(1), ["0", "1"], Shape(1), ["0"]),
+        (Asked(spread=True), ["0", "1"], Shape(2), ["0", "1"]),
+        (Asked(None, "tensor", spread=True), ["0", "1"], Shape(2, "tensor"), ["0", "1"]),
+    ],
+)
+def test_slurm_tasks_with_gpus_of_their_own_feed_a_replica_each(
+    monkeypatch: pytest.MonkeyPatch, asked: Asked, visible: list[str], shape: Shape, gpus: list[str]
+) -> None:
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", str(4 * len(visible)))
+    seat = take_seat(asked, SLURM, visible)
+    assert (seat.shape, list(seat.gpus), seat.leads, seat.replica) == (shape, gpus, True, 1)
+    assert list(seat.leading_ranks) == [0, 1, 2, 3]
+    assert seat.local_processes == 4 * shape.processes
+
+
+def test_slurm_tasks_with_too_few_gpus_of_their_own_say_how_to_give_them_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "4")
+    with pytest.raises(ConfigurationError, match=r"rank 1 1 GPU\(s\) of its own.*gpus-per-task"):
+        take_seat(Asked(2), SLURM, ["0"])
+    assert [take_seat(Asked(2), Ranks(rank, 4, rank, 4, "slurm"), EIGHT[:4]).leads for rank in range(4)] == [
+        True,
+        False,
+        True,
+        False,
+    ]  # all see all
 
 
 def test_the_doctor_says_what_becomes_of_each_rank() -> None:

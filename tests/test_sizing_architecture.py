@@ -6,6 +6,8 @@ defaults change, and image processors that count otherwise than the plan does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from muster.core import ConfigurationError
+from muster.core import JSON, ConfigurationError
 from muster.sizing.architecture import read_architecture
-from muster.sizing.checkpoint import read_folder
+from muster.sizing.checkpoint import Checkpoint, Tensor, read_folder
 from muster.sizing.class_defaults import PARTS, TENSOR_PARALLEL, TEXT, VISION
+from muster.sizing.demand import assumed_demand
+from muster.sizing.fit import Cluster
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.image_tokens import image_rule
+from muster.sizing.plan import describe, make_plan
 from sizing_models import CONFIGS, LLAVA_1_5_7B, LLAVA_NEXT_34B, PINPOINTS, QWEN2_5_VL_7B
 from tiny_models import FAMILIES, model_folder
 
@@ -154,3 +159,53 @@ def test_an_unknown_family_gets_an_upper_bound_with_its_reason() -> None:
     assert not rule.exact
     assert "newthing" in rule.reason
     assert rule.most.tokens == 4096
+
+
+NONSENSE: list[JSON] = [None, 0, -1, 2.5, 1e300, 10**30, float("inf"), "x", [], [1, 2], {}, {"a": 1}, True]
+PROCESSOR: dict[str, JSON] = {
+    "size": {"shortest_edge": 3136}, "max_image_size": {"longest_edge": 364}, "crop_size": {"height": 336},
+    "min_pixels": 3136, "max_pixels": 12845056, "merge_size": 2, "image_grid_pinpoints": [[336, 672]],
+    "min_patches": 1, "max_patches": 12, "image_seq_length": 256, "scale_factor": 2, "image_seq_len": 64,
+}  # fmt: skip
+TENSORS = (
+    Tensor("model.embed_tokens.weight", "BF16", (32000, 64)),
+    Tensor("lm_head.weight", "BF16", (32000, 64)),
+)
+
+
+def places(settings: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Of all values in an object and in those within it."""
+    found = []
+    for name, value in settings.items():
+        found.append((*above, name))
+        found += places(value, (*above, name)) if isinstance(value, dict) else []
+    return found
+
+
+def replaced(settings: Mapping[str, Any], place: tuple[str, ...], value: JSON) -> dict[str, Any]:
+    first, *rest = place
+    return {**settings, first: replaced(settings[first], tuple(rest), value) if rest else value}
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_nonsense_in_a_file_is_an_error_that_says_so(data: st.DataObject) -> None:
+    """A plan divided by a `patch_size` of 0, and counted the divisors of 10³⁰ heads until somebody gave up."""
+    config, processor = CONFIGS[data.draw(st.sampled_from(sorted(CONFIGS)))], PROCESSOR
+    value = data.draw(st.sampled_from(NONSENSE))
+    if data.draw(st.booleans()):
+        processor = replaced(processor, data.draw(st.sampled_from(places(processor))), value)
+    else:
+        config = replaced(config, data.draw(st.sampled_from(places(config))), value)
+    with suppress(ConfigurationError):
+        described = describe(Checkpoint("a model", config, processor, TENSORS, "headers"))
+        demand = assumed_demand(described.rule, limit=described.architecture.text.context)
+        plan = make_plan(described, demand, Cluster(8, 24 * 2**30))
+        assert all(0 <= fit.needed < 2**80 for fit in plan.fits)
+
+
+def test_what_can_not_be_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"num_key_value_heads = 10+ of the language model"):
+        read_architecture(replaced(QWEN2_5_VL_7B, ("num_key_value_heads",), 10**30))
+    with pytest.raises(ConfigurationError, match="of images that can't be for a model of type qwen2_5_vl"):
+        image_rule(read_architecture(QWEN2_5_VL_7B), QWEN2_5_VL_7B, {"merge_size": 0})

@@ -23,7 +23,7 @@ def command(
         str | None, typer.Option(help="A local folder or hub id. No weights are loaded or downloaded.")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=1, help="GPUs of one node (default: those of this machine).")
+        int | None, typer.Option(min=1, max=1024, help="GPUs of one node (default: those of this machine).")
     ] = None,
     gpu_memory: Annotated[
         str | None, typer.Option(help="Of one GPU: 40GiB, 80GiB … (default: as the driver says here).")

@@ -185,7 +185,7 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
         from muster.engines.placement import take_seat
         from muster.engines.spmd import serve_rank
 
-        asked = asked_for(config)
+        asked = asked_for(config, aloud=False)  # rank 0 says it
         return serve_rank(take_seat(asked, ranks, asked.visible()), config.rendezvous_timeout)
     _hint_at_srun(config)
     from muster.run import run

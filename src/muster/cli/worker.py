@@ -107,9 +107,13 @@ def _join(
         # Whatever speaks against it is said before anybody counts with these workers.
         backend, settings, _warnings = accept(answer, own)
         gpus = visible_gpus() if uses_gpus(backend, settings.args) else []
-        asked = Asked(
-            settings.gpus_per_replica if settings.gpus_per_replica > 1 else None, settings.parallelism
-        )
+        each = settings.gpus_per_replica
+        asked = Asked(each if each > 1 else None, settings.parallelism)
+        if each > 1 and 0 < len(gpus) < each * (replicas or 1):
+            raise ConfigurationError(
+                f"the run's replicas have {each} GPUs each, and {len(gpus)} GPU(s) are visible here: lower --replicas, "
+                "make more visible (CUDA_VISIBLE_DEVICES), or start the run with another --gpus-per-replica"
+            )
         count, _shape = replicas_here(asked, replicas, len(gpus))
         share(gpus, 0, count, asked.gpus)
         knock = msgspec.structs.replace(knock, replicas=count)

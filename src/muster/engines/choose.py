@@ -49,30 +49,28 @@ def choose_engine(config: RunConfig) -> Chosen:
     return _here(config)
 
 
-def asked_for(config: RunConfig) -> Asked:
+def asked_for(config: RunConfig, *, aloud: bool = True) -> Asked:
     """What the options say about the GPUs of a replica; where they say nothing, as many as the model needs.
+
+    `aloud`: warn where that is more than one.
 
     Raises:
         ConfigurationError: the model can't fit on the GPUs of this node; says by how much, and what to do.
     """
     asked = Asked.by(config)
-    if asked.gpus is not None or asked.spread or config.backend != "transformers":
+    if asked.gpus is not None or asked.spread or config.backend != "transformers" or config.replicas == 0:
         return asked
     if not (gpus := asked.visible()):
         return asked
     from muster.sizing.choice import choose_for_run
 
     chosen = choose_for_run(
-        resolve_model(config.model),
-        gpus,
-        config.model_args,
-        batch_size=config.batch_size if isinstance(config.batch_size, int) else 1,
-        max_new_tokens=config.max_new_tokens,
-        parallelism=asked.parallelism,
+        resolve_model(config.model), gpus, config.model_args, max_new_tokens=config.max_new_tokens
     )
     if chosen is None or chosen.gpus_per_replica == 1:
         return asked
-    log.warning("%s (say otherwise with --gpus-per-replica)", chosen.because)
+    if aloud:
+        log.warning("%s (say otherwise with --gpus-per-replica)", chosen.because)
     return replace(asked, gpus=chosen.gpus_per_replica)
 
 

@@ -9,6 +9,10 @@ from muster.core import JSON, ConfigurationError
 from muster.sizing.checkpoint import Config
 from muster.sizing.class_defaults import PARTS, TENSOR_PARALLEL, TEXT, VISION
 
+LARGEST_SIZE = 2**24
+"""Elements; more is a mistake in a file."""
+MOST_LAYERS = 4096
+"""Layers, and heads of a layer."""
 FULL: None = None
 """A layer whose cache grows with every token."""
 
@@ -103,8 +107,8 @@ def _mapping(config: Config, name: str) -> Config:
 
 def _text_shape(config: Config, model_type: str) -> TextShape:
     values = _Values(config, TEXT.get(model_type, {}), f"language model ({model_type or 'of unknown type'})")
-    heads = values.need("num_attention_heads", "n_head")
-    layers = values.need("num_hidden_layers", "n_layer")
+    heads = values.need("num_attention_heads", "n_head", most=MOST_LAYERS)
+    layers = values.need("num_hidden_layers", "n_layer", most=MOST_LAYERS)
     hidden = values.need("hidden_size", "n_embd")
     per_token = values.get("num_experts_per_tok") or 1
     expert = values.get("moe_intermediate_size")
@@ -114,7 +118,9 @@ def _text_shape(config: Config, model_type: str) -> TextShape:
         hidden=hidden,
         mlp=per_token * expert if expert else per_token * values.need("intermediate_size"),
         heads=heads,
-        kv_heads=values.get("num_key_value_heads") or heads,
+        kv_heads=values.checked(
+            "num_key_value_heads", values.get("num_key_value_heads") or heads, MOST_LAYERS
+        ),
         head_size=values.get("head_dim") or hidden // heads,
         vocabulary=values.need("vocab_size"),
         context=values.get("max_position_embeddings"),
@@ -143,12 +149,11 @@ def _vision_shape(config: Config, model_type: str, fallback: str) -> VisionShape
     # Qwen2-VL calls its own width embed_dim, and that of the language model hidden_size.
     hidden = values.need("embed_dim", "hidden_size")
     ratio = config.get("mlp_ratio", defaults.get("mlp_ratio"))
-    mlp = values.get("intermediate_size") or (
-        int(hidden * ratio) if isinstance(ratio, int | float) else 4 * hidden
-    )
+    wider = ratio if isinstance(ratio, int | float) and 0 < ratio <= MOST_LAYERS else 4
+    mlp = values.get("intermediate_size") or int(hidden * wider)
     return VisionShape(
         model_type=model_type,
-        layers=values.need("depth", "num_hidden_layers"),
+        layers=values.need("depth", "num_hidden_layers", most=MOST_LAYERS),
         hidden=hidden,
         mlp=mlp,
         patch=values.need("patch_size"),
@@ -175,17 +180,26 @@ class _Values:
             None,
         )
 
-    def need(self, *names: str) -> int:
-        """As `get`; raises `ConfigurationError` where nothing says it."""
+    def need(self, *names: str, most: int = LARGEST_SIZE) -> int:
+        """As `get`; raises `ConfigurationError` where nothing says it, or it is more than `most`."""
         value = self.get(*names)
-        if not value:
+        if value is None:
             raise ConfigurationError(
                 f"config.json doesn't say {names[0]} of the {self._whose}, and Muster doesn't know its default"
+            )
+        return self.checked(names[0], value, most)
+
+    def checked(self, name: str, value: int, most: int = LARGEST_SIZE) -> int:
+        """The value; raises `ConfigurationError` where it is larger than any model's."""
+        if value > most:
+            raise ConfigurationError(
+                f"config.json says {name} = {value} of the {self._whose}, which can't be"
             )
         return value
 
 
 def _whole(value: JSON) -> int | None:
+    """A size; None for what can't be one."""
     if isinstance(value, list) and value and value[0] == value[-1]:
         value = value[0]
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -81,10 +81,13 @@ class Checkpoint:
     """What the user should know about how it was read."""
 
 
+Length = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class _Entry(msgspec.Struct):
     dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
+    shape: list[Length]
+    data_offsets: tuple[Length, Length]
 
 
 class _Index(msgspec.Struct):

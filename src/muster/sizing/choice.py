@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from muster.core import JSON, ConfigurationError
 from muster.sizing.advice import why_nothing_fits
 from muster.sizing.checkpoint import read_folder
 from muster.sizing.demand import assumed_demand
-from muster.sizing.fit import GIB, Choice, Cluster, Parallelism, all_fits, choose
+from muster.sizing.fit import GIB, Cluster, Fit, all_fits, choose
 from muster.sizing.gpus import gpu_memory
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.parameters import LOAD_DTYPES, LoadDtype
@@ -19,37 +20,37 @@ from muster.sizing.plan import Described, describe
 MODEST_IMAGE = ImageSize(640, 480)
 """What has to fit at the least: one question about one such image."""
 
+DECIDED = frozenset({"device", "device_map", "max_memory", "quantization_config", "tp_plan", "tp_size"})
+"""Model arguments by which the user places the model, or changes its size in a way that isn't followed here."""
+
 
 class Chosen(NamedTuple):
-    """GPUs per replica, replicas, and why."""
+    """GPUs per replica, and why."""
 
     gpus_per_replica: int
-    parallelism: Parallelism
-    replicas: int
     because: str
     """One sentence for the log."""
 
 
 def choose_for_run(
-    model: str,
-    gpus: Sequence[str],
-    model_args: Mapping[str, JSON],
-    *,
-    batch_size: int = 1,
-    max_new_tokens: int | None = None,
-    parallelism: Parallelism | None = None,
+    model: str, gpus: Sequence[str], model_args: Mapping[str, JSON], *, max_new_tokens: int | None = None
 ) -> Chosen | None:
-    """The smallest number of GPUs of this node on which a replica of the model in a folder fits.
+    """The smallest number of GPUs of this node on which a replica of the model in a folder fits, under a device map.
 
-    `gpus`: entries of `CUDA_VISIBLE_DEVICES`. `model_args`: those of the transformers backend. None where nothing can
-    be told, and one GPU per replica is as good a guess as any: no GPUs, no local safetensors files, a configuration
-    that isn't understood, or a placement that the user decided (`device`, `device_map`).
+    One request at a time has to fit: a batch is halved when memory runs out. One GPU is left to be one where an image
+    of modest size fits, as the images that there could be are rarely those that there are; where several are needed
+    anyway, they are as many as the largest image takes, if there are so many.
+
+    `gpus`: entries of `CUDA_VISIBLE_DEVICES`. `model_args`: those of the transformers backend. None where one GPU per
+    replica is as good a guess as any: no GPUs, no local safetensors files, a configuration that isn't understood, a
+    placement that the user decided (`DECIDED`), or weights that fit on one GPU and an estimate that leaves nothing
+    beside them.
 
     Raises:
-        ConfigurationError: it can't fit on this node in any way; says by how much, and what to do.
+        ConfigurationError: the weights alone are larger than all GPUs together; says by how much, and what to do.
     """
     memory = gpu_memory(gpus)
-    if not memory or "device" in model_args or "device_map" in model_args:
+    if not memory or DECIDED & model_args.keys():
         return None
     try:
         checkpoint = read_folder(Path(model))
@@ -59,9 +60,19 @@ def choose_for_run(
     if described is None:
         return None
     cluster = Cluster(len(gpus), min(memory))
-    choice = _choose(described, cluster, batch_size, max_new_tokens, parallelism)
+    fit = _smallest(described, cluster, max_new_tokens)
+    if fit is not None:
+        return Chosen(fit.gpus, explain(described, fit))
+    weights = described.parameters.loaded_bytes
+    if weights > sum(memory):
+        fits = _fits(described, cluster, MODEST_IMAGE, max_new_tokens)
+        problem = why_nothing_fits(described.parameters, cluster, fits)
+        raise ConfigurationError(f"{checkpoint.name}: {problem.what}. What helps: {problem.advice}")
+    if weights < max(memory):
+        return None
+    size = f"{weights / GIB:.1f} GiB of {described.parameters.dtype} weights"
     return Chosen(
-        choice.gpus_per_replica, choice.fit.parallelism, choice.replicas, explain(described, choice)
+        len(gpus), f"a replica gets all {len(gpus)} GPUs: {size}, which may leave too little room beside them"
     )
 
 
@@ -75,26 +86,25 @@ def load_dtype(model_args: Mapping[str, JSON]) -> LoadDtype:
     return said if said in LOAD_DTYPES else "auto"
 
 
-def explain(model: Described, choice: Choice) -> str:
+def explain(model: Described, fit: Fit) -> str:
     """Why this many GPUs, in one sentence."""
-    fit = choice.fit
     loaded = f"{model.parameters.loaded_bytes / GIB:.1f} GiB of {model.parameters.dtype} weights"
     together = "1 GPU" if fit.gpus == 1 else f"{fit.gpus} GPUs ({fit.parallelism})"
-    return (
-        f"a replica gets {together}: {loaded}, {fit.needed / GIB:.1f} of {fit.gpu_memory / GIB:.1f} GiB of each in "
-        f"use; {choice.replicas} replica(s)"
-    )
+    in_use = f"{fit.needed / GIB:.1f} of {fit.gpu_memory / GIB:.1f} GiB of each in use"
+    return f"a replica gets {together}: {loaded}, {in_use}"
 
 
-def _choose(
-    model: Described, cluster: Cluster, batch: int, answer: int | None, parallelism: Parallelism | None
-) -> Choice:
-    """For the largest image there can be, or where that can't fit, for a modest one: images may well be smaller."""
-    limit = model.architecture.text.context
+def _smallest(model: Described, cluster: Cluster, answer: int | None) -> Fit | None:
+    alone = _fits(model, replace(cluster, gpus=1), MODEST_IMAGE, answer)[0]
+    if alone.fits:
+        return alone
     for image in (None, MODEST_IMAGE):
-        wanted = assumed_demand(model.rule, batch=batch, answer=answer, image=image, limit=limit)
-        fits = all_fits(model.architecture, model.parameters, wanted.demand, cluster, parallelism)
-        if (choice := choose(fits, cluster)) is not None:
-            return choice
-    problem = why_nothing_fits(model.parameters, cluster, fits)
-    raise ConfigurationError(f"{model.checkpoint.name}: {problem.what}. What helps: {problem.advice}")
+        choice = choose(_fits(model, cluster, image, answer), cluster)
+        if choice is not None:
+            return choice.fit
+    return None
+
+
+def _fits(model: Described, cluster: Cluster, image: ImageSize | None, answer: int | None) -> list[Fit]:
+    wanted = assumed_demand(model.rule, answer=answer, image=image, limit=model.architecture.text.context)
+    return all_fits(model.architecture, model.parameters, wanted.demand, cluster, "device-map")

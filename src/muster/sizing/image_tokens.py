@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from muster.core import JSON
+from muster.core import JSON, ConfigurationError
 from muster.scheduling.cost import IMAGE_TOKEN_LIMITS
 from muster.sizing.architecture import Architecture
 from muster.sizing.checkpoint import Config
@@ -36,6 +36,9 @@ class ImageCost(NamedTuple):
 
 
 Rule = Callable[[ImageSize], ImageCost]
+MOST = 2**31
+"""Tokens or patches of an image; more is a mistake in a file."""
+_TRIED = (ImageSize(640, 480), ImageSize(336, 1008), ImageSize(1920, 1080))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,25 @@ class ImageRule:
 
 
 def image_rule(architecture: Architecture, config: Config, processor: Config) -> ImageRule:
-    """The rule of a model's family."""
+    """The rule of a model's family. Raises `ConfigurationError` for settings by which no image can be counted."""
     build = _FAMILIES.get(architecture.family)
     if build is None or architecture.vision is None:
         return _unknown(architecture)
-    return build(_Model(architecture, config, processor))
+    try:
+        rule = build(_Model(architecture, config, processor))
+        costs = [rule.cost(size) for size in (rule.largest, *_TRIED)]
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ConfigurationError(_nonsense(architecture, f"{type(error).__name__}: {error}")) from error
+    if not all(0 <= cost.tokens <= MOST and 0 <= cost.patches <= MOST for cost in costs):
+        raise ConfigurationError(_nonsense(architecture, f"{max(cost.tokens for cost in costs):,} tokens"))
+    return rule
+
+
+def _nonsense(architecture: Architecture, what: str) -> str:
+    return (
+        "config.json or preprocessor_config.json says something of images that can't be for a model of type "
+        f"{architecture.family}: counting the tokens of an image gives {what}. Compare them with the model's page"
+    )
 
 
 class _Model(NamedTuple):
@@ -158,6 +175,10 @@ def _qwen(model: _Model) -> ImageRule:
     )
 
 
+MOST_TILES = 1024
+"""InternVL's grids are all tried, and there are about n·ln n of n tiles."""
+
+
 def _internvl(model: _Model) -> ImageRule:
     size = model.sizes()
     edge = size.get("height") or model.edge(448)
@@ -167,6 +188,8 @@ def _internvl(model: _Model) -> ImageRule:
         model.number("min_patches", 1),
         model.number("max_patches", model.number("max_dynamic_patch", 12)),
     )
+    if high > MOST_TILES:
+        raise ValueError(f"up to {high} tiles")
     tiled = model.flag("crop_to_patches", default=True)
     per_tile_patches = (edge // model.patch) ** 2 + 1
 
