@@ -124,6 +124,14 @@ def test_a_model_that_can_not_be_spread_because_every_rank_has_one_gpu(
     assert "--gpus-per-replica" in caplog.text
 
 
+def test_gpus_that_no_process_is_there_for_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Four processes for eight GPUs, and four GPUs to a replica: half the node would idle, unsaid."""
+    with caplog.at_level(logging.WARNING):
+        assert [seat.leads for seat in seats(Asked(4), 4, EIGHT)] == [True, False, False, False]
+    assert len(caplog.records) == 1
+    assert "4 of 8 GPUs of a node are left over: 4 processes share 1 replica(s)" in caplog.text
+
+
 def choose(**options: object) -> tuple[str, int, Shape]:
     chosen = choose_engine(load_config({"model": "m", "tasks": "t", **options}, env={}))
     return chosen.engine.name, chosen.replicas, chosen.shape

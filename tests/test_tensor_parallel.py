@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 import muster
-from muster.core import ConfigurationError, Generation, ReplicaError, Request
+from muster.core import ConfigurationError, Generation, LostMemberError, ReplicaError, Request
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
 from muster.models.transformers.frames import receive_header, send_frame
@@ -367,6 +367,38 @@ def test_four_ranks_of_a_launcher_as_two_replicas(
     assert "rank 3: rank 2 feeds the replica of ranks 2 to 3" in run.stderr
     assert "worker-2 killed by SIGKILL; starting it again" in run.stderr
     assert_same_answers(run, model, task, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_follower_that_is_killed_while_it_loads_costs_a_restart(task: Path, tmp_path: Path) -> None:
+    """It was "could not load the model", after which no replica was left."""
+    options = ("--limit", "2", "--gpus-per-replica", "2", "--parallelism", "tensor", "--replicas", "1")
+    run = start(tmp_path / "run", "--model", "demo", "--tasks", str(task), *options)
+    try:
+        run.until(lambda: any(followers(leader) for leader in run.workers().values()), "a follower")
+        (leader,) = run.workers().values()
+        followers(leader)[0].kill()
+        assert run.wait() == 0, run.stderr
+    finally:
+        if run.process.poll() is None:
+            run.kill_everything()
+    assert "starting it again" in run.stderr
+    assert run.results().complete
+
+
+def test_an_error_that_a_lost_member_caused_is_not_taken_for_the_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Gloo says "connection closed by peer", which looked like weights that can't be loaded: exit 2, no restart."""
+    monkeypatch.setattr(members_module, "NOTICE_SECONDS", 0.2)
+    own = RuntimeError("connection closed by peer")
+    peer = Peer(monkeypatch)
+    peer.members.blame_the_lost(own)  # nobody is gone: the error is the model's
+    peer.theirs.close()
+    with pytest.raises(LostMemberError, match=r"member 1 .* is gone") as caught:
+        peer.members.blame_the_lost(own)
+    assert caught.value.__cause__ is own
+    peer.members.close()
 
 
 @pytest.mark.slow

@@ -68,3 +68,7 @@ class ReplicaError(RequestError):
     """The replica is broken (CUDA error, dead engine): its work returns to the queue, it is restarted."""
 
     kind: FailureKind = "replica"
+
+
+class LostMemberError(ReplicaError):
+    """One of the replica's processes was killed: even while the model is loaded, another start may well succeed."""

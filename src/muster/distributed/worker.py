@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from muster.core import ConfigurationError, Failure, MusterError, ReplicaError
+from muster.core import ConfigurationError, Failure, LostMemberError, MusterError, ReplicaError
 from muster.distributed import rendezvous
 from muster.distributed.environment import host_name, read_ranks
 from muster.distributed.gather import Answered, gather_answers
@@ -150,9 +150,9 @@ def _serve(link: SocketLink, start: Start, drain: _Drain) -> int:
         log.warning("%s leaves before its model was loaded", name)
     except Exception as error:  # noqa: BLE001  whatever a backend raises breaks the replica, and is told
         log.error("%s broke:\n%s", name, traceback.format_exc())
-        failure = Failure.from_exception(error)
-        link.broken(Broken(failure, loading, configuration=isinstance(error, ConfigurationError)))
-        return EXIT_UNLOADABLE if loading else EXIT_BROKEN
+        failure, lasting = Failure.from_exception(error), loading and not isinstance(error, LostMemberError)
+        link.broken(Broken(failure, lasting, configuration=isinstance(error, ConfigurationError)))
+        return EXIT_UNLOADABLE if lasting else EXIT_BROKEN
     link.leave()
     return 0
 

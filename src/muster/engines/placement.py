@@ -151,6 +151,12 @@ def take_seat(asked: Asked, ranks: Ranks, gpus: Sequence[str]) -> Seat:
     if size is not None and size > 1 and (here * size > len(gpus) if gpus else shape.processes > 1):
         _check_grouping(size, ranks, len(gpus))
         first = ranks.local_rank - ranks.local_rank % size
+        if len(gpus) > here and ranks.rank == 0:
+            log.warning(
+                "%d of %d GPUs of a node are left over: %d processes share %d replica(s). Start one process per GPU, "
+                "or one per replica",
+                *(len(gpus) - here, len(gpus), here, here // size),
+            )
         return Seat(shape, gpus[first : first + size], ranks, size)
     if size is None and asked.spread and shape.gpus == 1 and len(gpus) > 1 and ranks.local_rank == 0:
         log.warning(

@@ -42,10 +42,14 @@ def load_parts(members: Members, folder: Path, options: Options, settings: Model
     from muster.models.transformers.tensor.lockstep import member_environment
 
     with member_environment(0, members.size):
-        members.form(settings, folder)
-        loaded = load(
-            folder, options, trust_remote_code=settings.trust_remote_code, tensor_parallel=members.size
-        )
+        try:
+            members.form(settings, folder)
+            loaded = load(
+                folder, options, trust_remote_code=settings.trust_remote_code, tensor_parallel=members.size
+            )
+        except Exception as error:
+            members.blame_the_lost(error)
+            raise
     members.await_loaded()
     return loaded
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from muster.core import ConfigurationError, ReplicaError
+from muster.core import ConfigurationError, LostMemberError, ReplicaError
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.frames import receive_header, send_frame
@@ -38,6 +38,8 @@ FAIL_SECONDS = 10.0
 """How long members may need to fail after one of them has."""
 LOAD_SECONDS = 120.0
 """The same while they load, where the first member usually meets the same error and says it better."""
+NOTICE_SECONDS = 1.0
+"""How long the end of a member's socket may come after what it makes collectives say."""
 SHORTEST_TIMEOUT = 600.0
 """Seconds that a collective may take at least: while loading, members come late to the first ones."""
 
@@ -129,12 +131,24 @@ class Members:
             )
             for member in self._state.members:
                 if member.gone:
-                    raise ReplicaError(f"{member} ended while it loaded its part of the model; see the log")
+                    raise LostMemberError(
+                        f"{member} ended while it loaded its part of the model; see the log"
+                    )
                 report = member.reports.popleft()
                 if report.configuration:
                     raise ConfigurationError(report.message)
                 if report.error is not None:
                     raise ReplicaError(f"{member} could not load its part of the model: {report.message}")
+
+    def blame_the_lost(self, error: Exception) -> None:
+        """Raise `LostMemberError` if an error of the first member came about because another is gone."""
+        with self._state.changed:
+            self._state.changed.wait_for(
+                lambda: any(member.gone for member in self._state.members), timeout=NOTICE_SECONDS
+            )
+            for member in self._state.members:
+                if member.gone and not member.reports:
+                    raise LostMemberError(f"{member} is gone") from error
 
     def order(self, order: Order) -> None:
         """Tell all of a batch, whose tensors are broadcast next. Raises `ReplicaError` when a member is gone."""
@@ -180,7 +194,7 @@ class Members:
         try:
             send_frame(member.connection, message)
         except OSError as error:
-            raise ReplicaError(f"{member} is gone") from error
+            raise LostMemberError(f"{member} is gone") from error
 
 
 def _difference(member: _Member, own: Exception | None, begun: int) -> str:
@@ -209,6 +223,7 @@ def _listen(state: _State, member: _Member) -> None:
     except (EOFError, OSError):
         with state.changed:
             member.gone = True
+            state.patience = min(state.patience, FAIL_SECONDS)  # killed: nobody is about to say it better
             state.changed.notify_all()
     _insist(state, f"{member} is gone")
 
