@@ -225,6 +225,7 @@ def test_nobody_listens(address: str) -> None:
         ({"replicas": 0, "schedule": "strided"}, "--replicas 0 has none"),
         ({"listen": "[::1"}, "an IPv6 address is written"),
         ({"listen": "203.0.113.1:1"}, "--listen 203.0.113.1:1: "),
+        ({"secret_file": "no-such-file"}, "cannot read --secret-file no-such-file"),
     ],
 )
 def test_what_cannot_be_listened_to(
@@ -233,6 +234,8 @@ def test_what_cannot_be_listened_to(
     run = start_open(tmp_path, task, address, "Echo", **options)
     assert run.wait() in (1, 2)
     assert message in run.stderr
+    if (run.output / "manifest.json").exists():
+        assert json.loads((run.output / "manifest.json").read_text())["attempts"][-1]["exit_status"] == 1
 
 
 def test_a_second_signal_ends_a_worker_at_once(task: Path, tmp_path: Path, address: str) -> None:
