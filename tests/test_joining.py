@@ -210,6 +210,18 @@ def test_only_the_same_model_and_the_same_code_may_join(open_run: tuple[Run, str
         assert message in refused.stderr, refused.stderr
 
 
+def test_what_is_taken_or_missing_is_said_in_the_words_of_the_command_at_hand(
+    open_run: tuple[Run, str], tmp_path: Path
+) -> None:
+    run, address = open_run
+    few = join(address, "--replicas", "2", secret_file=until_open(run), env={"CUDA_VISIBLE_DEVICES": "0"})
+    second = start_open(tmp_path, write_benchmark(tmp_path / "bench", 4), address, replicas=0)
+    assert few.wait() == 2
+    assert "a replica of this run has 1 GPU(s), and 1 are visible here" in few.stderr
+    assert second.wait() == 1
+    assert f"--listen {address}: the port is taken" in second.stderr
+
+
 def test_nobody_listens(address: str) -> None:
     began = time.monotonic()
     alone = join(address, secret="a secret of some length")

@@ -110,6 +110,11 @@ def _join(
         asked = Asked(
             settings.gpus_per_replica if settings.gpus_per_replica > 1 else None, settings.parallelism
         )
+        if gpus and (replicas or 1) * (asked.gpus or 1) > len(gpus):
+            raise ConfigurationError(
+                f"a replica of this run has {asked.gpus or 1} GPU(s), and {len(gpus)} are visible here: make more "
+                "visible (CUDA_VISIBLE_DEVICES), lower --replicas, or pass --model-args device=cpu"
+            )
         count, _shape = replicas_here(asked, replicas, len(gpus))
         share(gpus, 0, count, asked.gpus)
         knock = msgspec.structs.replace(knock, replicas=count)
