@@ -52,6 +52,7 @@ def test_kill_9_of_the_coordinator_leaves_no_process_and_resumes_with_another_en
     run = start(tmp_path / "run", *arguments(task, "Echo", replicas=3, model_args="seconds=0.02"))
     run.until_answered(60)
     workers = list(run.workers().values())
+    workers[0].send_signal(signal.SIGSTOP)  # it can't notice that nobody is there any more
     run.process.send_signal(signal.SIGKILL)
     run.wait()
     for worker in workers:

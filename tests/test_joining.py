@@ -139,7 +139,7 @@ def test_a_machines_gpus_are_shared_out_as_the_run_has_them(
     assert {each["MUSTER_LOCAL_WORKERS"] for each in environments} == {local_workers}
     small = join(address, secret_file=secret_file, backend="Waiting", env={"CUDA_VISIBLE_DEVICES": "3"})
     assert small.wait() == 2
-    assert "the run's replicas have 2 GPUs each" in small.stderr
+    assert "the run's replicas have 2 GPU(s) each" in small.stderr
     gate.touch()
     assert run.wait() == 0, run.stderr
     assert machine.wait() == 0, machine.stderr
@@ -245,6 +245,18 @@ def test_only_the_same_model_and_the_same_code_may_join(open_run: tuple[Run, str
         assert message in refused.stderr, refused.stderr
 
 
+def test_what_is_taken_or_missing_is_said_in_the_words_of_the_command_at_hand(
+    open_run: tuple[Run, str], tmp_path: Path
+) -> None:
+    run, address = open_run
+    few = join(address, "--replicas", "2", secret_file=until_open(run), env={"CUDA_VISIBLE_DEVICES": "0"})
+    second = start_open(tmp_path, write_benchmark(tmp_path / "bench", 4), address, replicas=0)
+    assert few.wait() == 2
+    assert "the run's replicas have 1 GPU(s) each, and 1 are visible here" in few.stderr
+    assert second.wait() == 1
+    assert f"--listen {address}: the port is taken" in second.stderr
+
+
 def test_nobody_listens(address: str) -> None:
     began = time.monotonic()
     alone = join(address, secret="a secret of some length")
@@ -260,6 +272,7 @@ def test_nobody_listens(address: str) -> None:
         ({"replicas": 0, "schedule": "strided"}, "--replicas 0 has none"),
         ({"listen": "[::1"}, "an IPv6 address is written"),
         ({"listen": "203.0.113.1:1"}, "--listen 203.0.113.1:1: "),
+        ({"secret_file": "no-such-file"}, "cannot read --secret-file no-such-file"),
     ],
 )
 def test_what_cannot_be_listened_to(
@@ -268,6 +281,8 @@ def test_what_cannot_be_listened_to(
     run = start_open(tmp_path, task, address, "Echo", **options)
     assert run.wait() in (1, 2)
     assert message in run.stderr
+    if (run.output / "manifest.json").exists():
+        assert json.loads((run.output / "manifest.json").read_text())["attempts"][-1]["exit_status"] == 1
 
 
 def test_a_second_signal_ends_a_worker_at_once(task: Path, tmp_path: Path, address: str) -> None:

@@ -109,6 +109,14 @@ def test_tasks_in_a_container_see_the_run_and_working_folders(tmp_path: Path) ->
             "leave --replicas out",
         ),
         (
+            ["--gpus-per-node", "8", "--", "--model", "demo", "--tasks", "digits", "--gpus-per-replica", "3"],
+            "3 doesn't divide the 8 process(es) on a node",
+        ),
+        (
+            ["--gpus-per-node", "2", "--", "--model", "demo", "--tasks", "digits", "--gpus-per-replica", "4"],
+            "doesn't divide the 2 process(es)",
+        ),
+        (
             ["--nodes", "2", "--", "--model", "demo", "--tasks", "digits", "--engine", "ray"],
             "is for one process",
         ),
@@ -135,6 +143,26 @@ def test_mistakes_are_found_before_the_job_waits_in_a_queue(
     assert 2 in (getattr(ended.value, "exit_code", None), getattr(ended.value, "code", None))
     assert message in str(ended.value) + capsys.readouterr().err
     assert not list(tmp_path.glob("runs/*/slurm/*"))
+
+
+@pytest.mark.parametrize(
+    ("job", "run"),
+    [
+        (["--nodes", "2", "--gpus-per-node", "8"], ["--gpus-per-replica", "4", "--replicas", "4"]),
+        (["--gpus-per-node", "8", "--tasks-per-node", "2"], ["--gpus-per-replica", "4", "--replicas", "2"]),
+        (["--nodes", "2", "--sbatch", "gres=gpu:8"], ["--gpus-per-replica", "3"]),
+    ],
+)
+def test_replicas_of_several_gpus_are_counted_as_on_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: list[str], run: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        app(
+            ["slurm", *job, "--print-script", "--", "--model", "demo", "--tasks", "digits", *run],
+            prog_name="muster",
+        )
+    assert ended.value.code == 0
 
 
 def test_a_backend_of_ones_own_is_not_imported_on_the_login_node(tmp_path: Path) -> None:

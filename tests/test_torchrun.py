@@ -132,6 +132,22 @@ def test_a_rank_that_stops_after_its_last_answer_keeps_nobody_waiting(task: Path
     assert_complete(run)
 
 
+@pytest.mark.slow
+def test_a_stopped_worker_of_a_replica_of_two_ranks_keeps_nobody_waiting(task: Path, tmp_path: Path) -> None:
+    """Rank 2 feeds replica 1: it is the rank that must be ended, and its worker, which can't hear of it, with it."""
+    options = arguments(task, model_args="seconds=0.05", worker_timeout=2, rendezvous_timeout=20)
+    run = start(
+        tmp_path / "run", *options, "--gpus-per-replica", "2", "--parallelism", "tensor", launcher=torchrun(4)
+    )
+    run.until(lambda: "worker-2 is ready" in run.logs(), "the second replica")
+    (stopped,) = (worker for worker in run.workers().values() if worker.environ()["RANK"] == "2")
+    stopped.send_signal(signal.SIGSTOP)
+    assert run.wait() == 1  # torchrun's word for a group with a killed rank
+    assert "rank 2 (process" in run.stderr
+    assert_complete(run)
+    stopped.wait(10)
+
+
 def test_run_timeout_under_a_launcher(task: Path, tmp_path: Path) -> None:
     run = start(
         tmp_path / "run", *arguments(task, run_timeout=6, model_args="seconds=0.2"), launcher=torchrun(2)
@@ -187,6 +203,22 @@ def test_ranks_that_never_come_are_not_waited_for(task: Path, tmp_path: Path) ->
     )  # fmt: skip
     assert run.wait() == 0, run.stderr
     assert_complete(run)
+
+
+def test_a_rank_that_comes_after_the_run_timeout_is_not_kept_waiting(task: Path, tmp_path: Path) -> None:
+    """Nor one that waited while rank 0 was still planning: an allocation would be paid for until it gave up."""
+    env = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    options = arguments(task, model_args="load_seconds=600", run_timeout=4)
+    first = start(tmp_path / "run", *options, env=env | {"RANK": "0", "MASTER_PORT": "29519"})
+    manifest = tmp_path / "run" / "manifest.json"
+    first.until(
+        lambda: manifest.exists() and json.loads(manifest.read_text())["attempts"][-1]["exit_status"] == 124,
+        "the end of the run",
+    )
+    second = start(tmp_path / "other", *options, env=env | {"RANK": "1", "MASTER_PORT": "29519"})
+    assert second.wait() == 0, second.stderr
+    assert "rank 0 has ended, and left nothing to do" in second.stderr
+    assert first.wait() == 124
 
 
 def test_more_processes_than_gpus_is_an_error_that_says_so(task: Path, tmp_path: Path) -> None:

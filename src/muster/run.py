@@ -82,17 +82,18 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
     with RunLimit(config.run_timeout) as limit, limit.explained():
         with interruptible():
             engine, replicas, shape = choose_engine(config)
-        with _closed_by(last, engine):
+        with _closed_by(last, engine), limit.explained():
             with interruptible():
                 backend = load_backend(config.backend)
                 settings = model_settings(config, model_kind(backend), shape)
                 check_settings(backend, settings)
                 servers = served_by(backend, settings.args)
                 planned = plan(config)
+                secret = given_secret(config.secret_file) if config.listen is not None else None
             folder = RunFolder(config.output or default_output(config.model))
             with folder.lock():
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
-                job = _job(config, settings, folder, replicas, manifest, display)
+                job = _job(config, settings, folder, replicas, manifest, display, secret)
                 with attempt_of(folder, manifest), limit.explained():
                     return _work(config, engine, job, manifest, planned, display, started)
 
@@ -214,6 +215,7 @@ def _job(
     replicas: int,
     manifest: Manifest,
     display: Display,
+    secret: str | None,
 ) -> Job:
     return Job(
         backend=config.backend,
@@ -228,15 +230,14 @@ def _job(
         worker_timeout=config.worker_timeout,
         request_timeout=config.request_timeout,
         rendezvous_timeout=config.rendezvous_timeout,
-        listening=_listening(config, manifest),
+        listening=_listening(config, manifest, secret),
         say=display.say,
     )
 
 
-def _listening(config: RunConfig, manifest: Manifest) -> Listening | None:
+def _listening(config: RunConfig, manifest: Manifest, secret: str | None) -> Listening | None:
     if config.listen is None:
         return None
-    secret = given_secret(config.secret_file)
     return Listening(config.listen, manifest.run, config.model, manifest.fingerprint, secret)
 
 

@@ -109,10 +109,10 @@ def _join(
         gpus = visible_gpus() if uses_gpus(backend, settings.args) else []
         each = settings.gpus_per_replica
         asked = Asked(each if each > 1 else None, settings.parallelism)
-        if each > 1 and 0 < len(gpus) < each * (replicas or 1):
+        if gpus and each * (replicas or 1) > len(gpus):
             raise ConfigurationError(
-                f"the run's replicas have {each} GPUs each, and {len(gpus)} GPU(s) are visible here: lower --replicas, "
-                "make more visible (CUDA_VISIBLE_DEVICES), or start the run with another --gpus-per-replica"
+                f"the run's replicas have {each} GPU(s) each, and {len(gpus)} are visible here: lower --replicas, make "
+                "more visible (CUDA_VISIBLE_DEVICES), or pass --model-args device=cpu"
             )
         count, _shape = replicas_here(asked, replicas, len(gpus))
         share(gpus, 0, count, asked.gpus)

@@ -6,6 +6,7 @@ standard input, and ends when that input does, so that no worker outlives the pr
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import logging
 import os
@@ -44,6 +45,8 @@ _LAST_WORDS_SECONDS = 1.0
 """What the last lines of a log need to reach the coordinator."""
 OVER_SECONDS = 10.0
 """How long a worker may go on with what nobody wants any more."""
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that the system sends when the parent ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,11 @@ def end_soon(status: int, seconds: float = OVER_SECONDS) -> threading.Timer:
 
 
 def _end_with_parent(wait_for_end: Callable[[], object]) -> None:
+    if (
+        sys.platform == "linux"
+    ):  # also where this process is stopped, or stuck in a call that keeps the interpreter
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
     def watch() -> None:
         wait_for_end()
         os._exit(1)

@@ -99,13 +99,13 @@ class Cluster:
 
     @property
     def missing(self) -> list[int]:
-        """Ranks that never came, and those that were given up and may still exist."""
-        lost = [
-            w.rank for w in self._coordinator.workers.values() if w.state == "lost" and w.rank is not None
-        ]
-        started_here = [child.start.rank for child in self._children.values()]
-        absent = [self._expected.ranks[name] for name in self._absent()]
-        return sorted({*absent, *lost} - {*started_here})
+        """Ranks that never came, and those that were given up and may still exist.
+
+        The launcher's numbers: where several ranks stand for one replica, its workers count replicas.
+        """
+        workers, expected = self._coordinator.workers, self._expected.ranks
+        lost = [name for name in expected if name in workers and workers[name].state == "lost"]
+        return sorted({expected[name] for name in (*self._absent(), *lost)})
 
     def fail(self, error: MusterError) -> None:
         """End the run with this error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,10 @@ async def open_door(server: CoordinatorServer, job: Job, session: str) -> None:
     try:
         port = await server.open_door(door, address.host, address.port, key_of(secret))
     except OSError as error:
-        raise RunError(f"--listen {address}: {error.strerror or error}") from error
+        what = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            what = "the port is taken, maybe by another run: choose another, or 0 for one that is free"
+        raise RunError(f"--listen {address}: {what}") from error
     if listening.secret is None:
         write_secret(job.folder.join_secret, secret)
     for line in how_to_join(

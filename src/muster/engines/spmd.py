@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 
-from muster.core import ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
+from muster.core import ConfigurationError, InterruptedRunError, RunError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.environment import Ranks, master_address
@@ -68,7 +68,7 @@ class SpmdEngine:
         if rendezvous.uses_agent_store() and error is not None:
             return  # torchrun ends them all, SIGKILL included, when this process ends with its failure
         patience = min(_PATIENCE_SECONDS, self._patient_until - time.monotonic())
-        if not isinstance(error, InterruptedRunError | RunTimeoutError):
+        if not isinstance(error, InterruptedRunError):  # a signal is the launcher's: the others have it too
             self._tell_latecomers(patience)
         # All of them: one may have stopped for good after its last answer, and nobody misses it.
         end_stragglers(range(1, self._ranks.world_size), max(LEAVE_SECONDS, patience))

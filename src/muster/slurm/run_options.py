@@ -7,26 +7,27 @@ from pathlib import Path
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError
+from muster.distributed.environment import Ranks
+from muster.engines.placement import Asked, take_seat
 from muster.models.registry import known_kind, list_backends, resolve_model
+from muster.slurm.request import JobRequest
 from muster.tasks.registry import load_tasks
 
 
-def check_run(config: RunConfig, tasks: int, *, elsewhere: bool) -> None:
+def check_run(config: RunConfig, request: JobRequest, *, elsewhere: bool) -> None:
     """Raise `ConfigurationError` for what the job could only fail with.
 
-    `tasks`: of the whole job. `elsewhere`: paths are a node's or a container's, and can't be looked at from here.
+    `elsewhere`: paths are a node's or a container's, and can't be looked at from here.
     """
+    _check_backend(config.backend, elsewhere=elsewhere)
+    tasks = request.nodes * request.tasks
     if tasks > 1:
         if config.engine not in ("auto", "torchrun"):
             raise ConfigurationError(
                 f"--engine {config.engine} is for one process, and this job has {tasks}: leave --engine out, or submit "
                 "with --nodes 1 --tasks-per-node 1"
             )
-        if config.replicas not in (None, tasks):
-            raise ConfigurationError(
-                f"--replicas {config.replicas}, but the job has {tasks} tasks, one replica each: leave --replicas out"
-            )
-    _check_backend(config.backend, elsewhere=elsewhere)
+        _check_replicas(config, request, tasks)
     if not (elsewhere and _is_path(config.model)):
         resolve_model(config.model, known_kind(config.backend))
     names = [name for name in config.tasks if not (elsewhere and _is_path(name))]
@@ -43,6 +44,25 @@ def without_output(words: Sequence[str]) -> list[str]:
             kept.append(word)
         skip = word == "--output" and not skip
     return kept
+
+
+def _check_replicas(config: RunConfig, request: JobRequest, tasks: int) -> None:
+    """The tasks and GPUs of a node as each task will find them, where that is known here.
+
+    It isn't where sbatch is told in its own words who gets which GPUs, nor whether a backend of one's own uses them.
+    """
+    replicas, own_words = tasks, any("gpu" in name or name == "gres" for name in request.more)
+    if request.gpus_per_node is not None and ":" not in config.backend and not own_words:
+        asked = Asked.by(config)
+        gpus = [] if asked.on_cpu else [str(number) for number in range(request.gpus_per_node)]
+        replicas = len(take_seat(asked, Ranks(0, tasks, 0, request.tasks, "torchrun"), gpus).leading_ranks)
+    elif config.gpus_per_replica is not None:
+        return
+    if config.replicas not in (None, replicas):
+        raise ConfigurationError(
+            f"--replicas {config.replicas}, but the job has {tasks} tasks, which makes {replicas} replica(s): leave "
+            "--replicas out"
+        )
 
 
 def _check_backend(name: str, *, elsewhere: bool) -> None:
