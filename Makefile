@@ -12,7 +12,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
-WORKERS ?= auto
+WORKERS ?= $(shell echo $$(($$(env -u OMP_NUM_THREADS nproc) + 1)))
 TESTS ?= tests
 
 BIN = $(VENV)/bin
@@ -27,9 +27,10 @@ help:
 demo: $(VENV)/.installed-transformers
 	$(BIN)/muster run --model demo --tasks digits
 
-# One thread per process: the tests start many processes, and threads would only fight over the cores.
+# One thread per process: the tests start many processes, and threads would only fight over the cores. One test more than
+# cores at a time: many spend their time waiting for a time-out.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 9 $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
