@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from contextlib import suppress
 
+from muster.cli.complaint import complain
 from muster.core import MusterError
 
 
@@ -20,9 +20,7 @@ def main() -> None:
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except MusterError as error:
-        status = error.exit_code
-        with suppress(OSError):  # standard error may go to the very disk that is full
-            sys.stderr.write(f"muster: {error}\n")
+        status = complain(error)
     except BrokenPipeError:
         sys.stderr.close()  # the reader (`| head`) has enough; Python would complain again at exit
     _end(status)

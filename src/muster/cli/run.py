@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from muster.cli.complaint import complain
 from muster.core import MusterError, RunError
 
 if TYPE_CHECKING:
@@ -199,8 +200,7 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
             sys.stdout.flush()
             return _exit_status(results, config)
         except MusterError as error:  # told now, and not when other ranks have ended too
-            sys.stderr.write(f"muster: {error}\n")
-            return error.exit_code
+            return complain(error)
 
 
 def _hint_at_srun(config: RunConfig) -> None:

@@ -121,7 +121,7 @@ def _text_shape(config: Config, model_type: str) -> TextShape:
         kv_heads=values.checked(
             "num_key_value_heads", values.get("num_key_value_heads") or heads, MOST_LAYERS
         ),
-        head_size=values.get("head_dim") or hidden // heads,
+        head_size=values.checked("head_dim", values.get("head_dim") or hidden // heads),
         vocabulary=values.need("vocab_size"),
         context=values.get("max_position_embeddings"),
         windows=_windows(config, values, layers),
