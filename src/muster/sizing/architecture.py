@@ -121,7 +121,7 @@ def _text_shape(config: Config, model_type: str) -> TextShape:
         kv_heads=values.checked(
             "num_key_value_heads", values.get("num_key_value_heads") or heads, MOST_LAYERS
         ),
-        head_size=values.checked("head_dim", values.get("head_dim") or hidden // heads),
+        head_size=values.get("head_dim") or hidden // heads,
         vocabulary=values.need("vocab_size"),
         context=values.get("max_position_embeddings"),
         windows=_windows(config, values, layers),
@@ -170,11 +170,14 @@ class _Values:
         self._whose = whose
 
     def get(self, *names: str) -> int | None:
-        """The first of these that is said, else the first that has a default, else None."""
+        """The first of these that is said, else the first that has a default, else None.
+
+        Raises `ConfigurationError` for a size that is larger than any model's.
+        """
         for name in names:
             value = _whole(self._config.get(name))
             if value is not None:
-                return value
+                return self.checked(name, value)
         return next(
             (self._defaults[name] for name in names if name in self._defaults and name not in self._config),
             None,
