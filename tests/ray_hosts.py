@@ -31,6 +31,13 @@ sleep infinity &
 wait  # not exec: the namespace's first process must reap what others leave behind
 """
 
+_SEES_GPUS = """
+import sys, time, ray
+ray.init(sys.argv[1], log_to_driver=False, configure_logging=False)
+while not any(node["Alive"] and node["Resources"].get("GPU") == int(sys.argv[2]) for node in ray.nodes()):
+    time.sleep(0.1)
+"""
+
 
 class RayNode:
     """One raylet, and with `head` the cluster's other services."""
@@ -87,6 +94,9 @@ class RayHost:
             env={**os.environ, **self.env},
         )
         until(lambda: self.nodes() > before, "the node to come up")
+        if gpus:  # a raylet runs a moment before the cluster knows what it has
+            seen = [*self.launcher, "-c", _SEES_GPUS, self.address, str(gpus)]
+            subprocess.run(seen, env={**os.environ, **self.env}, check=True, timeout=60)
         return RayNode(process)
 
     def nodes(self) -> int:
