@@ -16,6 +16,7 @@ from muster.distributed.messages import Knock, Offer, Place, Stop
 from muster.distributed.worker import EXIT_BROKEN, Start
 from muster.engines.children import Child
 from muster.engines.local import child_environment
+from muster.engines.placement import Shape
 
 
 class JoinedReplicas:
@@ -41,7 +42,7 @@ class JoinedReplicas:
             loop.add_signal_handler(number, self._interrupt, number)
         count, settings = len(offer.places), accepted.settings
         each = settings.gpus_per_replica if settings.gpus_per_replica > 1 else None
-        processes = settings.gpus_per_replica if settings.parallelism == "tensor" else 1
+        processes = Shape(settings.gpus_per_replica, settings.parallelism).processes
         self._children = [
             Child(
                 self._start(offer, place, accepted),

@@ -14,6 +14,7 @@ from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
 from muster.engines.loop import run_to_end
+from muster.engines.placement import Shape
 from muster.models.registry import uses_gpus
 
 
@@ -37,7 +38,7 @@ class LocalEngine:
     ) -> None:
         port = await cluster.server.start(LOOPBACK)
         gpus = visible_gpus() if uses_gpus(job.backend, job.settings.args) else []
-        processes = job.settings.gpus_per_replica if job.settings.parallelism == "tensor" else 1
+        processes = Shape(job.settings.gpus_per_replica, job.settings.parallelism).processes
         children = [
             Child(
                 Start(f"worker-{rank}", rank, [(LOOPBACK, port)], secret.hex()),
