@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 _kept: list[Store] = []
 """The process that hosts a store must keep it alive until it ends."""
-_met: list[Meeting] = []
-"""What this process published or found."""
 _KEY = "muster/coordinator"
 _ARRIVED = "muster/told_that_it_is_over"
 _LONGEST_PAUSE = 1.0
@@ -58,7 +56,6 @@ Unreachable = Callable[[Meeting], str]
 def publish(ranks: Ranks, meeting: Meeting, timeout: float) -> None:
     """Rank 0: tell the others. Raises `RunError` when the store can't be reached."""
     open_store(ranks, timeout).set(_KEY, msgspec.json.encode(meeting).decode())
-    _met.append(meeting)
 
 
 def join(ranks: Ranks, timeout: float, unreachable: Unreachable) -> Meeting:
@@ -78,7 +75,6 @@ def join(ranks: Ranks, timeout: float, unreachable: Unreachable) -> Meeting:
         elif meeting is not None:
             reason = "" if meeting.state == "over" else unreachable(meeting)
             if not reason:
-                _met.append(meeting)
                 return meeting
             if not problem and time.monotonic() >= complain_at:
                 problem = _cannot_reach(ranks, meeting, reason)
@@ -151,13 +147,13 @@ def _reopen(ranks: Ranks, limit: float) -> Store:
     return open_store(ranks, max(1.0, limit - time.monotonic()))
 
 
-def group_store(ranks: Ranks, timeout: float) -> Store:
-    """The group's store, under names that belong to this coordinator alone."""
+def group_store(ranks: Ranks, timeout: float, secret: str = "") -> Store:
+    """The group's store, under names that belong to this coordinator alone, by its `secret`, or to this attempt."""
     from torch._C._distributed_c10d import PrefixStore
 
     store = _kept[-1] if _kept else open_store(ranks, timeout)
-    secret = _met[-1].secret if _met else str(ranks.attempt)
-    return PrefixStore(f"muster/{hashlib.sha256(secret.encode()).hexdigest()[:16]}", store)
+    name = secret or str(ranks.attempt)
+    return PrefixStore(f"muster/{hashlib.sha256(name.encode()).hexdigest()[:16]}", store)
 
 
 def uses_agent_store(env: Mapping[str, str] = os.environ) -> bool:

@@ -24,6 +24,7 @@ from muster.distributed.messages import (
     Beat,
     Broken,
     Collect,
+    Enquiry,
     FromCoordinator,
     FromWorker,
     Grant,
@@ -35,6 +36,7 @@ from muster.distributed.messages import (
     Pull,
     Ready,
     Refused,
+    Standing,
     Stop,
     Welcome,
     decode_from_worker,
@@ -72,6 +74,7 @@ class CoordinatorServer:
         *,
         on_log: Callable[[str, str], None],
         on_broken: Callable[[str, Broken], None],
+        on_given_up: Callable[[str, str], None] = lambda _worker, _reason: None,
         missing: Callable[[], list[int]] = list,
     ) -> None:
         """The callbacks get the worker's name first. `missing`: ranks that workers who leave at the end hear of."""
@@ -80,7 +83,8 @@ class CoordinatorServer:
         self._welcome = msgspec.structs.replace(welcome, probes=files)
         self._media_readers = ThreadPoolExecutor(_MEDIA_READERS, "muster-media")
         self._sending: set[asyncio.Task[None]] = set()
-        self._on_log, self._on_broken, self._missing = on_log, on_broken, missing
+        self._on_log, self._on_broken, self._on_given_up = on_log, on_broken, on_given_up
+        self._missing = missing
         self._peers: dict[str, _Peer] = {}
         self._reception = Reception(self._serve)
         self._door: Door | None = None
@@ -181,6 +185,9 @@ class CoordinatorServer:
         if isinstance(first, Knock) and entrance.for_joiners:
             channel.send(encode(self._offer(first)))
             return None
+        if isinstance(first, Enquiry):
+            channel.send(encode(self._standing(first, entrance)))
+            return None
         if not isinstance(first, Hello):
             return None
         if (objection := self._objection(first, entrance)) is not None:
@@ -194,7 +201,22 @@ class CoordinatorServer:
             return Refused(_other_version(knock.schema))
         if self._coordinator.draining:
             return Stop("over", "the run is ending")
-        return self._door.answer(knock, self._coordinator.workers)
+        return self._door.answer(knock)
+
+    def _standing(self, enquiry: Enquiry, entrance: Entrance) -> FromCoordinator:
+        if enquiry.schema != SCHEMA:
+            return Refused(_other_version(enquiry.schema))
+        if self._coordinator.draining:
+            return Stop("over", "the run is ending")
+        worker = self._coordinator.workers.get(enquiry.worker)
+        if worker is not None and worker.joined != entrance.for_joiners:
+            return Refused(f"{enquiry.worker} came in by another way")
+        if enquiry.given_up:
+            self._on_given_up(enquiry.worker, enquiry.given_up)
+        if worker is None:
+            return Standing(self._welcome.session)
+        lost, failed = worker.state == "lost", worker.state == "failed"
+        return Standing(self._welcome.session, worker.pid, worker.answered, lost, failed)
 
     def _objection(self, hello: Hello, entrance: Entrance) -> str | None:
         """Why a worker can't take part, or None."""
@@ -264,7 +286,7 @@ class CoordinatorServer:
                     self.send(name, Stop("over", "the run is over", self._missing()))
                 self.work_returned()
                 return False
-            case Hello() | Knock():
+            case Hello() | Knock() | Enquiry():
                 return False
         return True
 
