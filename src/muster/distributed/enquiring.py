@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from muster.distributed.messages import Enquiry, Standing, Stop, decode_from_coordinator, encode
+from muster.distributed.messages import Enquiry, Refused, Standing, Stop, decode_from_coordinator, encode
 from muster.distributed.wire import Connection, HandshakeError
 
 _CONNECT_SECONDS = 5.0
@@ -37,6 +37,8 @@ def enquire(addresses: Sequence[tuple[str, int]], secret: bytes, enquiry: Enquir
         else:
             if isinstance(answer, Stop):
                 return NoStanding("over", answer.reason)
+            if isinstance(answer, Refused):
+                return NoStanding("gone", answer.reason)
             if isinstance(answer, Standing):
                 return answer
             state = "unreachable"

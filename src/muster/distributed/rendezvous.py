@@ -22,6 +22,7 @@ import msgspec
 from muster.core import RunError
 from muster.distributed.environment import Ranks, host_name, master_address
 from muster.distributed.interfaces import describe_interfaces
+from muster.distributed.wire import HandshakeError
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -49,8 +50,8 @@ class Meeting:
 
 
 OVER = Meeting([], "", "over")
-Unreachable = Callable[[Meeting], str]
-"""Why nobody can be met there, or an empty string."""
+Reach = Callable[[Meeting], tuple[str, int]]
+"""Where somebody is met who knows the secret. Raises `OSError` or `HandshakeError`."""
 
 
 def publish(ranks: Ranks, meeting: Meeting, timeout: float) -> None:
@@ -58,8 +59,10 @@ def publish(ranks: Ranks, meeting: Meeting, timeout: float) -> None:
     open_store(ranks, timeout).set(_KEY, msgspec.json.encode(meeting).decode())
 
 
-def join(ranks: Ranks, timeout: float, unreachable: Unreachable) -> Meeting:
-    """Other ranks: the meeting that rank 0 published, once somebody answers there, or `OVER`.
+def join(ranks: Ranks, timeout: float, reach: Reach) -> Meeting:
+    """Other ranks: the meeting that rank 0 published, at the one address where somebody answers, or `OVER`.
+
+    Its other addresses may be those of nobody, or of other machines in this network.
 
     Raises:
         RunError: rank 0 never came, or can't be reached from here; says where and for how long it was tried.
@@ -73,9 +76,12 @@ def join(ranks: Ranks, timeout: float, unreachable: Unreachable) -> Meeting:
         if lost:
             store = _reopen(ranks, limit)
         elif meeting is not None:
-            reason = "" if meeting.state == "over" else unreachable(meeting)
-            if not reason:
+            if meeting.state == "over":
                 return meeting
+            try:
+                return Meeting([reach(meeting)], meeting.secret)
+            except (OSError, HandshakeError) as error:
+                reason = str(error)
             if not problem and time.monotonic() >= complain_at:
                 problem = _cannot_reach(ranks, meeting, reason)
                 log.warning("%s; still trying", problem)

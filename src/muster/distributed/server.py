@@ -209,9 +209,10 @@ class CoordinatorServer:
         if self._coordinator.draining:
             return Stop("over", "the run is ending")
         worker = self._coordinator.workers.get(enquiry.worker)
-        if worker is not None and worker.joined != entrance.for_joiners:
+        here = (worker is not None and worker.joined) == entrance.for_joiners
+        if worker is not None and not here:
             return Refused(f"{enquiry.worker} came in by another way")
-        if enquiry.given_up:
+        if enquiry.given_up and here:
             self._on_given_up(enquiry.worker, enquiry.given_up)
         if worker is None:
             return Standing(self._welcome.session)

@@ -98,7 +98,8 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
     ends: list[threading.Timer] = []
 
     def obey(stop: Stop, lost: bool) -> None:
-        on_stop(stop)
+        if not lost:
+            on_stop(stop)
         _obey(stop)
         if stop.how == "over":
             ends.append(_end_soon(EXIT_ALONE if lost else 0))
@@ -323,7 +324,7 @@ def _work(start: Start, reporter: Reporter | None) -> int:
         rendezvous.publish(ranks, rendezvous.Meeting(start.publish, start.secret), start.rendezvous_timeout)
     elif ranks is not None:
         try:
-            meeting = rendezvous.join(ranks, start.rendezvous_timeout, _unreachable)
+            meeting = rendezvous.join(ranks, start.rendezvous_timeout, _reach)
         except MusterError as error:
             sys.stderr.write(f"{error}\n")
             return EXIT_ALONE
@@ -342,12 +343,12 @@ def _work(start: Start, reporter: Reporter | None) -> int:
     return run_worker(start, pass_on)
 
 
-def _unreachable(meeting: rendezvous.Meeting) -> str:
+def _reach(meeting: rendezvous.Meeting) -> tuple[str, int]:
+    connection = connect_to_any(meeting.addresses, bytes.fromhex(meeting.secret))
     try:
-        connect_to_any(meeting.addresses, bytes.fromhex(meeting.secret)).close()
-    except (OSError, HandshakeError) as error:
-        return str(error)
-    return ""
+        return connection.peer
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":
