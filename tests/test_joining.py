@@ -147,9 +147,10 @@ def test_a_machines_gpus_are_shared_out_as_the_run_has_them(
 
 
 def test_nobody_joins(task: Path, tmp_path: Path, address: str) -> None:
-    run = start_open(tmp_path, task, address, replicas=0, rendezvous_timeout=1)
+    run = start_open(tmp_path, task, address, replicas=0, rendezvous_timeout=1, progress="none")
     assert run.wait() == 1
     assert "nobody has joined for 1 s" in run.stderr
+    assert f"muster worker --join {address}" in run.stderr  # without any other progress
 
 
 def test_joined_workers_finish_what_the_runs_own_can_not(task: Path, tmp_path: Path, address: str) -> None:

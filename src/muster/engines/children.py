@@ -106,7 +106,8 @@ class Child(Replica):
     def drain(self) -> None:
         """Have it finish what it has started, and leave."""
         if self.running and self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the process at once."""

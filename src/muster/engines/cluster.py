@@ -218,10 +218,12 @@ class Cluster:
 
     def _given_up(self, name: str, reason: str) -> None:
         """Whoever kept this worker going elsewhere starts it no more."""
+        if (worker := self._coordinator.workers.get(name)) is None:
+            return  # it counts as one that never came
         self._failures.setdefault(name, reason)
         self._abandoned.add(name)
         self._coordinator.lose(name, reason, time.monotonic(), "failed")
-        if (worker := self._coordinator.workers.get(name)) is not None and worker.rank is not None:
+        if worker.rank is not None:
             self._coordinator.give_up(worker.rank)
         self.server.work_returned()
         self.server.changed.set()
@@ -239,8 +241,7 @@ class Cluster:
         return time.monotonic() - self._began > self._expected.timeout
 
     def _absent(self) -> list[str]:
-        known = self._coordinator.workers.keys() | self._abandoned
-        return sorted(name for name in self._expected.ranks if name not in known)
+        return sorted(name for name in self._expected.ranks if name not in self._coordinator.workers)
 
     def _may_come_back(self) -> bool:
         """Whether a rank may be starting its worker again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from muster.core import RunError
 from muster.distributed.acceptance import Accepted
@@ -93,5 +92,4 @@ class JoinedReplicas:
             return
         self._say("finishing what is started (again to stop at once)")
         for supervisor in self._supervisors:
-            with suppress(ProcessLookupError):
-                supervisor.stop()
+            supervisor.stop()

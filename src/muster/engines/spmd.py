@@ -124,7 +124,10 @@ def serve_rank(seat: Seat, rendezvous_timeout: float, worker_timeout: float) -> 
     name = worker_name(ranks.rank)
     start = Start(name, seat.replica, rendezvous_timeout=rendezvous_timeout, ship_logs=True)
     supervisor = Supervisor(start, _devices(seat) | rank_variables(ranks), worker_timeout, _say)
-    return asyncio.run(_serve(supervisor))
+    status = asyncio.run(_serve(supervisor))
+    if not siblings({0}):  # on its own node rank 0 does this itself, when everything is written
+        end_stragglers(supervisor.missing, _PATIENCE_SECONDS)
+    return status
 
 
 async def _serve(supervisor: Supervisor) -> int:
@@ -141,15 +144,20 @@ async def _serve(supervisor: Supervisor) -> int:
         if not supervisor.met:
             _say("told to stop while waiting for rank 0")
         return 128 + received[0]
-    if ended == "given up":
-        await supervisor.until_over()
-    if not siblings({0}):  # on its own node rank 0 does this itself, when everything is written
-        end_stragglers(supervisor.missing, _PATIENCE_SECONDS)
-    if ended == "left":
-        return supervisor.status
-    # A worker that began while the others finished has found nobody.
-    lost = ended == "alone" or (supervisor.status == EXIT_ALONE and supervisor.starts == 1)
-    return EXIT_ALONE if lost and ended != "over" else 0
+    match ended:
+        case "left":
+            return supervisor.status
+        case "over":
+            return 0
+        case "given up" if supervisor.met:
+            await supervisor.until_over()
+            return 0
+        case "given up":
+            return supervisor.status or EXIT_ALONE
+        case "alone":
+            return EXIT_ALONE
+        case "gone":  # a worker that began while the others finished has found nobody
+            return EXIT_ALONE if supervisor.status == EXIT_ALONE and supervisor.starts == 1 else 0
 
 
 def _say(line: str) -> None:

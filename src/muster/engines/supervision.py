@@ -59,7 +59,11 @@ class Supervisor:
         """Keep a worker going until the run is over, it was told to stop, or starting it bears no fruit."""
         try:
             while True:
-                ended = await self._once()
+                try:
+                    ended = await self._once()
+                except OSError as error:
+                    self.failure = f"could not be started: {error}"
+                    return await self._give_up()
                 if (outcome := await self._judge(ended)) is not None:
                     return outcome
                 self._say(f"{self.child.name} {ended}; starting it again")
@@ -103,20 +107,20 @@ class Supervisor:
         """What a worker's end means; None: another one is to be started."""
         if self._over:
             return "over"
-        if self._told_to_stop or self.status == 0:
+        if self._told_to_stop:
             return "left"
         answered = 0
         if self.met:
             standing = await self._ask()
             if isinstance(standing, NoStanding):
-                return self._without(standing)
+                return "left" if self.status == 0 else self._without(standing)
             if standing.session != self._session:
                 self.failure = "the run was started again: join it again"
                 return "alone"
             answered = standing.answered
             self.child.given_up = standing.failed
-        elif self.status == EXIT_ALONE:
-            return "alone"  # it has said why
+        elif self.status in (0, EXIT_ALONE):
+            return "alone" if self.status else "left"  # it has said why
         told = self.status in (EXIT_BROKEN, EXIT_UNLOADABLE)
         self.failure = "it failed; the reason is in its log" if told else ended
         if self.child.given_up or not self.child.may_restart(answered):
