@@ -273,6 +273,23 @@ def test_more_processes_than_gpus_is_an_error_that_says_so(task: Path, tmp_path:
     assert "2 processes on this node share 1 GPU(s)" in run.stderr
 
 
+def test_nodes_that_count_replicas_differently_end_the_run(task: Path, tmp_path: Path) -> None:
+    """Two processes with four GPUs are two replicas of two; two with two GPUs are one."""
+    shared = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    options = [*arguments(task, model_args="seconds=0.1", rendezvous_timeout=10), "--gpus-per-replica", "2"]
+    runs = [
+        start(
+            tmp_path / rank,
+            *options,
+            env=shared | {"RANK": rank, "MASTER_PORT": "29523", "CUDA_VISIBLE_DEVICES": gpus},
+        )
+        for rank, gpus in (("0", "0,1,2,3"), ("2", "0,1"))
+    ]
+    assert runs[0].wait() == 2, runs[0].stderr
+    assert "takes itself for replica 1, and rank 0's node counts it as 2" in runs[0].stderr
+    runs[1].wait()
+
+
 def test_a_stranger_cannot_join_or_feed_results(task: Path, tmp_path: Path) -> None:
     run = start(tmp_path / "run", *arguments(task, replicas=2, model_args="seconds=0.02"))
     run.until_answered(10)

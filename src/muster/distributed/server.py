@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from muster.core import Completion, Failure, MusterError, Request, SampleError
+from muster.core import Completion, ConfigurationError, Failure, MusterError, Request, SampleError
 from muster.distributed.coordinator import Coordinator, Granted
 from muster.distributed.door import Door
 from muster.distributed.media_transfer import media_bytes, needs_files, probes, with_media
@@ -76,15 +76,19 @@ class CoordinatorServer:
         on_broken: Callable[[str, Broken], None],
         on_given_up: Callable[[str, str], None] = lambda _worker, _reason: None,
         missing: Callable[[], list[int]] = list,
+        replicas: Mapping[str, int] | None = None,
     ) -> None:
-        """The callbacks get the worker's name first. `missing`: ranks that workers who leave at the end hear of."""
+        """The callbacks get the worker's name first. `missing`: ranks that workers who leave at the end hear of.
+
+        `replicas`: which replica each worker has; None where this process has started all but the joined ones.
+        """
         files = probes(coordinator.workload.planned)
         self._coordinator, self._inside = coordinator, Entrance(secret)
         self._welcome = msgspec.structs.replace(welcome, probes=files)
         self._media_readers = ThreadPoolExecutor(_MEDIA_READERS, "muster-media")
         self._sending: set[asyncio.Task[None]] = set()
         self._on_log, self._on_broken, self._on_given_up = on_log, on_broken, on_given_up
-        self._missing = missing
+        self._missing, self._replicas = missing, replicas
         self._peers: dict[str, _Peer] = {}
         self._reception = Reception(self._serve)
         self._door: Door | None = None
@@ -227,6 +231,17 @@ class CoordinatorServer:
             return (
                 "it worked for another run, or another attempt of this one, that was coordinated here before"
             )
+        if not entrance.for_joiners and self._replicas is not None:
+            mine = self._replicas.get(hello.worker)
+            if mine != hello.rank:
+                self.error = ConfigurationError(
+                    f"{hello.worker} on {hello.host} takes itself for replica {hello.rank}, and rank 0's node counts "
+                    f"{'it for none' if mine is None else f'it as {mine}'}: with --gpus-per-replica every node needs "
+                    "as many GPUs for each process as the others. Start one process per GPU on all nodes, or one per "
+                    "replica"
+                )
+                self.changed.set()
+                return str(self.error)
         if entrance.for_joiners and not (self._door and self._door.admits(hello)):
             return f"no machine has asked for a worker named {hello.worker!r} here"
         return None

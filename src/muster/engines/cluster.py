@@ -36,6 +36,8 @@ class Expected:
     ranks: Mapping[str, int] = field(default_factory=dict)
     """By the workers' names."""
     timeout: float = 600.0
+    replicas: Mapping[str, int] | None = None
+    """The replica of each worker, where nodes count them for themselves."""
 
 
 class Cluster:
@@ -72,6 +74,7 @@ class Cluster:
             on_broken=self._broken,
             on_given_up=self._given_up,
             missing=lambda: self.missing,
+            replicas=expected.replicas,
         )
 
     async def run(self, children: Sequence[Replica], on_sync: Callable[[], None]) -> None:

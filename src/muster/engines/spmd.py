@@ -83,7 +83,8 @@ class SpmdEngine:
     async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         ranks, secret = self._ranks, secrets.token_bytes(32)
         others = {worker_name(rank): rank for rank in self._seat.leading_ranks[1:]}
-        cluster = Cluster(coordinator, job, secret, Expected(others, job.rendezvous_timeout))
+        replicas = {worker_name(rank): number for number, rank in enumerate(self._seat.leading_ranks)}
+        cluster = Cluster(coordinator, job, secret, Expected(others, job.rendezvous_timeout, replicas))
         bound, hosts = listen_addresses(ranks)
         if not rendezvous.uses_agent_store():
             _check_port_is_free(ranks)
