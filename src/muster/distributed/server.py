@@ -197,6 +197,8 @@ class CoordinatorServer:
         if (objection := self._objection(first, entrance)) is not None:
             channel.send(encode(Refused(objection)))
             return None
+        if not entrance.for_joiners:
+            self._check_replica(first)
         return self._take_on(first, channel)
 
     def _offer(self, knock: Knock) -> FromCoordinator:
@@ -231,20 +233,19 @@ class CoordinatorServer:
             return (
                 "it worked for another run, or another attempt of this one, that was coordinated here before"
             )
-        if not entrance.for_joiners and self._replicas is not None:
-            mine = self._replicas.get(hello.worker)
-            if mine != hello.rank:
-                self.error = ConfigurationError(
-                    f"{hello.worker} on {hello.host} takes itself for replica {hello.rank}, and rank 0's node counts "
-                    f"{'it for none' if mine is None else f'it as {mine}'}: with --gpus-per-replica every node needs "
-                    "as many GPUs for each process as the others. Start one process per GPU on all nodes, or one per "
-                    "replica"
-                )
-                self.changed.set()
-                return str(self.error)
         if entrance.for_joiners and not (self._door and self._door.admits(hello)):
             return f"no machine has asked for a worker named {hello.worker!r} here"
         return None
+
+    def _check_replica(self, hello: Hello) -> None:
+        """Raise `ConfigurationError`, which ends the run, where a node divides its ranks into other replicas."""
+        if self._replicas is None or (mine := self._replicas.get(hello.worker)) == hello.rank:
+            return
+        raise ConfigurationError(
+            f"{hello.worker} on {hello.host} takes itself for replica {hello.rank}, and rank 0's node counts it "
+            f"{'as none' if mine is None else f'as {mine}'}: with --gpus-per-replica every node needs as many GPUs for "
+            "each process as the others. Start one process per GPU on all nodes, or one per replica on all"
+        )
 
     def _take_on(self, hello: Hello, channel: Channel) -> _Peer:
         if (old := self._peers.pop(hello.worker, None)) is not None:

@@ -15,14 +15,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from muster.core import ConfigurationError, Failure, LostMemberError, MusterError, ReplicaError
 from muster.distributed import rendezvous
+from muster.distributed.draining import Drain, StoppedWhileLoading
 from muster.distributed.environment import host_name, read_ranks
 from muster.distributed.gather import Answered, gather_answers
 from muster.distributed.link import LostCoordinatorError, SocketLink
@@ -115,7 +115,7 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
     logging.getLogger().addHandler(handler)
     logging.getLogger("muster").setLevel(logging.INFO)
     # Ctrl-C reaches the ranks of a launcher; children that an engine started leave it to their coordinator.
-    drain = _Drain(link)
+    drain = Drain(link)
     drain.on([signal.SIGTERM, signal.SIGINT] if start.ship_logs else [signal.SIGTERM])
     try:
         status = _serve(link, start, drain)
@@ -129,7 +129,7 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
         logging.getLogger().removeHandler(handler)
 
 
-def _serve(link: SocketLink, start: Start, drain: _Drain) -> int:
+def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
     stream, name = ClaimedRequests(link), start.name
     started = time.monotonic()
     loading = True
@@ -232,40 +232,6 @@ class _LinkLog(logging.Handler):
         """Send one record, unless it is about sending."""
         if not record.name.startswith("muster.distributed.link"):
             self._link.log(self.format(record) + "\n")
-
-
-class StoppedWhileLoading(BaseException):
-    """A signal ended the loading of a model; no `except Exception` of a library takes it for a failure."""
-
-
-class _Drain:
-    """What SIGTERM does to a worker: it finishes what it has started, and gives up loading a model."""
-
-    def __init__(self, link: SocketLink) -> None:
-        self.received: list[int] = []
-        self._link = link
-        self._loading = False
-
-    def on(self, signals: Sequence[signal.Signals]) -> None:
-        """Take over these signals."""
-        for each in signals:
-            signal.signal(each, self._handle)
-
-    @contextmanager
-    def loading(self) -> Iterator[None]:
-        """While a model is loaded."""
-        self._loading = True
-        try:
-            yield
-        finally:
-            self._loading = False
-
-    def _handle(self, number: int, _frame: object) -> None:
-        self.received.append(number)
-        log.warning("received %s: finishing what is started", signal.Signals(number).name)
-        threading.Thread(target=self._link.drain, daemon=True).start()  # a handler must not wait for a lock
-        if self._loading:
-            raise StoppedWhileLoading
 
 
 def _obey(stop: Stop) -> None:

@@ -79,15 +79,16 @@ class Child(Replica):
 
     async def wait(self) -> str:
         """Wait for the end of the process; see `Replica`."""
-        process, output = self.process, self._output  # another start may replace them meanwhile
+        # Another start may replace them meanwhile.
+        process, output, listener = self.process, self._output, self._listener
         assert process is not None
         status = await process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(
                 process.pid, signal.SIGKILL
             )  # what the model has started, and left behind with its memory
-        if self._listener is not None:
-            await asyncio.wait([self._listener], timeout=_LAST_REPORT_SECONDS)
+        if listener is not None:
+            await asyncio.wait([listener], timeout=_LAST_REPORT_SECONDS)
         if output is not None:
             output.close()
         return describe_exit(status)
