@@ -105,6 +105,15 @@ class Freezes(Echo):
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
+class BrokenRank(Echo):
+    """Kills rank 1's process whenever it is loaded there."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        if os.environ.get("RANK") == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class SlowRank(Echo):
     """Ten times slower in the first process that claims the marker file `slow`."""
 

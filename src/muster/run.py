@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Protocol
 
 from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
@@ -41,6 +42,10 @@ class Display(Protocol):
         """Tell the user one thing."""
         ...
 
+    def announce(self, line: str) -> None:
+        """The same for what nothing can be done without, also where nothing else is shown: how to join."""
+        ...
+
 
 class Silent:
     """Implements `Display` by showing nothing."""
@@ -51,6 +56,12 @@ class Silent:
 
     def say(self, line: str) -> None:
         """Say nothing."""
+
+    def announce(self, line: str) -> None:
+        """Write a line to standard error; where that is impossible the run goes on without."""
+        with suppress(OSError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
 
 def evaluate(model: str, tasks: str | list[str], **options: object) -> Results:
@@ -231,7 +242,7 @@ def _job(
         request_timeout=config.request_timeout,
         rendezvous_timeout=config.rendezvous_timeout,
         listening=_listening(config, manifest, secret),
-        say=display.say,
+        say=display.announce,
     )
 
 
