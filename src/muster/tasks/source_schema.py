@@ -106,6 +106,7 @@ class SourceEntry(Entry):
     records: str | None = None
     join: Annotated[list[JoinEntry], BeforeValidator(listed)] = Field(default_factory=list)
     explode: Listed = Field(default_factory=list)
+    turns: str | None = Field(default=None, min_length=1)
     where: dict[str, object] = Field(default_factory=dict)
     fields: dict[str, object] = Field(default_factory=dict)
     allow_urls: bool = False
@@ -171,6 +172,7 @@ class SourceEntry(Entry):
             self.allow_urls,
             [self._join(entry, folder) for entry in self.join],
             tuple(self.explode),
+            self.turns,
             confined=self.data is not None or self.huggingface is not None,
             expected_rows=self.rows,
         )
