@@ -21,6 +21,7 @@ _METRICS = {
     "exact_match": "muster.metrics.exact_match:ExactMatch",
     "grounding": "muster.metrics.grounding:Grounding",
     "hallusionbench": "muster.metrics.hallusionbench:HallusionBench",
+    "mathvision": "muster.metrics.mathvision:MathVision",
     "mathvista": "muster.metrics.mathvista:MathVista",
     "mmbench": "muster.metrics.mmbench:MmBench",
     "mme": "muster.metrics.mme:Mme",
