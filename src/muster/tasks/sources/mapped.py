@@ -13,7 +13,7 @@ from muster.tasks.sources.field_rules import Columns, NamedColumn, Rules, parse_
 from muster.tasks.sources.media_cells import MediaPlace
 from muster.tasks.sources.protocol import Located, RowSource
 from muster.tasks.sources.row_reader import FieldProblem, RowReader
-from muster.tasks.sources.rows import Row, read_rows
+from muster.tasks.sources.rows import Row
 from muster.tasks.sources.shaping import Join, exploded, joined
 from muster.tasks.sources.turns import turns
 
@@ -93,6 +93,7 @@ class MappedSource:
         """
         located = self.origin.locate()
         joins = [(j.records, j.own_key, j.key, j.name, j.many, j.optional) for j in self.joins]
+        apart = [join.origin.digest(join.origin.locate()) for join in self.joins if join.apart]
         fields = {**self.origin.default_fields, **self.fields}
         decisive = [
             "mapped-1",
@@ -102,6 +103,7 @@ class MappedSource:
             list(self.explode),
             *([f"turns {self.turns}"] if self.turns is not None else []),
             self.origin.digest(located),
+            *apart,
         ]
         text = json.dumps(decisive, sort_keys=True, default=list)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -131,9 +133,10 @@ class MappedSource:
         return parse_rules({**self.origin.default_fields, **self.fields})
 
     def _rows(self, located: Located, rules: Rules) -> Iterator[Row]:
-        rows = self.origin.rows(located, rules.media_columns())
+        media = rules.media_columns()
+        rows = self.origin.rows(located, media)
         for join in self.joins:
-            rows = joined(rows, join, read_rows)
+            rows = joined(rows, join, media)
         return exploded(rows, self.explode) if self.explode else rows
 
     def _kept(self, row: Row, metadata: Mapping[str, JSON]) -> bool:
