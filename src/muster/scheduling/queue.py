@@ -409,13 +409,16 @@ class WorkQueue:
         self._states[place] = DONE
         self._done += 1
         self._remaining_units -= self._units[place]
-        freed = [each for each in self._followers.pop(place, ()) if self._states[each] == BLOCKED]
-        for each in freed:
-            self._states[each] = WAITING
+        if followers := self._followers.pop(place, None):
+            self._unblock([each for each in followers if self._states[each] == BLOCKED])
+
+    def _unblock(self, places: list[int]) -> None:
+        for place in places:
+            self._states[place] = WAITING
             self._blocked -= 1
             self._unclaimed += 1
-            self._unclaimed_units += self._units[each]
-        self._supply.put_back(freed, None)
+            self._unclaimed_units += self._units[place]
+        self._supply.put_back(places, None)
 
     def _indices(self, places: Iterable[int]) -> tuple[int, ...]:
         return tuple([self._index[place] for place in places])
