@@ -22,6 +22,7 @@ from muster.config import load_config
 from muster.core import ConfigurationError, Message, Sample
 from muster.demo import demo_model_path
 from muster.metrics.protocol import Score, ScoredSample
+from muster.metrics.registry import build_metric
 from muster.planning import plan
 from muster.results.clusters import cluster_ids
 from muster.tasks.checking import check_task
@@ -45,7 +46,7 @@ def write_dialogues(folder: Path, turns: list[int], **prompt: object) -> Path:
     (folder / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = folder / "talk.yaml"
     source = {"file": "talk.jsonl", "turns": "turns"}
-    given = {"name": "talk", "source": source, "metric": "exact_match", "by": ["turn"], "prompt": prompt}
+    given = {"name": "talk", "source": source, "metric": "dialogues", "by": ["turn"], "prompt": prompt}
     task.write_text(json.dumps(given))
     return task
 
@@ -81,7 +82,13 @@ def test_each_turn_is_a_sample_that_continues_the_one_before(tmp_path: Path) -> 
         "topic": "shapes",
         "turns": [
             {"question": "What is it?", "answer": "a square"},
-            {"question": "And this?", "image": "b.png", "answer": ["a circle", "round"], "topic": "other"},
+            {
+                "id": 7,
+                "question": "And this?",
+                "image": "b.png",
+                "answer": ["a circle", "round"],
+                "topic": "other",
+            },
             {"question": "Which is larger?", "choices": ["first", "second"], "answer": "B"},
         ],
     }
@@ -96,7 +103,7 @@ def test_each_turn_is_a_sample_that_continues_the_one_before(tmp_path: Path) -> 
     ]
     assert second.answers == ("a circle", "round")
     assert (third.choices, third.answer) == (("first", "second"), "B")
-    assert dict(second.metadata) == {"topic": "other", "dialogue": "d", "turn": 2}
+    assert dict(second.metadata) == {"topic": "other", "dialogue": "d", "turn": 2, "turns": 3}
     assert third.dialogue == (first, second, third)
 
 
@@ -197,6 +204,20 @@ def test_turns_of_a_dialogue_are_one_cluster() -> None:
     second = Sample("a-2", "Q", previous=first)
     rows = [ScoredSample(sample, "", Score({})) for sample in (first, second, Sample("b", "Q"))]
     assert cluster_ids(rows) == ["sample:a-1", "sample:a-1", "sample:b"]
+
+
+def test_a_dialogue_is_complete_when_every_turn_of_it_is_right(tmp_path: Path) -> None:
+    """A turn that failed has no row: its dialogue must not pass for complete because of that."""
+    task = load(write_dialogues(tmp_path, [2, 2, 2]))
+    samples = task.source.load()
+    texts = [samples[0].answer, "wrong", *(sample.answer for sample in samples[2:5])]
+    rows = [
+        ScoredSample(sample, "", task.metric.score(sample, text))
+        for sample, text in zip(samples, texts, strict=False)
+    ]
+    assert task.metric.aggregate(rows) == {"accuracy": 4 / 5, "complete": 1 / 3}
+    with pytest.raises(ConfigurationError, match="its headline, score, is no mean from 0 to 1"):
+        build_metric("dialogues", {"of": "mme"})
 
 
 # Runs

@@ -18,6 +18,7 @@ _METRICS = {
     "anls": "muster.metrics.anls:Anls",
     "captions": "muster.metrics.captions.metric:Captions",
     "contains": "muster.metrics.contains:Contains",
+    "dialogues": "muster.metrics.dialogues:Dialogues",
     "exact_match": "muster.metrics.exact_match:ExactMatch",
     "grounding": "muster.metrics.grounding:Grounding",
     "hallusionbench": "muster.metrics.hallusionbench:HallusionBench",

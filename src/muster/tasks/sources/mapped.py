@@ -115,7 +115,9 @@ class MappedSource:
     def _dialogue(self, row: Row, reader: RowReader, unseen: _Unseen) -> list[Sample]:
         """The row's turns, each of which continues the one before."""
         read: list[Sample] = []
-        for turn in turns(row, self.turns or "", reader.rules.media_columns()):
+        name = reader.name(row)
+        items = list(turns(row, self.turns or "", reader.rules.media_columns()))
+        for turn in items:
             number = len(read) + 1
             try:
                 metadata = reader.metadata(turn)
@@ -123,8 +125,7 @@ class MappedSource:
                 sample = reader.sample(turn, metadata)
             except FieldProblem as problem:
                 raise FieldProblem(f"turn {number}", str(problem)) from problem
-            name = reader.name(turn)
-            marks: Mapping[str, JSON] = {**metadata, "dialogue": name, "turn": number}
+            marks: Mapping[str, JSON] = {**metadata, "dialogue": name, "turn": number, "turns": len(items)}
             previous = read[-1] if read else None
             read.append(replace(sample, id=f"{name}-{number}", metadata=marks, previous=previous))
         return read

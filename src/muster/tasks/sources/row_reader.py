@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from string import ascii_uppercase
 
 import msgspec
@@ -50,7 +50,7 @@ class RowReader:
 
     def name(self, row: Row) -> str:
         """What the row's dialogue is called: its id, or its number."""
-        return self._id(replace(row, part=None))
+        return self._id(row)
 
     def metadata(self, row: Row) -> dict[str, JSON]:
         """The columns that the task file chose; else the `metadata` object and every column that isn't a field.
