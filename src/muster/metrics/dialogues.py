@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from muster.core import ConfigurationError, Sample
 from muster.metrics.averages import mean, mean_score
 from muster.metrics.protocol import Metric, MetricInfo, Score, ScoredSample
+from muster.metrics.variants import VariantMetric
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dialogues:
+class Dialogues(VariantMetric):
     """`accuracy`, the mean over the turns; `complete`, the share of dialogues of which every turn has the full score.
 
-    `of` is the metric of a turn, one whose headline is a mean from 0 to 1. Metadata keys: `dialogue` and `turns`, how
-    many it has, as `source.turns` gives them; a sample without them is a dialogue of one turn. One of which a turn has
-    no score isn't complete.
+    `of` is the metric of a turn in its default variant, one whose headline is a mean from 0 to 1. Metadata keys:
+    `dialogue` and `turns`, how many it has, as `source.turns` gives them; a sample without them is a dialogue of one
+    turn. One of which a turn has no score isn't complete.
     """
 
+    name: ClassVar[str] = "dialogues"
+    variants: ClassVar[tuple[str, ...]] = ("muster",)
+
+    variant: str = "muster"
     of: str = "exact_match"
 
     @cached_property
     def info(self) -> MetricInfo:
         """The mean over the turns, and the share of complete dialogues."""
         units = {"accuracy": "0-1", "complete": "0-1"}
-        variant = self._turn.info.variant
-        return MetricInfo("dialogues", variant, 1, "accuracy", units, {"accuracy": "accuracy"})
+        return self._described("accuracy", units, {"accuracy": "accuracy"})
 
     @cached_property
     def _turn(self) -> Metric:
