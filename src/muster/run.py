@@ -23,6 +23,7 @@ from muster.models.registry import check_settings, load_backend, model_kind, res
 from muster.planning import groups_of, plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
+from muster.results.journal_read import JournalReader
 from muster.results.manifest import Manifest, check_covered
 from muster.results.results import Results
 from muster.results.scoring import score_run
@@ -154,7 +155,9 @@ def _what_is_left(
         display.say(f"journal: {journal.recovery}")
     done = completed_keys(folder.journal)
     check_covered(done, planned)
-    workload = Workload(planned, done, _history([folder, *map(RunFolder, config.lengths_from)]))
+    history = _history([folder, *map(RunFolder, config.lengths_from)])
+    with JournalReader(folder.journal) if done else nullcontext() as earlier:
+        workload = Workload(planned, done, history, earlier.answer if earlier is not None else None)
     if done:
         display.say(f"resuming {folder.root}: {len(done)} answers are there, {len(workload)} to go")
     return workload

@@ -276,9 +276,11 @@ class CoordinatorServer:
                     peer.parked = None
                 self._answer_pull(peer, message)
             case Answers():
-                coordinator.answer(name, message.completions, now)
+                freed = coordinator.answer(name, message.completions, now)
                 self.send(name, Acknowledged(message.number))
                 self._after_answers(peer)
+                if freed:
+                    self.unpark()
             case Pledge():
                 coordinator.pledge(name, message.indices, now)
                 self.send(name, Acknowledged(message.number))
