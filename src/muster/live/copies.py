@@ -122,6 +122,11 @@ def _meshes(model: nn.Module) -> list[tuple[Any, tuple[bool, ...]]]:
 def _across(mesh: Any, sharded: Sequence[bool]) -> list[int]:
     """The ranks of a mesh that differ from this one only along the dimensions that are divided."""
     here = mesh.get_coordinate()
+    if here is None:
+        raise ConfigurationError(
+            "muster.evaluate: this rank has parameters of a device mesh that it is not in: a model whose layers are "
+            "parted among ranks (a pipeline) is evaluated from a checkpoint, with `muster run`"
+        )
     place = tuple(slice(None) if cut else at for cut, at in zip(sharded, here, strict=True))
     ranks: list[int] = mesh.mesh[place].flatten().tolist()
     return ranks

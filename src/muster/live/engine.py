@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from muster.core import MusterError, RunError
+from muster.core import MusterError, RequestError, RunError
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.environment import Ranks
 from muster.distributed.messages import Broken, Stop, Welcome
@@ -125,7 +125,7 @@ def _machines(arrivals: Mapping[int, Arrival]) -> Ranks:
 
 def failed(rank: int, error: BaseException) -> str:
     """Why a rank can't go on, for all the others."""
-    if isinstance(error, MusterError):
+    if isinstance(error, MusterError | RequestError):
         return f"rank {rank} failed: {error}"
     if not isinstance(error, Exception):
         return f"rank {rank} was interrupted ({type(error).__name__})"

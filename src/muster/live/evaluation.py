@@ -6,8 +6,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from torch._C._distributed_c10d import PrefixStore
 
@@ -26,9 +28,11 @@ from muster.live.as_found import as_found
 from muster.live.copies import Copy, check_copies, find_copy
 from muster.live.engine import LiveEngine, failed
 from muster.live.in_step import InStep, follow
-from muster.live.party import Outcome, Party
+from muster.live.party import Meeting, Outcome, Party
 from muster.live.replica import follower, leader, load_live
 from muster.models.protocol import Model, ModelSettings
+from muster.models.transformers.interfaces import Processor
+from muster.models.transformers.processor import check_processor
 from muster.planning import plan
 from muster.results.folder import RunFolder
 from muster.results.results import Results
@@ -64,23 +68,25 @@ def evaluate_live(
     """
     if processor is None:
         raise ConfigurationError("muster.evaluate: a live model needs its processor too: processor=…")
+    check_processor(processor, "processor=…")
     if unknown := sorted(options.keys() - OPTIONS):
         raise ConfigurationError(
             f"muster.evaluate: {', '.join(unknown)} can't be given with a live model; what can: "
             f"{', '.join(sorted(OPTIONS))}, overwrite"
         )
+    known = cast("Processor", processor)
     party = Party.of_this_job()
     held = find_copy(model, party.rank)
     config = load_config({**options, "model": _name(held), "tasks": tasks, "backend": "live"})
     party.arrive(held.ranks)
     with as_found(held.model):
         if party.rank != 0:
-            return _take_part(party, held, processor, config)
+            return _take_part(party, held, known, config)
         with _Coordination(party, held, config, overwrite=overwrite):
-            return _take_part(party, held, processor, config)
+            return _take_part(party, held, known, config)
 
 
-def _take_part(party: Party, held: Copy, processor: object, config: RunConfig) -> Results:
+def _take_part(party: Party, held: Copy, processor: Processor, config: RunConfig) -> Results:
     """One rank's part, and then everybody's outcome."""
     try:
         _work_or_follow(party, held, processor, config)
@@ -97,20 +103,18 @@ def _take_part(party: Party, held: Copy, processor: object, config: RunConfig) -
     return party.outcome(config.load_timeout).given()
 
 
-def _work_or_follow(party: Party, held: Copy, processor: object, config: RunConfig) -> None:
+def _work_or_follow(party: Party, held: Copy, processor: Processor, config: RunConfig) -> None:
     meeting = party.meeting(config.rendezvous_timeout, config.load_timeout)
     if meeting is None:
         return
-    loaded = load_live(held, processor)
     group = _meet_copy(party, held, config)
     try:
         if group is not None and group.position > 0:
-            follow(follower(loaded, group), group)
+            follow(follower(load_live(held, processor, lambda: None), group), group)
             return
-        secret = bytes.fromhex(meeting.secret)
-        hello = Hello(worker_name(party.rank), meeting.leading.index(party.rank), host_name(), os.getpid())
-        link = SocketLink(lambda: connect_to_any(meeting.addresses, secret), hello, lambda _stop, _lost: None)
-        _answer(link, leader(loaded, config.batch_size, group))
+        with _link(party, meeting) as link:
+            model = leader(load_live(held, processor, link.drain), config.batch_size, group)
+            _answer(link, model)
         if group is not None:
             group.order(None)
     finally:
@@ -133,19 +137,28 @@ def _meet_copy(party: Party, held: Copy, config: RunConfig) -> InStep | None:
     )
 
 
-def _answer(link: SocketLink, model: Model) -> None:
-    """Work as `distributed.worker` does, but in a process that is not ours to end."""
-    stream = ClaimedRequests(link)
-    slots, batched = capacity(model)
+@contextmanager
+def _link(party: Party, meeting: Meeting) -> Iterator[SocketLink]:
+    """The way to the coordinator, which hears how the context ended."""
+    secret = bytes.fromhex(meeting.secret)
+    replica = meeting.leading.index(party.rank)
+    hello = Hello(worker_name(party.rank), replica, host_name(), os.getpid())
+    link = SocketLink(lambda: connect_to_any(meeting.addresses, secret), hello, lambda _stop, _lost: None)
     try:
-        ready = Ready(slots, batched, load_seconds=0.0, sees_media=sees(link.welcome.probes))
-        link.ready(ready, lambda: stream.busy_seconds)
-        stream.answers_from(model.generate)
+        yield link
     except BaseException as error:
         link.drain()  # a thread that prepares batches may be waiting for more
         link.broken(Broken(Failure.from_exception(error), loading=False))
         raise
     link.leave()
+
+
+def _answer(link: SocketLink, model: Model) -> None:
+    """Work as `distributed.worker` does, but in a process that is not ours to end."""
+    stream = ClaimedRequests(link)
+    ready = Ready(*capacity(model), load_seconds=0.0, sees_media=sees(link.welcome.probes))
+    link.ready(ready, lambda: stream.busy_seconds)
+    stream.answers_from(model.generate)
 
 
 class _Coordination:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, cast
 
 import torch
 
-from muster.core import ConfigurationError
+from muster.core import ConfigurationError, ReplicaError
 from muster.live.copies import Copy
 from muster.live.fsdp2 import forget_forward, gather_for_features
 from muster.live.in_step import InStep, Leading, SharedTokens
 from muster.models.transformers.backend import TransformersModel
 from muster.models.transformers.batch_size import CPU_BATCH, BatchSize
+from muster.models.transformers.device_errors import classify
 from muster.models.transformers.generation import Generator
 from muster.models.transformers.interfaces import GenerationSettings, ModelConfig, Processor
 from muster.models.transformers.loading import Loaded, context_limit, prepare_generation
-from muster.models.transformers.processor import check_processor, pad_left
+from muster.models.transformers.processor import pad_left
 
 GPU_BATCH = 8
 """Of `auto`. It is not found out by trying here, because that would reset the job's own record of peak memory."""
@@ -26,8 +28,9 @@ GPU_BATCH = 8
 class LiveModel:
     """Implements `VisionLanguageModel`: generates without gradients, and gathers what FSDP1 doesn't by itself."""
 
-    def __init__(self, held: Copy) -> None:
-        self._held = held
+    def __init__(self, held: Copy, give_up: Callable[[], None]) -> None:
+        """`give_up` is called when nothing more can be answered, so that what prepares for it doesn't go on."""
+        self._held, self._give_up = held, give_up
         self._model = model = cast("Any", held.model)
         self.config: ModelConfig = model.config
         self.generation_config: GenerationSettings = model.generation_config
@@ -54,8 +57,13 @@ class LiveModel:
             gather_for_features(self._held.model)
             try:
                 output: torch.Tensor = self._model.generate(**inputs)
-            except Exception:
+            except Exception as error:
                 forget_forward(self._held.model)
+                if isinstance(error, ReplicaError) or classify(error) == "broken device":
+                    self._give_up()
+                raise
+            except BaseException:  # Ctrl-C
+                self._give_up()
                 raise
         return output
 
@@ -85,11 +93,13 @@ class LiveMemory:
         torch.cuda.empty_cache()  # without effect where no GPU is in use
 
 
-def load_live(held: Copy, processor: object) -> Loaded:
+def load_live(held: Copy, processor: Processor, give_up: Callable[[], None]) -> Loaded:
     """The model with a processor of its own. Only inside `as_found`, because generation settings are changed.
 
+    `give_up`: see `LiveModel`.
+
     Raises:
-        ConfigurationError: the processor isn't one for text and images.
+        ConfigurationError: the processor can't be copied.
     """
     try:
         own = copy.deepcopy(
@@ -99,9 +109,8 @@ def load_live(held: Copy, processor: object) -> Loaded:
         raise ConfigurationError(
             f"processor: a {type(processor).__name__} can't be copied: {error}"
         ) from error
-    check_processor(own, "processor")
-    prepared = pad_left(cast("Processor", own))
-    model = LiveModel(held)
+    prepared = pad_left(own)
+    model = LiveModel(held, give_up)
     prepare_generation(held.model, prepared, {})
     return Loaded(model, prepared, context_limit(held.model), (held.device,))
 
