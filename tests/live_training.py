@@ -115,10 +115,19 @@ def _sockets() -> int:
     )
 
 
-def on_forward(model: Any, act: Callable[[], object]) -> Any:
-    """Do something in every forward pass; returns what takes it away."""
+def on_forward(model: Any, name: str, act: Callable[[], object]) -> Any:
+    """Do something in every forward pass, once both ranks have something to do; returns what takes it away."""
     inner = model.module if isinstance(model, DistributedDataParallel) else model
-    return inner.register_forward_pre_hook(lambda *_args: act())
+    (FOLDER / "begun").mkdir(exist_ok=True)
+
+    def before_forward(*_args: object) -> None:
+        (FOLDER / "begun" / f"{name}-{dist.get_rank()}").touch()
+        limit = time.monotonic() + 30
+        while len(list((FOLDER / "begun").glob(f"{name}-*"))) < 2 and time.monotonic() < limit:
+            time.sleep(0.01)
+        act()
+
+    return inner.register_forward_pre_hook(before_forward)
 
 
 def data_parallel() -> dict[str, Any]:
@@ -129,7 +138,7 @@ def data_parallel() -> dict[str, Any]:
     def between(step: int) -> None:
         if step != 1:
             return
-        slow = on_forward(model, lambda: time.sleep(0.3 * rank))
+        slow = on_forward(model, "ddp", lambda: time.sleep(0.3 * rank))
         before = state(model)
         seen["results"] = str(evaluate(model, "ddp").tasks)
         after = state(model)
@@ -148,6 +157,7 @@ def failures() -> dict[str, Any]:
     rank = dist.get_rank()
     seen: dict[str, Any] = {}
     terminated: list[int] = []
+    hung: list[str] = []
     model = DistributedDataParallel(load(), find_unused_parameters=True)
 
     def raises() -> None:
@@ -159,7 +169,8 @@ def failures() -> dict[str, Any]:
             os.kill(os.getpid(), signal.SIGINT)
 
     def hangs() -> None:
-        time.sleep(2.0 * rank)
+        time.sleep(6.0 if rank == 1 and not hung else 0.05)
+        hung.append("once")
 
     def terminates() -> None:
         if not terminated:
@@ -170,15 +181,15 @@ def failures() -> dict[str, Any]:
             raise torch.AcceleratorError("CUDA error: made up")
 
     for name, act in {"interrupt": interrupts, "broken": broken_device, "hang": hangs}.items():
-        hook = on_forward(model, act)
+        hook = on_forward(model, name, act)
         before = state(model)
-        seen[name] = error_of(model, name, request_timeout=1.0 if name == "hang" else 60.0)
+        seen[name] = error_of(model, name, request_timeout=2.5 if name == "hang" else 60.0)
         after = state(model)
         hook.remove()
         seen[f"{name} threads"] = [t.name for t in threading.enumerate() if t.name.startswith("muster")]
         seen[f"{name} changed"] = [key for key in before if before[key] != after[key]]
         seen[f"{name} loss"] = train(model, 1)
-    hook = on_forward(model, raises)  # a sample's failure, which is recorded
+    hook = on_forward(model, "raises", raises)  # a sample's failure, which is recorded
     results = evaluate(model, "raises", limit=8)
     hook.remove()
     seen["errored"] = results.errored
@@ -191,7 +202,7 @@ def failures() -> dict[str, Any]:
     seen["exists"] = error_of(model, "raises")
     seen["unknown"] = error_of(model, "unknown", sample_ids="nobody")
     previous = signal.signal(signal.SIGTERM, lambda number, _frame: terminated.append(number))
-    hook = on_forward(model, terminates)
+    hook = on_forward(model, "again", terminates)
     seen["again"] = str(evaluate(model, "raises", overwrite=True).tasks)
     hook.remove()
     signal.signal(signal.SIGTERM, previous)

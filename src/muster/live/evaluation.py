@@ -28,7 +28,7 @@ from muster.live.as_found import as_found
 from muster.live.copies import Copy, check_copies, find_copy
 from muster.live.engine import LiveEngine, failed
 from muster.live.in_step import InStep, follow
-from muster.live.party import Meeting, Outcome, Party
+from muster.live.party import Meeting, Outcome, Party, store_reached
 from muster.live.replica import follower, leader, load_live
 from muster.models.protocol import Model, ModelSettings
 from muster.models.transformers.interfaces import Processor
@@ -78,8 +78,8 @@ def evaluate_live(
     party = Party.of_this_job()
     held = find_copy(model, party.rank)
     config = load_config({**options, "model": _name(held), "tasks": tasks, "backend": "live"})
-    party.arrive(held.ranks)
-    with as_found(held.model):
+    with as_found(held.model), store_reached():
+        party.arrive(held.ranks)
         if party.rank != 0:
             return _take_part(party, held, known, config)
         with _Coordination(party, held, config, overwrite=overwrite):

@@ -7,8 +7,8 @@ every wait can be ended by a signal. Keys belong to one call of `evaluate` and t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -205,6 +205,19 @@ class Party:
                 return None
             time.sleep(pause)
             pause = min(_LONGEST_PAUSE, 1.2 * pause)
+
+
+@contextmanager
+def store_reached() -> Iterator[None]:
+    """Raises `RunError` when the store's host has gone, which torch says in its own way."""
+    from torch.distributed import DistNetworkError, DistStoreError
+
+    try:
+        yield
+    except (DistNetworkError, DistStoreError) as error:
+        raise RunError(
+            f"the store of the training job can't be reached: rank 0, or the launcher that hosts it, is gone ({error})"
+        ) from error
 
 
 def _attempt() -> int:
