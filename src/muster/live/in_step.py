@@ -7,6 +7,8 @@ training.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _SLICE = timedelta(seconds=1)
 """What a wait is cut into, so that signals and the end of the run are noticed."""
 _ERRORS = ("", "out of memory", "broken device", "other")
+_FAIL_SECONDS = 20.0
+"""How long ranks may need to fail after one of them has."""
 _CPU = torch.device("cpu")
 
 
@@ -52,6 +56,7 @@ class InStep:
         """
         self.position, self.size = position, size
         self._timeout, self._over = timeout, over
+        self._stuck: Work | None = None
         try:
             self._group = _gloo(store, position, size, on_one_machine=on_one_machine, timeout=timeout)
         except RuntimeError as error:
@@ -60,7 +65,7 @@ class InStep:
     def share(self, tensor: torch.Tensor) -> None:
         """The first rank's contents of a contiguous CPU tensor, on all."""
         if tensor.numel():  # as bytes: Gloo doesn't know every type
-            self._finish(self._group.broadcast(tensor.reshape(-1).view(torch.uint8), 0))
+            self._finish(self._group.broadcast(tensor.reshape(-1).view(torch.uint8), 0), self._timeout)
 
     def order(self, order: Order | None) -> None:
         """The first rank: tell the others of a batch, or that there are no more."""
@@ -71,16 +76,25 @@ class InStep:
     def next_order(self) -> Order | None:
         """The others: what the first has ordered, however long it has nothing to do."""
         length = torch.zeros(1, dtype=torch.int64)
-        self._finish(self._group.broadcast(length.view(torch.uint8), 0), patient=True)
+        self._finish(self._group.broadcast(length.view(torch.uint8), 0), math.inf)
         header = torch.empty(int(length), dtype=torch.uint8)
         self.share(header)
         return msgspec.msgpack.decode(header.numpy().tobytes(), type=Order | None)
 
     def agree(self, error: Exception | None) -> None:
         """Make sure that a batch went the same way on all. Raises `ReplicaError` when it didn't."""
+        seconds = self._timeout if error is None else min(_FAIL_SECONDS, self._timeout)
         own = torch.tensor([_ERRORS.index("" if error is None else classify(error))])
         all_of_them = [torch.zeros_like(own) for _rank in range(self.size)]
-        self._finish(self._group.allgather(all_of_them, own))
+        try:
+            self._finish(self._group.allgather(all_of_them, own), seconds)
+        except LostMemberError as lost:
+            if error is None:
+                raise
+            raise ReplicaError(
+                f"{type(error).__name__}: {error}; the other ranks of this copy of the model have not met it, and wait "
+                "for this one in a collective of the job's own"
+            ) from lost
         said = [int(each) for each in all_of_them]
         if len(set(said)) > 1:
             told = ", ".join(_ERRORS[each] or "fine" for each in said)
@@ -90,25 +104,31 @@ class InStep:
 
     def close(self) -> None:
         """Let go of the others; those that wait for this rank hear that it is gone."""
-        self._group.shutdown()
-        del self._group
+        groups = [self._group, self._stuck]
+        self._group = self._stuck = None
+        if groups[1] is None:
+            groups.clear()
+        else:  # a group ends when what it has begun has ended, for which it may wait for a rank that hangs
+            threading.Thread(target=groups.clear, name="live-group-end", daemon=True).start()
 
-    def _finish(self, work: Work, *, patient: bool = False) -> None:
-        limit = time.monotonic() + self._timeout
+    def _finish(self, work: Work, seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        self._stuck = work
         while True:
             try:
                 work.wait(_SLICE)
             except RuntimeError as error:
                 if work.is_completed():
+                    self._stuck = None
                     raise LostMemberError(f"a rank of this copy of the model is gone: {error}") from error
                 if self._over():
                     raise LostMemberError("the evaluation has ended") from error
-                if time.monotonic() > limit and not patient:
+                if time.monotonic() > limit:
                     raise LostMemberError(
-                        f"a rank of this copy of the model has kept the others waiting for {self._timeout:.0f} s "
-                        "(request_timeout)"
+                        f"a rank of this copy of the model has kept the others waiting for {seconds:g} s"
                     ) from error
             else:
+                self._stuck = None
                 return
 
 
