@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -23,8 +23,10 @@ from muster.tasks.variants import choose_prompts
 log = logging.getLogger(__name__)
 
 
-def plan(config: RunConfig) -> list[PlannedTask]:
+def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> list[PlannedTask]:
     """Load the tasks and select their samples.
+
+    `family` says the model's family where that is known otherwise than from its files.
 
     Raises:
         ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples, a convention that a
@@ -33,7 +35,7 @@ def plan(config: RunConfig) -> list[PlannedTask]:
     tasks = choose_prompts(
         load_tasks(config.tasks, DataFolders.parse(config.data)),
         config.prompt_variant,
-        cache(partial(model_family, config.model)),
+        family or cache(partial(model_family, config.model)),
     )
     tasks = [scored_by(task, config.scoring) for task in tasks]
     samples = {task.name: task.source.load() for task in tasks}

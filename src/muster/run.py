@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
 from muster.config import RunConfig, load_config
@@ -19,7 +20,7 @@ from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
 from muster.engines.placement import Shape
 from muster.models.protocol import ModelKind, ModelSettings
-from muster.models.registry import check_settings, load_backend, model_kind, resolve_model, served_by
+from muster.models.registry import check_settings, load_backend, model_kind, require, resolve_model, served_by
 from muster.planning import groups_of, plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
@@ -65,17 +66,61 @@ class Silent:
             sys.stderr.flush()
 
 
-def evaluate(model: str, tasks: str | list[str], **options: object) -> Results:
-    """Evaluate a model on tasks; everything that `muster run` can do, with the options' names.
+@overload
+def evaluate(model: str | os.PathLike[str], tasks: str | Sequence[str], **options: object) -> Results: ...
+
+
+@overload
+def evaluate(
+    model: object,
+    tasks: str | Sequence[str],
+    processor: object,
+    *,
+    overwrite: bool = False,
+    **options: object,
+) -> Results: ...
+
+
+def evaluate(
+    model: object,
+    tasks: str | Sequence[str],
+    processor: object | None = None,
+    *,
+    overwrite: Any = False,
+    **options: object,
+) -> Results:
+    """Evaluate a model on tasks: one that is loaded for it, or one that is here already, even in training.
 
     `muster.evaluate("demo", ["digits"], output="runs/one", replicas=2).tasks["digits_read"].metrics`
+    `muster.evaluate(model, ["digits"], processor, output=f"evals/step-{step}", limit=100)`
+
+    Args:
+        model: a folder, a hub id or whatever `--model` may name; or one of transformers' models, also wrapped by DDP or
+            divided by FSDP or tensor parallelism. Then all ranks of the default process group call together.
+        tasks: names, groups or files, as `--tasks`.
+        processor: of a model that is here.
+        overwrite: of a model that is here: replace what a folder `output` holds, instead of refusing to.
+        options: those of `muster run`, with underscores; of a model that is here, `muster.live.evaluation.OPTIONS`.
+
+    Returns:
+        The results; of a model that is here, on every rank.
 
     Raises:
         ConfigurationError: what was asked can't be done; nothing was started.
         RunError: the run failed; what was answered is in the run folder.
     """
-    config = load_config({"model": model, "tasks": tasks, **options})
-    return run(config, Silent())
+    if isinstance(model, str | os.PathLike):
+        if processor is not None or overwrite:
+            raise ConfigurationError(
+                "muster.evaluate: processor and overwrite are for a model that is here already, not for one that is "
+                "loaded by its name"
+            )
+        config = load_config({"model": os.fspath(model), "tasks": tasks, **options})
+        return run(config, Silent())
+    require("transformers", "torch", "transformers")
+    from muster.live.evaluation import evaluate_live
+
+    return evaluate_live(model, tasks, processor, overwrite=overwrite, options=options)
 
 
 def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> Results:
@@ -107,7 +152,7 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display, secret)
                 with attempt_of(folder, manifest), limit.explained():
-                    return _work(config, engine, job, manifest, planned, display, started)
+                    return work(config, engine, job, manifest, planned, display, started)
 
 
 @contextmanager
@@ -121,7 +166,7 @@ def _closed_by(last: ExitStack, engine: Engine) -> Iterator[None]:
     last.callback(engine.close, None)
 
 
-def _work(
+def work(
     config: RunConfig,
     engine: Engine,
     job: Job,
@@ -130,7 +175,10 @@ def _work(
     display: Display,
     started: float,
 ) -> Results:
-    """One attempt: what the journal lacks is answered, then everything is scored."""
+    """One attempt: what the journal lacks is answered, then everything is scored.
+
+    Raises `MusterError`s as `run` does.
+    """
     folder = job.folder
     with Journal.open(folder.journal, manifest.run) as journal:
         with interruptible():
