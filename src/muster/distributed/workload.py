@@ -57,7 +57,7 @@ class Workload:
         """The request with its prompt."""
         place = self._places[index]
         planned = self.planned[place.task]
-        messages = planned.task.prompt.render(planned.samples[place.sample])
+        messages = planned.messages(planned.samples[place.sample])
         return Request(self.key(index), messages, planned.generation)
 
     def score(self, index: int, text: str) -> Mapping[str, float]:

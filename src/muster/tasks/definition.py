@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from muster.core import Generation, Message, Sample
+from muster.core import Generation, Message, Sample, VideoSettings
 from muster.metrics.protocol import Metric
 
 
@@ -53,6 +53,8 @@ class Task:
     also: tuple[Metric, ...] = field(default=(), kw_only=True)
     """Further conventions that the answers are scored by, to be shown beside it."""
     generation: Generation = field(default_factory=Generation)
+    video: VideoSettings = field(default_factory=VideoSettings)
+    """What is shown of its videos."""
     description: str = ""
     by: tuple[str, ...] = ()
     """Metadata keys whose values get scores of their own in the results."""

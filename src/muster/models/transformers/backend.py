@@ -75,7 +75,9 @@ class TransformersModel:
             loaded = load_parts(members, folder, options, settings)
         self._loaded = loaded
         self._on_gpu = loaded.input_device.type == "cuda"
-        self._preparer = Preparer(loaded.processor, loaded.context_limit, pin_memory=self._on_gpu)
+        self._preparer = Preparer(
+            loaded.processor, loaded.context_limit, pin_memory=self._on_gpu, videos=options.video
+        )
         self._batch_size = BatchSize.choose(settings.batch_size, on_gpu=self._on_gpu)
         # The background thread pads with the processor's tokenizer while this one decodes; a tokenizer can't do both.
         tokenizer = copy.deepcopy(loaded.processor.tokenizer)
@@ -168,6 +170,7 @@ def _completions(batch: Batch, answers: list[Answer], seconds: float) -> list[Co
             usage=Usage(prompt_tokens, answer.tokens),
             seconds=seconds,
             finish_reason=answer.finish_reason,
+            note=row.note,
         )
         for row, answer, prompt_tokens in zip(batch.rows, answers, batch.prompt_tokens, strict=True)
     ]
