@@ -63,11 +63,11 @@ def write_video(
     return path
 
 
-def write_frame_folder(folder: Path, frames: int) -> Path:
+def write_frame_folder(folder: Path, frames: int, first: int = 0) -> Path:
     """Pictures that are named without leading zeros, as extracted frames often are."""
     from PIL import Image
 
     folder.mkdir(parents=True)
     for number in range(frames):
-        Image.fromarray(numbered(number)).save(folder / f"frame{number}.png")
+        Image.fromarray(numbered(number)).save(folder / f"{first + number}.png")
     return folder

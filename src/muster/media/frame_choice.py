@@ -39,6 +39,8 @@ class VideoFacts(NamedTuple):
     """At least 1."""
     fps: float
     """Frames per second on average, greater than 0."""
+    first: int = 0
+    """The number of the first frame where frames are files: InternVL's arithmetic is over their names."""
 
 
 class FrameRange(NamedTuple):
@@ -161,15 +163,14 @@ def _internvl(settings: VideoSettings, video: VideoFacts) -> list[int]:
 
 def _segment_middles(count: int, video: VideoFacts, clip: Clip | None) -> list[int]:
     bounds = clip or Clip()
-    first = 0 if bounds.start is None else max(0, round(bounds.start * video.fps))
-    last = video.frames - 1
-    if bounds.end is not None:
-        last = min(round(bounds.end * video.fps), last)
-    if first > video.frames - 1 or last < first:
+    first, last = video.first, video.first + video.frames - 1
+    begin = first if bounds.start is None else max(first, round(bounds.start * video.fps))
+    end = last if bounds.end is None else min(round(bounds.end * video.fps), last)
+    if begin > last or end < begin:
         clip_range(video, clip)  # says what is wrong, unless it is a matter of rounding
-        first = last = min(first, video.frames - 1)
-    segment = float(last - first) / count
-    return [int(first + segment / 2 + np.round(segment * number)) for number in range(count)]
+        begin = end = min(begin, last)
+    segment = float(end - begin) / count
+    return [int(begin + segment / 2 + np.round(segment * number)) - first for number in range(count)]
 
 
 def _vlmevalkit(settings: VideoSettings, video: VideoFacts) -> list[int]:

@@ -30,7 +30,10 @@ class FolderReader:
         if not files:
             raise SampleError("is a folder without pictures")
         self._files = sorted(files, key=_by_number)
-        self.facts = VideoFacts(len(files), rate or DEFAULT_RATE)
+        first = _by_number(self._files[0])[0]
+        self.facts = VideoFacts(
+            len(files), rate or DEFAULT_RATE, first[-1] if first and first[-1] == 1 else 0
+        )
         self.size = Size(*load_image(Media("image", path=str(self._files[0]))).size)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
