@@ -28,6 +28,7 @@ from muster.results.scoring import score_run
 from muster.scheduling.cost import TokenHistory
 from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask
+from muster.tasks.video_readiness import check_videos
 
 
 class Display(Protocol):
@@ -89,6 +90,8 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 check_settings(backend, settings)
                 servers = served_by(backend, settings.args)
                 planned = plan(config)
+                if config.backend != "replay":
+                    check_videos(planned, config.model_args)
                 secret = given_secret(config.secret_file) if config.listen is not None else None
             folder = RunFolder(config.output or default_output(config.model))
             with folder.lock():

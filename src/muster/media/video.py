@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from muster.core import Media, MissingExtraError, SampleError, VideoSettings
+from muster.core import ConfigurationError, Media, SampleError, VideoSettings
 from muster.media import frame_cache
 from muster.media.frame_choice import Size, choose_frames, clip_range, frame_size
 from muster.media.images import describe
@@ -65,7 +65,7 @@ def load_video(media: Media) -> Video:
     """The frames of a video that `media.shown` asks for, from the cache where they are there.
 
     Only those are decoded and kept; at most `MOST_BYTES`. Raises `SampleError`, which names the video, when it can't
-    be read, and `MissingExtraError` when nothing is installed that could.
+    be read, and `ConfigurationError` when nothing is installed that could.
     """
     if media.kind != "video":
         raise SampleError(f"{describe(media)} was given where a video is expected")
@@ -79,7 +79,7 @@ def load_video(media: Media) -> Video:
         return video
     except SampleError as error:
         raise SampleError(f"{describe(media)}: {error}") from error
-    except (MissingExtraError, MemoryError):
+    except (ConfigurationError, MemoryError):
         raise
     except Exception as error:
         # Broken files make decoders raise nearly anything.

@@ -56,7 +56,7 @@ def reader_name(env: Mapping[str, str] = os.environ) -> str:
     if asked not in READERS:
         raise ConfigurationError(f"{VARIABLE}={asked}: expected {', '.join(READERS)}")
     return (
-        asked if asked != "auto" else "torchcodec" if "torch" in sys.modules and _has_torchcodec() else "pyav"
+        asked if asked != "auto" else "torchcodec" if "torch" in sys.modules and has_torchcodec() else "pyav"
     )
 
 
@@ -69,7 +69,7 @@ def _reader() -> OpenReader:
 
 
 @cache
-def _has_torchcodec() -> bool:
+def has_torchcodec() -> bool:
     """Whether it is there and works: its wheels load only beside the FFmpeg libraries that they were made for."""
     if importlib.util.find_spec("torchcodec") is None:
         return False
