@@ -243,6 +243,22 @@ def test_a_run_shows_what_the_task_or_the_command_says(film: Path, tmp_path: Pat
         muster.evaluate("looks", [str(task)], video={"frames": 2}, **common)
 
 
+def test_the_manifest_says_how_the_model_got_videos(
+    film: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Through the local engine's worker process, which alone knows."""
+    import muster
+
+    task = benchmark(tmp_path, film)
+    folder = model_folder("llava", tmp_path_factory)
+    results = muster.evaluate(
+        str(folder), [str(task)], output=tmp_path / "run", engine="local", replicas=1, max_new_tokens=2
+    )
+    assert results.tasks["films"].samples.succeeded == 3
+    [attempt] = json.loads((tmp_path / "run" / "manifest.json").read_text())["attempts"]
+    assert attempt["videos"] == "frames"
+
+
 def test_a_benchmark_without_its_videos_is_told_before_the_model_loads(tmp_path: Path) -> None:
     import muster
 

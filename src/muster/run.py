@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Protocol
 
-from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
+from muster.attempt import Findings, RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
 from muster.config import RunConfig, load_config
 from muster.core import ConfigurationError
 from muster.distributed.coordinator import Coordinator
@@ -97,8 +97,8 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
             with folder.lock():
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display, secret)
-                with attempt_of(folder, manifest), limit.explained():
-                    return _work(config, engine, job, manifest, planned, display, started)
+                with attempt_of(folder, manifest) as findings, limit.explained():
+                    return _work(config, engine, job, manifest, planned, display, started, findings)
 
 
 @contextmanager
@@ -120,6 +120,7 @@ def _work(
     planned: list[PlannedTask],
     display: Display,
     started: float,
+    findings: Findings,
 ) -> Results:
     """One attempt: what the journal lacks is answered, then everything is scored."""
     folder = job.folder
@@ -130,7 +131,10 @@ def _work(
         with how_to_go_on(folder, coordinator.progress):
             if len(workload):
                 with display.show(coordinator.progress):
-                    engine.execute(coordinator, job, journal.sync)
+                    try:
+                        engine.execute(coordinator, job, journal.sync)
+                    finally:
+                        findings.videos = coordinator.videos
             journal.sync()
             timing = timing_of(coordinator, started, time.monotonic()) if len(workload) else None
             with interruptible():

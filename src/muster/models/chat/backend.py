@@ -58,6 +58,7 @@ class ChatModel:
     """
 
     models: ModelKind = "checkpoint"
+    videos = "frames"
     check = staticmethod(check_settings)
 
     def __init__(self, settings: ModelSettings) -> None:

@@ -88,6 +88,11 @@ class TransformersModel:
         )
 
     @property
+    def videos(self) -> str:
+        """How it gets videos. See `Capacity`."""
+        return "video" if self._preparer.takes_videos else "frames"
+
+    @property
     def slots(self) -> int:
         """The most requests in one batch."""
         return self._batch_size.ceiling

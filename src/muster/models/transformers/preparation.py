@@ -79,7 +79,7 @@ class Preparer:
         self._renderer = PromptRenderer(processor)
         self._context_limit = context_limit
         self._pin_memory = pin_memory
-        self._takes_videos = videos == "video" or (videos == "auto" and self._renderer.takes_videos)
+        self.takes_videos = videos == "video" or (videos == "auto" and self._renderer.takes_videos)
         # Padding is state inside a tokenizer.
         self._lock = threading.Lock()
 
@@ -102,7 +102,7 @@ class Preparer:
     def _row(self, request: Request) -> Row:
         if not request.media:
             return Row(request, self._renderer.render(request.messages))
-        opened = open_prompt(request.messages, takes_videos=self._takes_videos)
+        opened = open_prompt(request.messages, takes_videos=self.takes_videos)
         prompt = self._renderer.render(opened.messages)
         images = tuple(visual for visual in opened.visuals if not isinstance(visual, Video))
         videos = tuple(visual for visual in opened.visuals if isinstance(visual, Video))
