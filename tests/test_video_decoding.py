@@ -220,6 +220,23 @@ def test_broken_files_are_the_samples_errors(tmp_path: Path, film: Path) -> None
         load_video(Media("image", path=str(film)))
 
 
+def test_a_playlist_is_no_video(film: Path, tmp_path: Path) -> None:
+    """Whoever wrote a data set could make it name any file of the machine that evaluates."""
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n" + str(film) + "\n#EXT-X-ENDLIST\n"
+    concat = f"ffconcat version 1.0\nfile '{film}'\n"
+    for name, content in (
+        ("a.m3u8", playlist),
+        ("b.mp4", playlist),
+        ("c.mp4", concat),
+        ("d.ffconcat", concat),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(SampleError, match="can't be read as a video"):
+            shown(tmp_path / name)
+    with pytest.raises(SampleError, match="can't be read as a video"):
+        load_video(Media("video", data=playlist.encode()))
+
+
 def test_more_frames_than_memory_should_hold_are_refused_before_they_are_decoded(
     film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,16 @@ def test_videos_are_for_processors_that_have_a_part_and_a_place_for_them() -> No
     assert not takes_videos(able, able)  # type: ignore[arg-type]
 
 
+def test_videos_cant_be_given_to_a_processor_without_a_part_for_them(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = str(model_folder("llava", tmp_path_factory))
+    with pytest.raises(ConfigurationError, match="video=video: this model's processor has no part"):
+        TransformersModel(ModelSettings(folder, {"video": "video", "preparation": "thread"}))
+    with pytest.raises(ConfigurationError, match="expected auto, video, frames"):
+        TransformersModel(ModelSettings(folder, {"video": "clips"}))
+
+
 FAMILIES = ("internvl", "llava_onevision", "qwen2_5_vl", "qwen3_vl")
 
 

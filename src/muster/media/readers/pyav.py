@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
     from muster.media.readers.protocol import Pixels
 
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,"
+    "flv,asf,ogg,gif,mxf,rm"
+)
+"""FFmpeg's names of what is read. Not among them: playlists, which can name other files of this machine."""
 MOST_PIXELS = 1 << 27
 """Of one frame: 16,384×8,192."""
 MOST_MISSING = 0.1
@@ -63,6 +68,9 @@ class PyAvReader:
             if first is None:
                 raise SampleError("none of its frames can be decoded")
             pixels = _upright(first)
+            # What a stream says is gone with its container, which opening closes.
+            self._time_base = stream.time_base or Fraction(1)
+            rate = self._rate(stream)
             count = len(self._index.times) or sum(1 for _ in self._decoded(self._open()))
         except av.FFmpegError as error:
             self.close()
@@ -70,9 +78,8 @@ class PyAvReader:
         except SampleError:
             self.close()
             raise
-        self._time_base = stream.time_base or Fraction(1)
         self.size = Size(pixels.shape[1], pixels.shape[0])
-        self.facts = VideoFacts(count, self._rate(stream, count))
+        self.facts = VideoFacts(count, rate)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """See `VideoReader`."""
@@ -105,7 +112,8 @@ class PyAvReader:
         self.close()
         if not isinstance(self._source, Path):
             self._source.seek(0)
-        container = self._av.open(self._source, mode="r")
+        limits = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+        container = self._av.open(self._source, mode="r", options=limits)
         self._container = container
         # The cover of a song is a video stream too.
         attached = self._av.stream.Disposition.attached_pic
@@ -202,13 +210,13 @@ class PyAvReader:
             raise ValueError("the video was closed")
         return self._container
 
-    def _rate(self, stream: VideoStream, count: int) -> float:
+    def _rate(self, stream: VideoStream) -> float:
         rate = stream.average_rate or stream.guessed_rate
         if rate is not None and rate > 0:
             return float(rate)
         times = self._index.times
-        if count > 1 and times and stream.time_base is not None:
-            return float((count - 1) / ((times[-1] - times[0]) * stream.time_base))
+        if len(times) > 1:
+            return float((len(times) - 1) / ((times[-1] - times[0]) * self._time_base))
         return 1.0
 
 

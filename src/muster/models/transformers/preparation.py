@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from muster.core import Completion, Failure, Request, SampleError
+from muster.core import Completion, ConfigurationError, Failure, Request, SampleError
 from muster.media.opening import open_prompt
 from muster.media.video import Video
 from muster.models.transformers.interfaces import Inputs, Processor
@@ -74,7 +74,15 @@ class Preparer:
         pin_memory: bool = False,
         videos: VideoForm = "auto",
     ) -> None:
-        """`videos`: whether the processor gets videos or their frames as images."""
+        """`videos`: whether the processor gets videos or their frames as images.
+
+        Raises `ConfigurationError` where it is to get videos and has no part for them.
+        """
+        if videos == "video" and getattr(processor, "video_processor", None) is None:
+            raise ConfigurationError(
+                "--model-args video=video: this model's processor has no part for videos, or has lost it because "
+                "torchvision isn't installed"
+            )
         self._processor = processor
         self._renderer = PromptRenderer(processor)
         self._context_limit = context_limit
