@@ -193,7 +193,8 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
         from muster.engines.spmd import serve_rank
 
         asked = asked_for(config, aloud=False)  # rank 0 says it
-        return serve_rank(take_seat(asked, ranks, asked.visible()), config.rendezvous_timeout)
+        seat = take_seat(asked, ranks, asked.visible())
+        return serve_rank(seat, config.rendezvous_timeout, config.worker_timeout)
     _hint_at_srun(config)
     from muster.run import run
 

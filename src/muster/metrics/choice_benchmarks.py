@@ -38,7 +38,7 @@ class RealWorldQa(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(extract_letter, compares_text_beyond=LETTERS),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 
@@ -60,7 +60,7 @@ class Ai2d(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(_ai2d_lmms_eval, ignore_case=True),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(_strip_lower, ignore_case=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
@@ -74,7 +74,7 @@ class SeedBench(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(stripped_first, ignore_case=True),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(raw_first),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
@@ -93,7 +93,7 @@ class ScienceQa(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(_letter_or_labelled, ignore_case=True),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(post_process_scienceqa),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
@@ -145,7 +145,7 @@ class Mmvp(LetterChoice):
     name: ClassVar[str] = "mmvp"
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 
@@ -181,7 +181,7 @@ class MmStar(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(extract_letter),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 

@@ -97,12 +97,16 @@ def task_fingerprint(
     """
     settings = asdict(generation)
     shown: dict[str, JSON] = {} if video is None else {"video": asdict(video)}
+    earlier: dict[str, JSON] = (
+        {} if task.earlier_answers == "model" else {"earlier_answers": task.earlier_answers}
+    )
     return {
         "version": task.version,
         "prompt": task.prompt.digest(),
         "data": task.source.revision(),
         "generation": {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()},
         **shown,
+        **earlier,
     }
 
 
