@@ -17,6 +17,7 @@ from pathlib import Path
 
 from muster.core import Completion, ConfigurationError, Failure, ReplicaError, Request, Usage
 from muster.media import load_image
+from muster.media.video import load_video
 from muster.models.api.traffic import Traffic
 from muster.models.protocol import ModelSettings, RequestStream
 from muster.models.transformers.prefetch import OneAhead
@@ -48,11 +49,13 @@ class Echo:
 
 
 class Looks(Echo):
-    """Decodes the prompt's images, and answers with their number and sizes."""
+    """Decodes the prompt's media, and answers with the number and sizes of its images, and its videos' frames."""
 
     def reply(self, request: Request) -> Completion:
-        sizes = [load_image(media).size for media in request.media]
-        return Completion(request.key, f"{len(sizes)} images {sizes}")
+        sizes = [load_image(media).size for media in request.media if media.kind == "image"]
+        videos = [load_video(media).indices for media in request.media if media.kind == "video"]
+        text = f"{len(sizes)} images {sizes}, {len(videos)} videos {videos}"
+        return Completion(request.key, text)
 
 
 class Remembers(Echo):

@@ -67,7 +67,9 @@ def test_the_published_forms_run_through_the_whole_pipeline(tmp_path: Path) -> N
     }
     for task in load_tasks(names, DataFolders.parse(data)):
         for sample in task.source.load():
-            assert f"{len(sample.images)} images" in texts[task.name, sample.id, 0], (task.name, sample.id)
+            seen = texts[task.name, sample.id, 0]
+            assert f"{len(sample.images)} images" in seen, (task.name, sample.id)
+            assert f"{len(sample.videos)} videos" in seen, (task.name, sample.id)
 
 
 @tasks_with_data

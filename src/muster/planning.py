@@ -19,6 +19,7 @@ from muster.tasks.selection import select_tasks
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.variants import choose_prompts
+from muster.tasks.video_settings import overridden
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
 
     Raises:
         ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples, a convention that a
-            task can't be scored by.
+            task can't be scored by, video settings that make no sense.
     """
     tasks = choose_prompts(
         load_tasks(config.tasks, DataFolders.parse(config.data)),
@@ -48,7 +49,13 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
         _warn_of_other_data(task, len(samples[task.name]))
     selected = select_tasks(samples, config.limit, config.sample_ids)
     planned = [
-        PlannedTask(task, selected[task.name], generation(task.generation, config), config.repeats)
+        PlannedTask(
+            task,
+            selected[task.name],
+            generation(task.generation, config),
+            config.repeats,
+            overridden(task.video, config.video),
+        )
         for task in tasks
         if selected[task.name]
     ]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, Protocol, overload
 
-from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
+from muster.attempt import Findings, RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
 from muster.config import RunConfig, load_config
 from muster.core import ConfigurationError
 from muster.distributed.coordinator import Coordinator
@@ -31,6 +31,7 @@ from muster.results.scoring import score_run
 from muster.scheduling.cost import TokenHistory
 from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask
+from muster.tasks.video_readiness import check_videos
 
 
 class Display(Protocol):
@@ -146,13 +147,15 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 check_settings(backend, settings)
                 servers = served_by(backend, settings.args)
                 planned = plan(config)
+                if config.backend != "replay":
+                    check_videos(planned, config.model_args)
                 secret = given_secret(config.secret_file) if config.listen is not None else None
             folder = RunFolder(config.output or default_output(config.model))
             with folder.lock():
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display, secret)
-                with attempt_of(folder, manifest), limit.explained():
-                    return work(config, engine, job, manifest, planned, display, started)
+                with attempt_of(folder, manifest) as findings, limit.explained():
+                    return work(config, engine, job, manifest, planned, display, started, findings)
 
 
 @contextmanager
@@ -174,6 +177,7 @@ def work(
     planned: list[PlannedTask],
     display: Display,
     started: float,
+    findings: Findings,
 ) -> Results:
     """One attempt: what the journal lacks is answered, then everything is scored.
 
@@ -187,7 +191,10 @@ def work(
         with how_to_go_on(folder, coordinator.progress):
             if len(workload):
                 with display.show(coordinator.progress):
-                    engine.execute(coordinator, job, journal.sync)
+                    try:
+                        engine.execute(coordinator, job, journal.sync)
+                    finally:
+                        findings.videos = coordinator.videos
             journal.sync()
             timing = timing_of(coordinator, started, time.monotonic()) if len(workload) else None
             with interruptible():

@@ -58,6 +58,12 @@ def command(
         str | None,
         typer.Option(help="Another of the tasks' prompts: NAME, or TASK=NAME for one task."),
     ] = None,
+    video: Annotated[
+        str | None,
+        typer.Option(
+            help="What is shown of videos: frames=32,sampling=uniform,max_pixels=… (docs/video.md)."
+        ),
+    ] = None,
     limit: Annotated[
         str | None, typer.Option(help="First N samples of each task, or that fraction (0.1).")
     ] = None,

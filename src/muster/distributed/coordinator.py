@@ -112,6 +112,8 @@ class Coordinator:
     ) -> None:
         """`epoch`: the unix time at which the clock of `now` was 0; what is written down has unix times."""
         self.workload = workload
+        self.videos = ""
+        """How the models get videos, where their backend says so."""
         self.workers: dict[str, Worker] = {}
         self.progress = progress
         self.draining = False

@@ -54,6 +54,8 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     device: str = ""
     sees_media: bool = False
     """Whether it reads the plan's images and videos by itself (`Welcome.probes`); else their bytes are sent."""
+    videos: str = ""
+    """`Capacity.videos` of its model."""
 
 
 class Pull(msgspec.Struct, tag=True, frozen=True):

@@ -141,6 +141,7 @@ def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
             *capacity(model),
             load_seconds=time.monotonic() - started,
             sees_media=sees(link.welcome.probes),
+            videos=video_form(model),
         )
         link.ready(ready, lambda: stream.busy_seconds)
         loading = False
@@ -218,6 +219,11 @@ def capacity(model: Model) -> tuple[int, bool]:
             f"the backend says that it works on {slots} requests at a time: slots must be at least 1"
         )
     return slots, bool(getattr(model, "batched", False))
+
+
+def video_form(model: Model) -> str:
+    """How the model gets videos, where its backend says so."""
+    return str(getattr(model, "videos", ""))
 
 
 class _LinkLog(logging.Handler):

@@ -215,8 +215,8 @@ class _Coordination:
                 request_timeout=config.request_timeout,
                 rendezvous_timeout=config.rendezvous_timeout,
             )
-            with attempt_of(folder, manifest):
-                return work(config, engine, job, manifest, planned, Silent(), started)
+            with attempt_of(folder, manifest) as findings:
+                return work(config, engine, job, manifest, planned, Silent(), started, findings)
 
 
 def _name(held: Copy) -> str:

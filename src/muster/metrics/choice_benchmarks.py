@@ -18,6 +18,7 @@ from muster.metrics.letter_choice import OWN, Convention, LetterChoice
 from muster.metrics.letters.first_character import raw_first, stripped_first
 from muster.metrics.letters.internvl import post_process_scienceqa
 from muster.metrics.letters.lmms_eval import LETTERS, extract_letter
+from muster.metrics.letters.mvbench import read_mvbench
 from muster.metrics.letters.videomme import first_letter
 from muster.metrics.letters.vlmevalkit import infer_letter
 from muster.metrics.protocol import MetricInfo, ScoredSample
@@ -117,6 +118,21 @@ class VideoMme(LetterChoice):
         if "overall" in result:
             result["overall"] = 100 * sum(row.score.scores["accuracy"] for row in rows) / len(rows)
         return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class MvBench(LetterChoice):
+    """MVBench (Li et al. 2024), one of its twenty subsets. lmms-eval prints a percentage of the answers that aren't
+    empty; here an empty answer is a wrong one.
+    """
+
+    name: ClassVar[str] = "mvbench"
+    conventions: ClassVar[Mapping[str, Convention]] = {
+        "muster": OWN,
+        "lmms-eval": Convention(read_mvbench),
+    }
+    variants: ClassVar[tuple[str, ...]] = tuple(conventions)
+    percentages: ClassVar[Mapping[str, str]] = {"lmms-eval": "overall"}
 
 
 @dataclass(frozen=True, kw_only=True)

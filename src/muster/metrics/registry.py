@@ -30,6 +30,7 @@ _METRICS = {
     "mmstar": "muster.metrics.choice_benchmarks:MmStar",
     "multiple_choice": "muster.metrics.multiple_choice:MultipleChoice",
     "mmvp": "muster.metrics.choice_benchmarks:Mmvp",
+    "mvbench": "muster.metrics.choice_benchmarks:MvBench",
     "ocrbench": "muster.metrics.ocrbench:OcrBench",
     "realworldqa": "muster.metrics.choice_benchmarks:RealWorldQa",
     "relaxed_accuracy": "muster.metrics.relaxed_accuracy:RelaxedAccuracy",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
 from muster.media import load_image
+from muster.media.glance import glance
 from muster.metrics.protocol import CategorisingMetric, Score, ScoredSample, UnscoredError
 from muster.tasks.definition import Task
 from muster.tasks.dialogue import conversation
+from muster.tasks.plan import with_settings
 from muster.tasks.problems import did_you_mean, shown
 from muster.tasks.sources.mapped import MappedSource
 
@@ -109,7 +110,7 @@ def _check_prompts(task: Task, samples: Sequence[Sample], report: Report) -> Non
                 cases.append(_Case(sample.id, f"prompt {name}: {error}"))
                 continue
             if name == task.variant and _shows_more(sample, report.first):
-                report.first = FirstPrompt(sample, messages)
+                report.first = FirstPrompt(sample, with_settings(messages, task.video))
     report.problems += _told("prompts that can't be rendered", cases)
 
 
@@ -140,13 +141,13 @@ def _check_media(samples: Sequence[Sample], most: int | None, report: Report) ->
 
 
 def _broken(media: Media) -> str | None:
-    if media.kind == "video":
-        missing = media.path is not None and not Path(media.path).is_file()
-        return f"{media.path} does not exist" if missing else None
     if media.url is not None:
         return None  # fetched by whoever asks the model
     try:
-        load_image(media)
+        if media.kind == "video":
+            glance(media)
+        else:
+            load_image(media)
     except SampleError as error:
         return str(error)
     return None

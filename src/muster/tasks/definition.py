@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from muster.core import Generation, Message, Sample
+from muster.core import Generation, Message, Sample, VideoSettings
 from muster.metrics.protocol import Metric
 
 EarlierAnswers: TypeAlias = Literal["model", "reference"]
@@ -66,6 +66,8 @@ class Task:
     also: tuple[Metric, ...] = field(default=(), kw_only=True)
     """Further conventions that the answers are scored by, to be shown beside it."""
     generation: Generation = field(default_factory=Generation)
+    video: VideoSettings = field(default_factory=VideoSettings)
+    """What is shown of its videos."""
     earlier_answers: EarlierAnswers = field(default="model", kw_only=True)
     """For dialogues."""
     description: str = ""

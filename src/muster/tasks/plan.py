@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from muster.core import Generation, Request, RequestKey, Sample
+from muster.core import Generation, Message, Part, Request, RequestKey, Sample, VideoSettings
 from muster.tasks.definition import Task
 from muster.tasks.dialogue import conversation
 
@@ -25,6 +25,13 @@ class PlannedTask:
     samples: Sequence[Sample]
     generation: Generation
     repeats: int = 1
+    video: VideoSettings | None = None
+    """What is shown of its videos; None: what the task says."""
+
+    @property
+    def shown(self) -> VideoSettings | None:
+        """What is shown of its videos; None where it has none."""
+        return (self.video or self.task.video) if any(sample.videos for sample in self.samples) else None
 
     @property
     def has_dialogues(self) -> bool:
@@ -57,7 +64,8 @@ class PlannedTask:
     def request(self, sample: Sample, repeat: int, answer_to: AnswerTo) -> Request:
         """The request for one sample and repeat, with the turns before it where it is a turn of a dialogue."""
         messages = conversation(self.task, sample, lambda turn: answer_to(self.key(turn, repeat)))
-        return Request(self.key(sample, repeat), messages, self.generation)
+        shown = with_settings(messages, self.video or self.task.video)
+        return Request(self.key(sample, repeat), shown, self.generation)
 
     def key(self, sample: Sample, repeat: int) -> RequestKey:
         """The name of the request for one sample and repeat."""
@@ -66,3 +74,21 @@ class PlannedTask:
     def continues(self, sample: Sample) -> bool:
         """Whether the sample can only be asked when the model has answered another one."""
         return sample.previous is not None and self.task.earlier_answers == "model"
+
+
+def with_settings(messages: tuple[Message, ...], video: VideoSettings) -> tuple[Message, ...]:
+    """The messages with what is to be shown of their videos."""
+    if all(part.media is None or part.media.kind == "image" for each in messages for part in each.parts):
+        return messages
+    return tuple(
+        Message(
+            message.role,
+            tuple(
+                Part(media=replace(part.media, shown=video))
+                if part.media is not None and part.media.kind == "video"
+                else part
+                for part in message.parts
+            ),
+        )
+        for message in messages
+    )

@@ -192,6 +192,7 @@ def _build(entry: TaskEntry, file: Path, data: DataFolders) -> Task:
         prompt=prompts.default,
         metric=entry.metric.build(),
         generation=entry.generation.build(),
+        video=entry.video.build(),
         earlier_answers=entry.prompt.earlier_answers,
         description=entry.description.strip(),
         by=tuple(entry.by),
@@ -249,6 +250,7 @@ def _keys_beside(path: FieldPath) -> list[str]:
         ("prompt", "examples"): prompt_schema.ExamplesEntry,
         ("prompt", "examples", "source"): source_schema.SourceEntry,
         ("generation",): task_schema.GenerationEntry,
+        ("video",): task_schema.VideoEntry,
     }
     around = tuple(step for step in path[:-1] if not isinstance(step, int))
     model = prompt_schema.VariantEntry if around[:2] == ("prompt", "variants") else models.get(around)

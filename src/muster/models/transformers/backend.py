@@ -14,7 +14,7 @@ from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.transformers.batch_size import BatchSize
 from muster.models.transformers.cores import wants_process
 from muster.models.transformers.device_errors import classify
-from muster.models.transformers.options import Options, check_settings, parse_options
+from muster.models.transformers.options import Options, VideoForm, check_settings, parse_options
 from muster.models.transformers.prefetch import OneAhead
 from muster.models.transformers.preparation import Batch, Prepared, Preparer
 from muster.models.transformers.preparation_process import PreparationProcess
@@ -88,10 +88,11 @@ class TransformersModel:
         memory = watch_memory(loaded.devices)
         batch_size = BatchSize.choose(settings.batch_size, on_gpu=loaded.input_device.type == "cuda")
         if members is None:
-            self._equip(loaded, Generator(loaded, tokenizer), memory, batch_size)
+            self._equip(loaded, Generator(loaded, tokenizer), memory, batch_size, options.video)
         else:
             shared = SharedMemory(memory, members)
-            self._equip(loaded, LeadingGenerator(loaded, tokenizer, members), shared, batch_size)
+            leading = LeadingGenerator(loaded, tokenizer, members)
+            self._equip(loaded, leading, shared, batch_size, options.video)
 
     @classmethod
     def of_loaded(
@@ -100,16 +101,28 @@ class TransformersModel:
         """A replica of a model that is loaded already, answering through `generator`."""
         model = cls.__new__(cls)
         model._process = model._members = None
-        model._equip(loaded, generator, memory, batch_size)
+        model._equip(loaded, generator, memory, batch_size, "auto")
         return model
 
     def _equip(
-        self, loaded: Loaded, generator: Answering, memory: DeviceMemory, batch_size: BatchSize
+        self,
+        loaded: Loaded,
+        generator: Answering,
+        memory: DeviceMemory,
+        batch_size: BatchSize,
+        videos: VideoForm,
     ) -> None:
         self._loaded, self._generator, self._memory = loaded, generator, memory
         self._on_gpu = loaded.input_device.type == "cuda"
-        self._preparer = Preparer(loaded.processor, loaded.context_limit, pin_memory=self._on_gpu)
+        self._preparer = Preparer(
+            loaded.processor, loaded.context_limit, pin_memory=self._on_gpu, videos=videos
+        )
         self._batch_size = batch_size
+
+    @property
+    def videos(self) -> str:
+        """How it gets videos. See `Capacity`."""
+        return "video" if self._preparer.takes_videos else "frames"
 
     @property
     def slots(self) -> int:
@@ -194,6 +207,7 @@ def _completions(batch: Batch, answers: list[Answer], seconds: float) -> list[Co
             usage=Usage(prompt_tokens, answer.tokens),
             seconds=seconds,
             finish_reason=answer.finish_reason,
+            note=row.note,
         )
         for row, answer, prompt_tokens in zip(batch.rows, answers, batch.prompt_tokens, strict=True)
     ]
