@@ -10,13 +10,15 @@ from typing import Protocol
 from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
 from muster.config import RunConfig, load_config
 from muster.core import ConfigurationError
-from muster.distributed.coordinator import Coordinator
+from muster.distributed.coordinator import Coordinator, RecordSink
 from muster.distributed.join_secret import given_secret
 from muster.distributed.progress import Progress, TaskProgress
 from muster.distributed.workload import Workload
 from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
 from muster.engines.placement import Shape
+from muster.judging.judge import judge_spec
+from muster.judging.run_judge import RunJudge, judge_of_run
 from muster.models.protocol import ModelKind, ModelSettings
 from muster.models.registry import check_settings, load_backend, model_kind, resolve_model, served_by
 from muster.planning import groups_of, plan
@@ -88,6 +90,13 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 settings = model_settings(config, model_kind(backend), shape)
                 check_settings(backend, settings)
                 servers = served_by(backend, settings.args)
+                judge = judge_spec(
+                    config.judge,
+                    config.judge_backend,
+                    config.judge_args,
+                    request_timeout=config.request_timeout,
+                    trust_remote_code=config.trust_remote_code,
+                )
                 planned = plan(config)
                 secret = given_secret(config.secret_file) if config.listen is not None else None
             folder = RunFolder(config.output or default_output(config.model))
@@ -95,7 +104,12 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display, secret)
                 with attempt_of(folder, manifest), limit.explained():
-                    return _work(config, engine, job, manifest, planned, display, started)
+                    with interruptible():
+                        judging = judge_of_run(
+                            judge, folder, manifest.run, planned, config.load_timeout, display.say
+                        )
+                    with judging:
+                        return _work(config, engine, job, manifest, planned, display, started, judging)
 
 
 @contextmanager
@@ -117,22 +131,31 @@ def _work(
     planned: list[PlannedTask],
     display: Display,
     started: float,
+    judge: RunJudge,
 ) -> Results:
     """One attempt: what the journal lacks is answered, then everything is scored."""
     folder = job.folder
     with Journal.open(folder.journal, manifest.run) as journal:
         with interruptible():
             workload = _what_is_left(config, folder, planned, journal, display)
-        coordinator = _coordinator(config, workload, journal, job.replicas, attempt=len(manifest.attempts))
+        sink = judge.follow(journal)
+        coordinator = _coordinator(config, workload, sink, job.replicas, attempt=len(manifest.attempts))
         with how_to_go_on(folder, coordinator.progress):
             if len(workload):
                 with display.show(coordinator.progress):
-                    engine.execute(coordinator, job, journal.sync)
-            journal.sync()
+                    engine.execute(coordinator, job, sink.sync)
+                    with interruptible():
+                        judge.finish(coordinator.progress)
+            else:
+                with interruptible():
+                    judge.finish(coordinator.progress)
+            sink.sync()
             timing = timing_of(coordinator, started, time.monotonic()) if len(workload) else None
             with interruptible():
                 groups = groups_of(planned)
-                return score_run(folder, planned, manifest=manifest, timing=timing, groups=groups)
+                return score_run(
+                    folder, planned, manifest=manifest, timing=timing, groups=groups, verdicts=judge.book
+                )
 
 
 def _what_is_left(
@@ -150,7 +173,7 @@ def _what_is_left(
 
 
 def _coordinator(
-    config: RunConfig, workload: Workload, journal: Journal, replicas: int, *, attempt: int
+    config: RunConfig, workload: Workload, journal: RecordSink, replicas: int, *, attempt: int
 ) -> Coordinator:
     coordinator = Coordinator(
         workload,
