@@ -259,8 +259,8 @@ def tell_unscored(results: Results) -> None:
     """Say on standard error how many answers have no score for want of a verdict."""
     if results.unscored:
         sys.stderr.write(
-            f"muster: {results.unscored} answers have no score, for want of a judge's verdict: the reasons are in "
-            "samples.parquet; `muster score` with --judge has them judged later (docs/judges.md)\n"
+            f"muster: {results.unscored} answers have no score, for want of a judge's verdict; the reasons stand with "
+            "the samples, and `muster score` with --judge has them judged later (docs/judges.md)\n"
         )
 
 

@@ -35,8 +35,8 @@ class RunJudge(Protocol):
     """What a run needs of its judge; a context in which the judge works."""
 
     @property
-    def book(self) -> VerdictBook:
-        """The verdicts to score by."""
+    def book(self) -> VerdictBook | None:
+        """The verdicts to score by; None: those that the folder has of whoever was asked before."""
         ...
 
     def follow(self, journal: Journal) -> Sink:
@@ -81,13 +81,13 @@ def judge_of_run(
     if spec is None:
         for each in asking:
             say(
-                f"task {each.task.name}: answers that {' and '.join(conventions_that_ask(each.task))} would have a "
-                "judge look at stay unscored; --judge MODEL names one (docs/judges.md)"
+                f"task {each.task.name} ({', '.join(conventions_that_ask(each.task))}): answers that need a judge's "
+                "verdict stay unscored; --judge MODEL names a judge (docs/judges.md)"
             )
-        return _Nobody(folder)
+        return _Nobody()
     if not asking:
         say(f"none of the tasks asks a judge: {spec.judge.model} has nothing to do")
-        return _Nobody(folder)
+        return _Nobody()
     judging = Judging(
         spec, folder.verdicts, run_id, log_file=folder.log("judge"), load_seconds=load_seconds, say=say
     )
@@ -95,10 +95,9 @@ def judge_of_run(
 
 
 class _Nobody:
-    """Implements `RunJudge` where nobody is asked: the verdicts are those that the folder has."""
+    """Implements `RunJudge` where nobody is asked."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.book = VerdictBook.load(folder.verdicts)
+    book: None = None
 
     def follow(self, journal: Journal) -> Sink:
         return journal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -31,12 +33,6 @@ def results_table(results: Results, width: int) -> Table:
     says_how = width >= WIDE or bool(variants)
     if says_how:
         table.add_column("scored as", style="dim")
-    cost = results.usage.get("cost")
-    if cost is not None:
-        table.caption = Text(
-            f"{results.usage.get('prompt_tokens'):,.0f} tokens in, "
-            f"{results.usage.get('completion_tokens'):,.0f} out, cost {cost:.4g}"
-        )
     for name, task in results.tasks.items():
         for row, metric in enumerate(_metrics(task)):
             result = task.metrics.get(metric)
@@ -51,7 +47,7 @@ def results_table(results: Results, width: int) -> Table:
                 _counts(task.samples) if row == 0 else "",
             ]
             if says_how:
-                cells.append(Text(f"{task.metric} ({task.metric_variant})" if row == 0 else ""))
+                cells.append(Text(_scored_as(task) if row == 0 else ""))
             table.add_row(*cells)
     for name, group in results.groups.items():
         for metric, result in group.metrics.items():
@@ -59,10 +55,40 @@ def results_table(results: Results, width: int) -> Table:
             table.add_row(
                 *value, Text(), Text(result.unit), Text(f"{len(group.tasks)} tasks"), style="italic"
             )
-    if remarks := _remarks(results):
+    if remarks := [*_used(results), *_remarks(results)]:
         table.caption = Text("\n".join(remarks))
         table.caption_justify = "left"
     return table
+
+
+def _scored_as(task: TaskResults) -> str:
+    judge = task.judge
+    by = (
+        ""
+        if judge is None
+        else f", judged by {judge.model} ({judge.prompt})"
+        if judge.model
+        else ", no judge"
+    )
+    return f"{task.metric} ({task.metric_variant}){by}"
+
+
+def _used(results: Results) -> list[str]:
+    """What the run used, where that has a price, and what its judge did."""
+    lines = []
+    if results.usage.get("cost") is not None:
+        lines.append(_tokens(results.usage))
+    if results.judge is not None:
+        lines.append(f"the judge {results.judge.model}: {_tokens(results.judge.usage)}")
+    return lines
+
+
+def _tokens(usage: Mapping[str, float | None]) -> str:
+    cost = usage.get("cost")
+    counts = (
+        f"{usage.get('prompt_tokens') or 0:,.0f} tokens in, {usage.get('completion_tokens') or 0:,.0f} out"
+    )
+    return counts if cost is None else f"{counts}, cost {cost:.4g}"
 
 
 def _metrics(task: TaskResults) -> list[str]:
@@ -100,8 +126,10 @@ def _remarks(results: Results) -> list[str]:
 
 def _counts(counts: SampleCounts) -> Text:
     text = Text(f"{counts.succeeded}/{counts.requested}")
-    if counts.errored:
-        text.append(f"\n{counts.errored} errors", style="red")
+    if errors := counts.errored - counts.unscored:
+        text.append(f"\n{errors} errors", style="red")
+    if counts.unscored:
+        text.append(f"\n{counts.unscored} unscored", style="red")
     if counts.missing:
         text.append(f"\n{counts.missing} missing", style="red")
     return text

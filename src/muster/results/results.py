@@ -39,6 +39,11 @@ class SampleCounts:
     """Errored ones by kind."""
 
     @property
+    def unscored(self) -> int:
+        """Errored ones that have an answer, but no score for want of a judge's verdict."""
+        return self.errors.get("unscored", 0)
+
+    @property
     def missing(self) -> int:
         """Neither answered nor failed yet."""
         return self.requested - self.succeeded - self.errored
@@ -150,7 +155,7 @@ class Results:
     @property
     def unscored(self) -> int:
         """Answers of all tasks that have no score, because a judge would have to be asked or gave no verdict."""
-        return sum(task.samples.errors.get("unscored", 0) for task in self.tasks.values())
+        return sum(task.samples.unscored for task in self.tasks.values())
 
     @classmethod
     def load(cls, path: Path) -> Self:

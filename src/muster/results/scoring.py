@@ -50,7 +50,7 @@ def score_run(
     """
     tasks: dict[str, TaskResults] = {}
     usage = UsageTotals()
-    verdicts = verdicts or VerdictBook.load(folder.verdicts)
+    verdicts = verdicts or _kept_verdicts(folder, manifest)
     with JournalReader(folder.journal) as journal:
         names: list[str] = []
         further: dict[str, list[str]] = {}
@@ -120,6 +120,14 @@ def _score_names(
                 if names := list(scores_of(outcome)):
                     return names
     return []
+
+
+def _kept_verdicts(folder: RunFolder, manifest: Manifest) -> VerdictBook:
+    """Those of the judge that was asked last; its prices are known where it is the run's own."""
+    book = VerdictBook.load(folder.verdicts)
+    if book.judge is not None and book.judge.model == manifest.config.get("judge"):
+        book.prices = Prices.of(manifest.config.get("judge_args"))
+    return book
 
 
 def _layout(manifest: Manifest) -> Layout | None:

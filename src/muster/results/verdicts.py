@@ -27,11 +27,12 @@ class VerdictBook:
     """One judge's verdicts, by what it was asked. Failures are kept as long as nothing better is known."""
 
     def __init__(self, judge: Judge | None = None, prices: Prices | None = None) -> None:
-        """Without a judge it is empty and stays so. `prices`: the judge's."""
+        """Without a judge it is empty and stays so."""
         self.judge = judge
+        self.prices = prices or Prices()
+        """The judge's."""
         self.silence = ""
         """Why the judge can't be asked (any more); empty as long as it can."""
-        self._prices = prices or Prices()
         self._verdicts: dict[str, Verdict] = {}
         self._usage = UsageTotals()
 
@@ -94,4 +95,4 @@ class VerdictBook:
 
     def usage(self) -> dict[str, float | None]:
         """Tokens of all its verdicts, and their cost where prices were given."""
-        return self._usage.report(self._prices)
+        return self._usage.report(self.prices)
