@@ -3,7 +3,8 @@
 `tests/catalog/TASK/fixture.yaml` lists the files of the benchmark's data folder. A file has `rows` (written as its
 ending says: parquet with images as the hub stores them, TSV with images as base64, JSON lines), `json`, `text` or
 `picture`. In rows, `{picture: 64x48 red}` stands for the bytes of such an image. `predictions` (id to text) are
-answers that get the full score, where the reference answers themselves don't. `best` is the full score in points, and
+answers that get the full score, where the reference answers themselves don't. `verdicts` are what a judge says: pairs
+of a part of the question and the verdict, the first that fits. `best` is the full score in points, and
 `below` what they score in a variant that can't give it (variant to score).
 """
 
@@ -13,7 +14,7 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from PIL import Image
+
+from api_servers import Answer, Call, chat
 
 FOLDER = Path(__file__).parent / "catalog"
 
@@ -34,6 +37,12 @@ class Fixture:
     predictions: Mapping[str, str]
     best: float | None = None
     below: Mapping[str, float] = field(default_factory=dict)
+    verdicts: Sequence[Sequence[str]] = ()
+
+    def judge(self, call: Call) -> Answer:
+        """The script of a judge's server."""
+        question = call.body["messages"][-1]["content"]
+        return chat(next(verdict for part, verdict in self.verdicts if part in question))
 
 
 def fixture_names() -> list[str]:
@@ -48,7 +57,13 @@ def write_fixture(task: str, folder: Path) -> Fixture:
         file = folder / each["path"]
         file.parent.mkdir(parents=True, exist_ok=True)
         _write(file, each)
-    return Fixture(task, content.get("predictions", {}), content.get("best"), content.get("below", {}))
+    return Fixture(
+        task,
+        content.get("predictions", {}),
+        content.get("best"),
+        content.get("below", {}),
+        content.get("verdicts", ()),
+    )
 
 
 def picture(text: str, form: str = "PNG") -> bytes:

@@ -259,3 +259,13 @@ class Grades(Echo):
                 marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return Completion(request.key, "0.5", usage=Usage(20, 1), finish_reason="stop")
+
+
+class LastAtGate(Echo):
+    """Answers `before` questions at once, and the others when the file `gate` exists."""
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        for number, request in enumerate(requests):
+            while number >= self.number("before") and not Path(str(self.args["gate"])).exists():
+                time.sleep(0.02)
+            yield self.reply(request)

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import muster
+from api_servers import serving
 from catalog_fixtures import Fixture, fixture_names, write_fixture
+from judged_task import judge_at
+from muster.judging.afterwards import PredictionsJudge
 from muster.results.predictions import score_predictions
 from muster.results.results import MetricResult, TaskResults
 from muster.tasks.checking import check_task
@@ -48,13 +51,21 @@ def test_every_benchmark_has_a_fixture() -> None:
 def test_the_published_forms_run_through_the_whole_pipeline(tmp_path: Path) -> None:
     """All in one run: the model decodes the images of each prompt and says how many there were."""
     names = fixture_names()
-    for name in names:
-        write_fixture(name, tmp_path / "data" / name)
+    fixtures = [write_fixture(name, tmp_path / "data" / name) for name in names]
+    verdicts = [verdict for fixture in fixtures for verdict in fixture.verdicts]
     data = [f"{name}={tmp_path / 'data' / name}" for name in names]
     output = tmp_path / "run"
-    results = muster.evaluate(
-        "looks", names, backend=fake("Looks"), data=data, output=output, engine="inline"
-    )
+    with serving(Fixture("all", {}, verdicts=verdicts).judge) as server:
+        results = muster.evaluate(
+            "looks",
+            names,
+            backend=fake("Looks"),
+            data=data,
+            output=output,
+            engine="inline",
+            judge="judge",
+            judge_args={"base_url": server.url},
+        )
     counts = {name: results.tasks[name].samples for name in names}
     assert all(each.succeeded == each.requested >= 3 for each in counts.values()), counts
     answers = [json.loads(line) for line in (output / "journal.jsonl").read_text().splitlines()]
@@ -79,7 +90,12 @@ def test_right_answers_get_the_full_score(data: tuple[Fixture, Path], tmp_path: 
     file.write_text("".join(json.dumps(each) + "\n" for each in right), encoding="utf-8")
     # Captions' other variants start Java; test_metrics_captions.py has them.
     scored = task if task.metric.info.name == "captions" else scored_by(task, ["all"])
-    results = score_predictions(scored, samples, file)
+    if fixture.verdicts:
+        with serving(fixture.judge) as server:
+            judge = PredictionsJudge(judge_at(server.url), tmp_path / "verdicts.jsonl", scored)
+            results = score_predictions(scored, samples, file, ask=judge)
+    else:
+        results = score_predictions(scored, samples, file)
     for variant, primary in _headlines(task, results).items():
         expected = fixture.below.get(variant, fixture.best or BEST.get(primary.unit))
         assert primary.value == pytest.approx(expected, abs=0.01), f"by {variant}"
