@@ -141,16 +141,15 @@ def _work(
         sink = judge.follow(journal)
         coordinator = _coordinator(config, workload, sink, job.replicas, attempt=len(manifest.attempts))
         with how_to_go_on(folder, coordinator.progress):
-            if len(workload):
-                with display.show(coordinator.progress):
+            to_show = len(workload) or judge.book is not None
+            with display.show(coordinator.progress) if to_show else nullcontext():
+                if len(workload):
                     engine.execute(coordinator, job, sink.sync)
-                    with interruptible():
-                        judge.finish(coordinator.progress)
-            else:
+                sink.sync()  # the judge may take longer than the model
+                ended = time.monotonic()
                 with interruptible():
                     judge.finish(coordinator.progress)
-            sink.sync()
-            timing = timing_of(coordinator, started, time.monotonic()) if len(workload) else None
+            timing = timing_of(coordinator, started, ended) if len(workload) else None
             with interruptible():
                 groups = groups_of(planned)
                 return score_run(
