@@ -149,7 +149,7 @@ def _work(
                 ended = time.monotonic()
                 with interruptible():
                     judge.finish(coordinator.progress)
-            timing = timing_of(coordinator, started, ended) if len(workload) else None
+            timing = timing_of(coordinator, started, ended, time.monotonic()) if len(workload) else None
             with interruptible():
                 groups = groups_of(planned)
                 return score_run(
@@ -263,10 +263,12 @@ def _listening(config: RunConfig, manifest: Manifest, secret: str | None) -> Lis
     return Listening(config.listen, manifest.run, config.model, manifest.fingerprint, secret)
 
 
-def timing_of(coordinator: Coordinator, started: float, ended: float) -> Mapping[str, float]:
+def timing_of(
+    coordinator: Coordinator, started: float, ended: float, judged: float | None = None
+) -> Mapping[str, float]:
     """The `timing` of results.json, of this attempt. Rates count from the first replica's readiness.
 
-    `started` and `ended` are of the coordinator's clock (seconds).
+    `started`, `ended` (the model's work) and `judged` (its judge's) are of the coordinator's clock (seconds).
     """
     ready = [worker for worker in coordinator.workers.values() if worker.ready_at is not None]
     first = min((worker.ready_at for worker in ready if worker.ready_at), default=ended)
@@ -276,7 +278,7 @@ def timing_of(coordinator: Coordinator, started: float, ended: float) -> Mapping
         (ended if worker.alive else worker.seen) - worker.ready_at for worker in ready if worker.ready_at
     )
     return {
-        "wall_s": ended - started,
+        "wall_s": (judged or ended) - started,
         "model_load_s": max((worker.load_seconds for worker in ready), default=0.0),
         "samples_per_s": answered / seconds,
         "tokens_per_s": coordinator.progress.tokens / seconds,
