@@ -95,7 +95,6 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                     config.judge_backend,
                     config.judge_args,
                     request_timeout=config.request_timeout,
-                    trust_remote_code=config.trust_remote_code,
                 )
                 planned = plan(config)
                 secret = given_secret(config.secret_file) if config.listen is not None else None

@@ -27,6 +27,8 @@ class _Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     temperature: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     max_in_flight: Annotated[int, msgspec.Meta(ge=1)] | None = None
     batch_size: Annotated[int, msgspec.Meta(ge=1)] | Literal["auto"] = "auto"
+    trust_remote_code: bool = False
+    """Of the judge's own code: the run's `--trust-remote-code` is about another model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,6 @@ def judge_spec(
     args: Mapping[str, JSON],
     *,
     request_timeout: float = 600.0,
-    trust_remote_code: bool = False,
 ) -> JudgeSpec | None:
     """The judge that the options name; None where they name none.
 
@@ -67,7 +68,7 @@ def judge_spec(
             )
         return None
     try:
-        return _spec(model, backend or DEFAULT_BACKEND, args, request_timeout, trust_remote_code)
+        return _spec(model, backend or DEFAULT_BACKEND, args, request_timeout)
     except ConfigurationError as error:
         raise of_the_judge(error) from error
 
@@ -78,9 +79,7 @@ def of_the_judge(error: ConfigurationError) -> ConfigurationError:
     return ConfigurationError(f"judge: {words.replace('--model ', '--judge ')}")
 
 
-def _spec(
-    model: str, backend: str, args: Mapping[str, JSON], request_timeout: float, trust_remote_code: bool
-) -> JudgeSpec:
+def _spec(model: str, backend: str, args: Mapping[str, JSON], request_timeout: float) -> JudgeSpec:
     known = [field.name for field in msgspec.structs.fields(_Asking)]
     try:
         asking = msgspec.convert(
@@ -95,7 +94,7 @@ def _spec(
         args=own,
         batch_size=asking.batch_size,
         max_in_flight=asking.max_in_flight,
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=asking.trust_remote_code,
         request_timeout=request_timeout,
     )
     check_settings(loaded, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -12,7 +13,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from muster.core import Completion, InterruptedRunError, MusterError, Request, RequestKey, RunError, Sample
+from muster.core import Completion, MusterError, Request, RequestKey, RunError, Sample
 from muster.judging.frames import Ask, Broken, Finish, Said
 from muster.judging.judge import JudgeSpec
 from muster.judging.process import JudgeProcess
@@ -140,13 +141,14 @@ class Judging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        """End the judge; after an interruption, let it finish what it is saying."""
+        """End the judge; where the run ends before its time, let it finish what it is saying."""
         self._closing = True
         self._answers.put(None)
-        if isinstance(error, InterruptedRunError):
-            with self._sending:
-                self._process.send(Finish())
-            self._threads[1].join(DRAIN_SECONDS)
+        if isinstance(error, MusterError) and self._sending.acquire(timeout=1.0):  # else it is being replaced
+            self._process.send(Finish())
+            self._sending.release()
+            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C
+                self._threads[1].join(DRAIN_SECONDS)
         self._process.end()
         for thread in self._threads:
             thread.join()
@@ -185,7 +187,7 @@ class Judging:
         request = Request(RequestKey("judge", asked), inquiry.messages, self._spec.generation(inquiry))
         with self._sending:
             with self._changed:
-                if asked in self._keys or self.book.answered(asked):
+                if self.book.silence or asked in self._keys or self.book.answered(asked):
                     return
                 self._keys.add(asked)
                 self._count += 1

@@ -75,7 +75,9 @@ class MathVista(VariantMetric):
     @property
     def judge_prompt(self) -> str | None:
         """See `JudgedMetric`."""
-        asks = self.variant != "muster" and self.extraction != "given" and not self.empty_without_judge
+        takes_all = self.variant == "internvl" and self.extraction == "quick"  # the whole text, at worst
+        rules = self.variant == "muster" or self.extraction == "given" or takes_all
+        asks = not rules and not self.empty_without_judge
         return judge_prompt(_PROMPT).label if asks else None
 
     def inquiry(self, sample: Sample, prediction: str) -> Inquiry | None:
