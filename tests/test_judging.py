@@ -195,6 +195,16 @@ def test_a_judge_that_dies_is_started_again_and_asks_only_what_is_open(task: Tas
     assert all("3 times without a verdict in between" in str(each) for each in found.values())
 
 
+def test_a_stuck_judge_is_given_up_in_the_end(task: Task, tmp_path: Path) -> None:
+    """One that loads and never answers; the run must not wait for it for ever."""
+    spec = judge_spec("local", fake("Grades"), {"seconds": 60}, request_timeout=0.2)
+    assert spec is not None
+    found = judged(spec, task, tmp_path / "verdicts.jsonl", 2)
+    assert all(
+        "no verdict for 0.2 s, 3 times without a verdict in between" in str(each) for each in found.values()
+    )
+
+
 def test_a_killed_judge_of_a_server_loses_nothing(task: Task, tmp_path: Path) -> None:
     def kill(judging: Judging) -> None:
         wait_for(lambda: len(list(read_verdicts(tmp_path / "verdicts.jsonl"))) >= 2)

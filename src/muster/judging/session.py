@@ -92,6 +92,8 @@ class Judging:
         self._keys: set[str] = set()
         self._count = 0
         self._fruitless = 0
+        self._heard = time.monotonic()
+        self._stuck = False
         self._closing = False
         self._error: MusterError | None = None
         self._sending = threading.Lock()  # a question is sent once, also while the process is replaced
@@ -122,9 +124,12 @@ class Judging:
     def finish(self, tell: Callable[[str], None] = log.debug) -> None:
         """Wait until every answer that was handed in is judged, or can't be; tell how many wait.
 
+        A judge that says nothing for longer than the request timeout is taken for stuck, and started again.
+
         Raises:
             RunError: verdicts can't be written.
         """
+        self._heard = time.monotonic()
         while True:
             with self._changed:
                 if self._settled():
@@ -132,6 +137,7 @@ class Judging:
                 waiting = len(self._open) + self._handed_in - self._considered
                 self._changed.wait(_TELL_SECONDS)
             tell(f"{waiting} answers wait for the judge")
+            self._check()
             self.sync()
         self.sync()
 
@@ -153,6 +159,18 @@ class Judging:
         for thread in self._threads:
             thread.join()
         self._journal.close()
+
+    def _check(self) -> None:
+        """End a process that is stuck; `_listen` replaces it."""
+        silent = time.monotonic() - self._heard
+        if silent < self._spec.settings.request_timeout or self.book.silence:
+            return
+        if self._sending.acquire(
+            blocking=False
+        ):  # else it is being replaced, and may load for as long as it needs
+            self._heard, self._stuck = time.monotonic(), True
+            self._process.end()
+            self._sending.release()
 
     def _settled(self) -> bool:
         if self._error is not None:
@@ -213,6 +231,7 @@ class Judging:
         if question is None:
             return
         self._fruitless = 0
+        self._heard = time.monotonic()
         verdict = Verdict(
             replace(completion, key=question.key),
             self._spec.judge.model,
@@ -235,6 +254,9 @@ class Judging:
         with self._sending:
             self._fruitless += 1
             reason = f"its process {self._process.end()}"
+            if self._stuck:
+                reason = f"no verdict for {self._spec.settings.request_timeout:g} s"
+                self._stuck = False
             if self._fruitless >= MOST_FRUITLESS_STARTS:
                 self._fall_silent(f"{reason}, {self._fruitless} times without a verdict in between")
                 return False
@@ -244,6 +266,7 @@ class Judging:
             except MusterError as error:
                 self._fall_silent(str(error))
                 return False
+            self._heard = time.monotonic()
             with self._changed:
                 questions = list(self._open.items())
             for index, question in questions:
