@@ -136,7 +136,7 @@ class Judging:
                     break
                 waiting = len(self._open) + self._handed_in - self._considered
                 self._changed.wait(_TELL_SECONDS)
-            tell(f"{waiting} answers wait for the judge")
+            tell(f"waiting for the judge: {waiting} to go")
             self._check()
             self.sync()
         self.sync()
