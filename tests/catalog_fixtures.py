@@ -5,7 +5,7 @@ ending says: parquet with images as the hub stores them, TSV with images as base
 `picture`. In rows, `{picture: 64x48 red}` stands for the bytes of such an image. `predictions` (id to text) are
 answers that get the full score, where the reference answers themselves don't. `verdicts` are what a judge says: pairs
 of a part of the question and the verdict, the first that fits. `best` is the full score in points, and
-`below` what they score in a variant that can't give it (variant to score).
+`below` what they score in a variant that can't give it (variant to score; null: nothing can be scored).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Fixture:
     task: str
     predictions: Mapping[str, str]
     best: float | None = None
-    below: Mapping[str, float] = field(default_factory=dict)
+    below: Mapping[str, float | None] = field(default_factory=dict)
     verdicts: Sequence[Sequence[str]] = ()
 
     def judge(self, call: Call) -> Answer:

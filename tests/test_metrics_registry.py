@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from muster.core import JSON, ConfigurationError, Media, Sample
 from muster.metrics.averages import mean_score
+from muster.metrics.letter_choice import LetterChoice
 from muster.metrics.protocol import Metric, MetricInfo, Score, ScoredSample, UnscoredError, is_judged
 from muster.metrics.registry import build_metric, metric_names, metric_variants
 
@@ -28,6 +29,11 @@ UNBOUNDED = {("grounding", "internvl", "iou")}
 """Areas of boxes whose edges are swapped are negative there."""
 JUDGED_ENTIRELY = {"llava_bench", "mmvet"}
 VERDICTS = {"llava_bench": "1 1", "mmvet": "0.5"}
+
+
+def needs_options(metric: Metric) -> bool:
+    """Whether it leaves answers unscored where the options only stand in the question."""
+    return isinstance(metric, LetterChoice) and metric.conventions[metric.info.variant].needs_options
 
 
 class Length:
@@ -146,7 +152,12 @@ def test_no_text_raises_and_aggregates_are_as_announced(
     name: str, variant: str, sample: Sample, text: str
 ) -> None:
     metric = build_metric(name, PARAMETERS.get(name), variant)
-    score = scored(metric, sample, text)
+    try:
+        score = scored(metric, sample, text)
+    except UnscoredError:
+        assert needs_options(metric)
+        assert not sample.choices
+        return
     for score_name, value in score.scores.items():
         assert isinstance(value, float)
         assert -1 <= value <= 1 or (name, variant, score_name) in UNBOUNDED
@@ -166,11 +177,12 @@ def test_no_text_raises_and_aggregates_are_as_announced(
 @pytest.mark.parametrize(("name", "variant"), EVERY)
 def test_nothing_to_compare_with_is_wrong_not_an_error(name: str, variant: str) -> None:
     metric = build_metric(name, PARAMETERS.get(name), variant)
+    sample = Sample("1", "", choices=("x", "y") if needs_options(metric) else ())
     if name in JUDGED_ENTIRELY:
         with pytest.raises(UnscoredError):
-            metric.score(Sample("1", ""), "A")
+            metric.score(sample, "A")
         return
-    assert scored(metric, Sample("1", ""), "A").scores[next(iter(metric.info.means.values()))] == 0.0
+    assert scored(metric, sample, "A").scores[next(iter(metric.info.means.values()))] == 0.0
 
 
 def test_the_registry_is_light_and_metrics_are_imported_when_built() -> None:

@@ -174,9 +174,14 @@ def load_config(
             values["model_args"] = parse_model_args(args)
     try:
         translate(values)
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_explain(error, origin))) from None
+    if config.secret_file is not None and config.listen is None:
+        raise ConfigurationError(
+            f"{origin['secret_file']} is for a run that machines may join: say where, with --listen, or leave it out"
+        )
+    return config
 
 
 def _read_file(file: Path | None) -> dict[str, object]:

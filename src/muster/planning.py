@@ -45,11 +45,17 @@ def plan(config: RunConfig) -> list[PlannedTask]:
     for task in tasks:
         _warn_of_other_data(task, len(samples[task.name]))
     selected = select_tasks(samples, config.limit, config.sample_ids)
-    return [
+    planned = [
         PlannedTask(task, selected[task.name], generation(task.generation, config), config.repeats)
         for task in tasks
         if selected[task.name]
     ]
+    if config.collect == "gather" and (talking := [each.task.name for each in planned if each.has_dialogues]):
+        raise ConfigurationError(
+            f"--collect gather: the later turns of {', '.join(talking)} need the answers to the earlier ones, which "
+            "--collect gather keeps with the workers; leave it out"
+        )
+    return planned
 
 
 def _warn_of_other_data(task: Task, count: int) -> None:

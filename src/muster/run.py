@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Protocol
 
 from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
@@ -24,6 +25,7 @@ from muster.models.registry import check_settings, load_backend, model_kind, res
 from muster.planning import groups_of, plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
+from muster.results.journal_read import JournalReader
 from muster.results.manifest import Manifest, check_covered
 from muster.results.results import Results
 from muster.results.scoring import score_run
@@ -43,6 +45,10 @@ class Display(Protocol):
         """Tell the user one thing."""
         ...
 
+    def announce(self, line: str) -> None:
+        """The same for what nothing can be done without, also where nothing else is shown: how to join."""
+        ...
+
 
 class Silent:
     """Implements `Display` by showing nothing."""
@@ -53,6 +59,12 @@ class Silent:
 
     def say(self, line: str) -> None:
         """Say nothing."""
+
+    def announce(self, line: str) -> None:
+        """Write a line to standard error; where that is impossible the run goes on without."""
+        with suppress(OSError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
 
 def evaluate(model: str, tasks: str | list[str], **options: object) -> Results:
@@ -164,7 +176,9 @@ def _what_is_left(
         display.say(f"journal: {journal.recovery}")
     done = completed_keys(folder.journal)
     check_covered(done, planned)
-    workload = Workload(planned, done, _history([folder, *map(RunFolder, config.lengths_from)]))
+    history = _history([folder, *map(RunFolder, config.lengths_from)])
+    with JournalReader(folder.journal) if done else nullcontext() as earlier:
+        workload = Workload(planned, done, history, earlier.answer if earlier is not None else None)
     if done:
         display.say(f"resuming {folder.root}: {len(done)} answers are there, {len(workload)} to go")
     return workload
@@ -252,7 +266,7 @@ def _job(
         request_timeout=config.request_timeout,
         rendezvous_timeout=config.rendezvous_timeout,
         listening=_listening(config, manifest, secret),
-        say=display.say,
+        say=display.announce,
     )
 
 

@@ -198,7 +198,8 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
         from muster.engines.spmd import serve_rank
 
         asked = asked_for(config, aloud=False)  # rank 0 says it
-        return serve_rank(take_seat(asked, ranks, asked.visible()), config.rendezvous_timeout)
+        seat = take_seat(asked, ranks, asked.visible())
+        return serve_rank(seat, config.rendezvous_timeout, config.worker_timeout)
     _hint_at_srun(config)
     from muster.run import run
 
@@ -259,8 +260,9 @@ def tell_unscored(results: Results) -> None:
     """Say on standard error how many answers have no score for want of a verdict."""
     if results.unscored:
         sys.stderr.write(
-            f"muster: {results.unscored} answers have no score, for want of a judge's verdict; the reasons stand with "
-            "the samples, and `muster score` with --judge has them judged later (docs/judges.md)\n"
+            f"muster: {results.unscored} answers have no score: their convention can't score them, most often for want "
+            "of a judge's verdict. The reasons stand with the samples; `muster score` with --judge has them judged "
+            "later (docs/judges.md)\n"
         )
 
 

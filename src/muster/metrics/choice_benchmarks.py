@@ -37,7 +37,7 @@ class RealWorldQa(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(extract_letter, compares_text_beyond=LETTERS),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 
@@ -59,7 +59,7 @@ class Ai2d(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(_ai2d_lmms_eval, ignore_case=True),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(_strip_lower, ignore_case=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
@@ -73,7 +73,7 @@ class SeedBench(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(stripped_first, ignore_case=True),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(raw_first),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
@@ -92,7 +92,7 @@ class ScienceQa(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(_letter_or_labelled, ignore_case=True),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(post_process_scienceqa),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
@@ -129,7 +129,7 @@ class Mmvp(LetterChoice):
     name: ClassVar[str] = "mmvp"
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 
@@ -165,7 +165,7 @@ class MmStar(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(extract_letter),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 

@@ -50,9 +50,9 @@ class MmBench(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(static),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(post_process),
-        _JUDGED: Convention(infer_letter),
+        _JUDGED: Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 
@@ -80,7 +80,7 @@ class MmBench(LetterChoice):
     def inquiry(self, sample: Sample, prediction: str) -> Inquiry | None:
         """The matching prompt, where no option can be inferred."""
         options = lettered(sample.choices)
-        if self.variant != _JUDGED or infer_letter(prediction, options) is not None:
+        if self.variant != _JUDGED or not options or infer_letter(prediction, options) is not None:
             return None
         chinese = _CHINESE.search(sample.question) is not None
         return judge_prompt("option_matching_cn" if chinese else "option_matching").fill(

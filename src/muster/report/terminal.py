@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from muster.results.results import MetricResult, Results, SampleCounts, TaskResults, VariantResults
+from muster.results.results import MetricResult, Results, SampleCounts, TaskResults
 
 WIDE = 110
 """Columns of a terminal from which there is room to say how each task was scored."""
@@ -18,7 +18,8 @@ WIDE = 110
 def results_table(results: Results, width: int) -> Table:
     """One row per task and metric, the task's headline metric first and bold, for a terminal `width` columns wide.
 
-    Scores by further conventions stand in columns of their own; what a convention could not do stands below.
+    Scores by further conventions stand in columns of their own, one per convention: there a task's own scores stand
+    twice, so that each column is whole. What a convention could not do stands below.
     """
     variants = list(dict.fromkeys(variant for task in results.tasks.values() for variant in task.variants))
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
@@ -29,10 +30,10 @@ def results_table(results: Results, width: int) -> Table:
         table.add_column(variant, justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
-    table.add_column("answered", justify="right")
+    table.add_column("answered", justify="right", min_width=len("answered"))
     says_how = width >= WIDE or bool(variants)
     if says_how:
-        table.add_column("scored as", style="dim")
+        table.add_column("scored as", style="dim", no_wrap=bool(variants))
     for name, task in results.tasks.items():
         for row, metric in enumerate(_metrics(task)):
             result = task.metrics.get(metric)
@@ -41,13 +42,13 @@ def results_table(results: Results, width: int) -> Table:
                 Text(name if row == 0 else ""),
                 Text(metric or "no answers", style=style),
                 Text(_value(result) if result or not metric else "", style=style),
-                *(_by_variant(task.variants.get(variant), metric) for variant in variants),
+                *(_by_variant(task, variant, metric) for variant in variants),
                 _interval(result),
                 _unit(task, metric),
                 _counts(task.samples) if row == 0 else "",
             ]
             if says_how:
-                cells.append(Text(_scored_as(task) if row == 0 else ""))
+                cells.append(Text(_scored_as(task, by_variant=bool(variants)) if row == 0 else ""))
             table.add_row(*cells)
     for name, group in results.groups.items():
         for metric, result in group.metrics.items():
@@ -61,16 +62,15 @@ def results_table(results: Results, width: int) -> Table:
     return table
 
 
-def _scored_as(task: TaskResults) -> str:
-    judge = task.judge
-    by = (
-        ""
-        if judge is None
-        else f", judged by {judge.model} ({judge.prompt})"
-        if judge.model
-        else ", no judge"
+def _scored_as(task: TaskResults, *, by_variant: bool) -> str:
+    how = task.metric_variant if by_variant else f"{task.metric} ({task.metric_variant})"
+    if task.judge is None:
+        return how
+    return (
+        f"{how}, judged by {task.judge.model} ({task.judge.prompt})"
+        if task.judge.model
+        else f"{how}, no judge"
     )
-    return f"{task.metric} ({task.metric_variant}){by}"
 
 
 def _used(results: Results) -> list[str]:
@@ -98,11 +98,12 @@ def _metrics(task: TaskResults) -> list[str]:
     return list(dict.fromkeys([*own, *others])) or [""]
 
 
-def _by_variant(variant: VariantResults | None, metric: str) -> Text:
-    result = variant.metrics.get(metric) if variant else None
+def _by_variant(task: TaskResults, variant: str, metric: str) -> Text:
+    scores = task if variant == task.metric_variant else task.variants.get(variant)
+    result = scores.metrics.get(metric) if scores else None
     if result is None:
         return Text("")
-    return Text(_value(result), style="bold" if variant and metric == variant.primary else "")
+    return Text(_value(result), style="bold" if scores and metric == scores.primary else "")
 
 
 def _unit(task: TaskResults, metric: str) -> str:

@@ -94,11 +94,15 @@ def task_fingerprint(task: Task, generation: Generation) -> dict[str, JSON]:
     The metric isn't part of it: scores can be computed again from the same answers.
     """
     settings = asdict(generation)
+    earlier: dict[str, JSON] = (
+        {} if task.earlier_answers == "model" else {"earlier_answers": task.earlier_answers}
+    )
     return {
         "version": task.version,
         "prompt": task.prompt.digest(),
         "data": task.source.revision(),
         "generation": {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()},
+        **earlier,
     }
 
 

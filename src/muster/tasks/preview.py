@@ -16,15 +16,16 @@ def preview(messages: Sequence[Message]) -> str:
 
 
 def save_media(sample: Sample, folder: Path) -> list[Path]:
-    """Write the sample's images as the model gets them into `folder`, numbered in their order, as PNG.
+    """Write the images of the sample, and of the turns before it, as the model gets them into `folder`.
 
-    Raises `RunError` where they can't be written; an image that can't be decoded is left out.
+    Numbered in their order, as PNG. Raises `RunError` where they can't be written; an image that can't be decoded is
+    left out.
     """
     name = re.sub(r"[^\w.-]+", "_", sample.id)[:60] or "sample"
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for number, media in enumerate(sample.images, 1):
+        for number, media in enumerate((media for turn in sample.dialogue for media in turn.images), 1):
             file = folder / f"{name}-{number}.png"
             try:
                 load_image(media).save(file)

@@ -48,6 +48,10 @@ class RowReader:
             metadata=metadata,
         )
 
+    def name(self, row: Row) -> str:
+        """What the row's dialogue is called: its id, or its number."""
+        return self._id(row)
+
     def metadata(self, row: Row) -> dict[str, JSON]:
         """The columns that the task file chose; else the `metadata` object and every column that isn't a field.
 
