@@ -4,8 +4,9 @@
 ending says: parquet with images as the hub stores them, TSV with images as base64, JSON lines), `json`, `text`,
 `picture`, `video` (so many frames, ten a second) or `frames` (a folder of them). In rows, `{picture: 64x48 red}` stands
 for the bytes of such an image. `predictions` (id to text) are answers that get the full score, where the reference
-answers themselves don't. `best` is the full score in points, and `below` what they score in a variant that can't give
-it (variant to score; null: nothing can be scored).
+answers themselves don't. `verdicts` are what a judge says: pairs of a part of the question and the verdict, the first
+that fits. `best` is the full score in points, and `below` what they score in a variant that can't give it (variant to
+score; null: nothing can be scored).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+from api_servers import Answer, Call, chat
 from video_files import write_frame_folder, write_video
 
 FOLDER = Path(__file__).parent / "catalog"
@@ -37,6 +39,12 @@ class Fixture:
     predictions: Mapping[str, str]
     best: float | None = None
     below: Mapping[str, float | None] = field(default_factory=dict)
+    verdicts: Sequence[Sequence[str]] = ()
+
+    def judge(self, call: Call) -> Answer:
+        """The script of a judge's server."""
+        question = call.body["messages"][-1]["content"]
+        return chat(next(verdict for part, verdict in self.verdicts if part in question))
 
 
 def fixture_names() -> list[str]:
@@ -51,7 +59,13 @@ def write_fixture(task: str, folder: Path) -> Fixture:
         file = folder / each["path"]
         file.parent.mkdir(parents=True, exist_ok=True)
         _write(file, each)
-    return Fixture(task, content.get("predictions", {}), content.get("best"), content.get("below", {}))
+    return Fixture(
+        task,
+        content.get("predictions", {}),
+        content.get("best"),
+        content.get("below", {}),
+        content.get("verdicts", ()),
+    )
 
 
 def picture(text: str, form: str = "PNG") -> bytes:

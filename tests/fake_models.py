@@ -290,3 +290,41 @@ class Picky(Echo):
             while not Path(str(self.args["gate"])).exists():
                 time.sleep(0.02)
             raise RuntimeError("this device is broken")
+
+
+class Grades(Echo):
+    """A judge without a server: every answer gets 0.5, in static batches of `batch` if given.
+
+    `die_at`: the process ends at this question, once where there is a marker file `once`.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self.slots, self.batched = int(self.number("batch") or 1), bool(self.args.get("batch"))
+        self.asked = 0
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        if not self.batched:
+            yield from super().generate(requests)
+            return
+        while batch := requests.take(self.slots):
+            yield from map(self.reply, batch)
+
+    def reply(self, request: Request) -> Completion:
+        self.asked += 1
+        marker = Path(str(self.args["once"])) if "once" in self.args else None
+        if self.asked == self.number("die_at") and not (marker and marker.exists()):
+            if marker:
+                marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Completion(request.key, "0.5", usage=Usage(20, 1), finish_reason="stop")
+
+
+class LastAtGate(Echo):
+    """Answers `before` questions at once, and the others when the file `gate` exists."""
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        for number, request in enumerate(requests):
+            while number >= self.number("before") and not Path(str(self.args["gate"])).exists():
+                time.sleep(0.02)
+            yield self.reply(request)

@@ -9,15 +9,19 @@ from __future__ import annotations
 import json
 import runpy
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import muster
+from api_servers import serving
 from catalog_fixtures import Fixture, fixture_names, write_fixture
+from judged_task import judge_at, judge_options
 from muster.cli.app import app
 from muster.core import Sample
+from muster.judging.afterwards import PredictionsJudge
 from muster.results.predictions import score_predictions
 from muster.results.results import MetricResult, TaskResults
 from muster.tasks.checking import check_task
@@ -52,13 +56,21 @@ def test_every_benchmark_has_a_fixture() -> None:
 def test_the_published_forms_run_through_the_whole_pipeline(tmp_path: Path) -> None:
     """All in one run: the model decodes the images of each prompt and says how many there were."""
     names = fixture_names()
-    for name in names:
-        write_fixture(name, tmp_path / "data" / name)
+    fixtures = [write_fixture(name, tmp_path / "data" / name) for name in names]
+    verdicts = [verdict for fixture in fixtures for verdict in fixture.verdicts]
     data = [f"{name}={tmp_path / 'data' / name}" for name in names]
     output = tmp_path / "run"
-    results = muster.evaluate(
-        "looks", names, backend=fake("Looks"), data=data, output=output, engine="inline"
-    )
+    with serving(Fixture("all", {}, verdicts=verdicts).judge) as server:
+        results = muster.evaluate(
+            "looks",
+            names,
+            backend=fake("Looks"),
+            data=data,
+            output=output,
+            engine="inline",
+            judge="judge",
+            judge_args={"base_url": server.url},
+        )
     counts = {name: results.tasks[name].samples for name in names}
     assert all(each.succeeded == each.requested >= 3 for each in counts.values()), counts
     answers = [json.loads(line) for line in (output / "journal.jsonl").read_text().splitlines()]
@@ -85,7 +97,12 @@ def test_right_answers_get_the_full_score(data: tuple[Fixture, Path], tmp_path: 
     file.write_text("".join(json.dumps(each) + "\n" for each in right), encoding="utf-8")
     # Captions' other variants start Java; test_metrics_captions.py has them.
     scored = task if task.metric.info.name == "captions" else scored_by(task, ["all"])
-    results = score_predictions(scored, samples, file)
+    if fixture.verdicts:
+        with serving(fixture.judge) as server:
+            judge = PredictionsJudge(judge_at(server.url), tmp_path / "verdicts.jsonl", scored)
+            results = score_predictions(scored, samples, file, ask=judge)
+    else:
+        results = score_predictions(scored, samples, file)
     for variant, primary in _headlines(task, results).items():
         if variant in fixture.below and fixture.below[variant] is None:
             assert primary is None, f"by {variant}"
@@ -138,7 +155,9 @@ def test_predictions_are_scored_from_files_alone(
     _write_lines(plain, [_without_images(sample) for sample in samples])
     files = ["--predictions", str(predictions), "--samples", str(plain), "--per-sample", str(each)]
     scoring = [] if task.metric.info.name == "captions" else ["--scoring", "all"]
-    done = CliRunner().invoke(app, ["score", "--task", fixture.task, *files, *scoring, "--json"])
+    with ExitStack() as stack:
+        judge = judge_options(stack.enter_context(serving(fixture.judge)).url) if fixture.verdicts else []
+        done = CliRunner().invoke(app, ["score", "--task", fixture.task, *files, *scoring, *judge, "--json"])
     assert done.exit_code == 0, done.output
     results = json.loads(done.stdout)["tasks"][fixture.task]
     best = fixture.best or BEST.get(results["metrics"][results["primary"]]["unit"])

@@ -16,6 +16,7 @@ from muster.metrics.registry import build_metric
 from muster.results.aggregation import TaskScores
 from muster.results.answer_scoring import score_answer
 from muster.results.results import TaskResults
+from muster.results.verdicts import VerdictBook
 from toy_task import toy_plan
 
 Row = tuple[Sample, str]
@@ -28,7 +29,7 @@ def scored(metric: Metric, rows: Iterable[Row]) -> list[ScoredSample]:
 def results_of(metric: Metric, rows: Iterable[Row], by: tuple[str, ...]) -> TaskResults:
     scores = TaskScores(toy_plan(metric=metric, by=by).task)
     for sample, text in rows:
-        scores.add(score_answer(scores.task, sample, 0, text))
+        scores.add(score_answer(scores.task, sample, 0, text, VerdictBook()))
     return scores.results()
 
 

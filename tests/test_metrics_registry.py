@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from muster.core import JSON, ConfigurationError, Media, Sample
 from muster.metrics.averages import mean_score
 from muster.metrics.letter_choice import LetterChoice
-from muster.metrics.protocol import Metric, MetricInfo, Score, ScoredSample, UnscoredError
+from muster.metrics.protocol import Metric, MetricInfo, Score, ScoredSample, UnscoredError, is_judged
 from muster.metrics.registry import build_metric, metric_names, metric_variants
 
 EVERY = [
@@ -27,6 +27,8 @@ EVERY = [
 PARAMETERS: dict[str, dict[str, JSON]] = {"mathvista": {"empty_without_judge": True}}
 UNBOUNDED = {("grounding", "internvl", "iou")}
 """Areas of boxes whose edges are swapped are negative there."""
+JUDGED_ENTIRELY = {"llava_bench", "mmvet"}
+VERDICTS = {"llava_bench": "1 1", "mmvet": "0.5"}
 
 
 def needs_options(metric: Metric) -> bool:
@@ -136,6 +138,13 @@ SAMPLES = st.builds(
 )
 
 
+def scored(metric: Metric, sample: Sample, text: str) -> Score:
+    """By a judge's verdict, where the metric can't do without."""
+    if is_judged(metric) and metric.inquiry(sample, text) is not None:
+        return metric.score_verdict(sample, VERDICTS.get(metric.info.name, "Z"))
+    return metric.score(sample, text)
+
+
 @pytest.mark.parametrize(("name", "variant"), EVERY)
 @settings(max_examples=60, deadline=None)
 @given(sample=SAMPLES, text=TEXTS)
@@ -144,7 +153,7 @@ def test_no_text_raises_and_aggregates_are_as_announced(
 ) -> None:
     metric = build_metric(name, PARAMETERS.get(name), variant)
     try:
-        score = metric.score(sample, text)
+        score = scored(metric, sample, text)
     except UnscoredError:
         assert needs_options(metric)
         assert not sample.choices
@@ -152,7 +161,7 @@ def test_no_text_raises_and_aggregates_are_as_announced(
     for score_name, value in score.scores.items():
         assert isinstance(value, float)
         assert -1 <= value <= 1 or (name, variant, score_name) in UNBOUNDED
-    assert metric.score(sample, text) == score
+    assert scored(metric, sample, text) == score
     rows = [ScoredSample(sample, text, score), ScoredSample(sample, text, score, repeat=1)]
     assert list(metric.aggregate(rows)) == list(metric.info.units)
     assert metric.info.primary in metric.info.units
@@ -169,7 +178,11 @@ def test_no_text_raises_and_aggregates_are_as_announced(
 def test_nothing_to_compare_with_is_wrong_not_an_error(name: str, variant: str) -> None:
     metric = build_metric(name, PARAMETERS.get(name), variant)
     sample = Sample("1", "", choices=("x", "y") if needs_options(metric) else ())
-    assert metric.score(sample, "A").scores[next(iter(metric.info.means.values()))] == 0.0
+    if name in JUDGED_ENTIRELY:
+        with pytest.raises(UnscoredError):
+            metric.score(sample, "A")
+        return
+    assert scored(metric, sample, "A").scores[next(iter(metric.info.means.values()))] == 0.0
 
 
 def test_the_registry_is_light_and_metrics_are_imported_when_built() -> None:

@@ -132,6 +132,9 @@ class RunConfig(BaseModel):
     seed: int | None = None
     repeats: int = Field(1, ge=1)
     scoring: Names | None = Field(None, min_length=1)
+    judge: str | None = None
+    judge_backend: str | None = None
+    judge_args: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
     max_failures: CountOrShare = 0
     worker_timeout: Seconds = 120.0
     request_timeout: Seconds = 600.0

@@ -12,13 +12,15 @@ from typing import Any, Protocol, overload
 from muster.attempt import Findings, RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
 from muster.config import RunConfig, load_config
 from muster.core import ConfigurationError
-from muster.distributed.coordinator import Coordinator
+from muster.distributed.coordinator import Coordinator, RecordSink
 from muster.distributed.join_secret import given_secret
 from muster.distributed.progress import Progress, TaskProgress
 from muster.distributed.workload import Workload
 from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
 from muster.engines.placement import Shape
+from muster.judging.judge import judge_spec
+from muster.judging.run_judge import RunJudge, judge_of_run
 from muster.models.protocol import ModelKind, ModelSettings
 from muster.models.registry import check_settings, load_backend, model_kind, require, resolve_model, served_by
 from muster.planning import groups_of, plan
@@ -146,6 +148,12 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 settings = model_settings(config, model_kind(backend), shape)
                 check_settings(backend, settings)
                 servers = served_by(backend, settings.args)
+                judge = judge_spec(
+                    config.judge,
+                    config.judge_backend,
+                    config.judge_args,
+                    request_timeout=config.request_timeout,
+                )
                 planned = plan(config)
                 if config.backend != "replay":
                     check_videos(planned, config.model_args)
@@ -155,7 +163,14 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display, secret)
                 with attempt_of(folder, manifest) as findings, limit.explained():
-                    return work(config, engine, job, manifest, planned, display, started, findings)
+                    with interruptible():
+                        judging = judge_of_run(
+                            judge, folder, manifest.run, planned, config.load_timeout, display.say
+                        )
+                    with judging:
+                        return work(
+                            config, engine, job, manifest, planned, display, started, findings, judging
+                        )
 
 
 @contextmanager
@@ -178,6 +193,7 @@ def work(
     display: Display,
     started: float,
     findings: Findings,
+    judge: RunJudge,
 ) -> Results:
     """One attempt: what the journal lacks is answered, then everything is scored.
 
@@ -187,19 +203,26 @@ def work(
     with Journal.open(folder.journal, manifest.run) as journal:
         with interruptible():
             workload = _what_is_left(config, folder, planned, journal, display)
-        coordinator = _coordinator(config, workload, journal, job.replicas, attempt=len(manifest.attempts))
+        sink = judge.follow(journal)
+        coordinator = _coordinator(config, workload, sink, job.replicas, attempt=len(manifest.attempts))
         with how_to_go_on(folder, coordinator.progress):
-            if len(workload):
-                with display.show(coordinator.progress):
+            to_show = len(workload) or judge.book is not None
+            with display.show(coordinator.progress) if to_show else nullcontext():
+                if len(workload):
                     try:
-                        engine.execute(coordinator, job, journal.sync)
+                        engine.execute(coordinator, job, sink.sync)
                     finally:
                         findings.videos = coordinator.videos
-            journal.sync()
-            timing = timing_of(coordinator, started, time.monotonic()) if len(workload) else None
+                sink.sync()  # the judge may take longer than the model
+                ended = time.monotonic()
+                with interruptible():
+                    judge.finish(coordinator.progress)
+            timing = timing_of(coordinator, started, ended, time.monotonic()) if len(workload) else None
             with interruptible():
                 groups = groups_of(planned)
-                return score_run(folder, planned, manifest=manifest, timing=timing, groups=groups)
+                return score_run(
+                    folder, planned, manifest=manifest, timing=timing, groups=groups, verdicts=judge.book
+                )
 
 
 def _what_is_left(
@@ -219,7 +242,7 @@ def _what_is_left(
 
 
 def _coordinator(
-    config: RunConfig, workload: Workload, journal: Journal, replicas: int, *, attempt: int
+    config: RunConfig, workload: Workload, journal: RecordSink, replicas: int, *, attempt: int
 ) -> Coordinator:
     coordinator = Coordinator(
         workload,
@@ -310,10 +333,12 @@ def _listening(config: RunConfig, manifest: Manifest, secret: str | None) -> Lis
     return Listening(config.listen, manifest.run, config.model, manifest.fingerprint, secret)
 
 
-def timing_of(coordinator: Coordinator, started: float, ended: float) -> Mapping[str, float]:
+def timing_of(
+    coordinator: Coordinator, started: float, ended: float, judged: float | None = None
+) -> Mapping[str, float]:
     """The `timing` of results.json, of this attempt. Rates count from the first replica's readiness.
 
-    `started` and `ended` are of the coordinator's clock (seconds).
+    `started`, `ended` (the model's work) and `judged` (its judge's) are of the coordinator's clock (seconds).
     """
     ready = [worker for worker in coordinator.workers.values() if worker.ready_at is not None]
     first = min((worker.ready_at for worker in ready if worker.ready_at), default=ended)
@@ -323,7 +348,7 @@ def timing_of(coordinator: Coordinator, started: float, ended: float) -> Mapping
         (ended if worker.alive else worker.seen) - worker.ready_at for worker in ready if worker.ready_at
     )
     return {
-        "wall_s": ended - started,
+        "wall_s": (judged or ended) - started,
         "model_load_s": max((worker.load_seconds for worker in ready), default=0.0),
         "samples_per_s": answered / seconds,
         "tokens_per_s": coordinator.progress.tokens / seconds,

@@ -136,6 +136,17 @@ def command(
             help="Whose conventions score the answers: lmms-eval, or several, or all (default: the task's)."
         ),
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="The model that judges answers, where a task's scores need one (MM-Vet, …)."),
+    ] = None,
+    judge_backend: Annotated[
+        str | None, typer.Option(help="Backend of the judge (default openai: any compatible server).")
+    ] = None,
+    judge_args: Annotated[
+        str | None,
+        typer.Option(help="Handed to it: base_url=http://…/v1,api_key_env=NAME,max_new_tokens=2048,…"),
+    ] = None,
     max_failures: Annotated[
         str | None,
         typer.Option(
@@ -251,6 +262,16 @@ def show(results: Results, *, as_json: bool) -> None:
     console.print(results_table(results, console.width))
 
 
+def tell_unscored(results: Results) -> None:
+    """Say on standard error how many answers have no score for want of a verdict."""
+    if results.unscored:
+        sys.stderr.write(
+            f"muster: {results.unscored} answers have no score: their convention can't score them, most often for want "
+            "of a judge's verdict. The reasons stand with the samples; `muster score` with --judge has them judged "
+            "later (docs/judges.md)\n"
+        )
+
+
 def _exit_status(results: Results, config: RunConfig) -> int:
     requested = sum(task.samples.requested for task in results.tasks.values())
     if not results.complete:
@@ -262,11 +283,8 @@ def _exit_status(results: Results, config: RunConfig) -> int:
     tolerated = allowed * requested if isinstance(allowed, float) else allowed
     if results.errored <= tolerated:
         return 0
-    unscored = sum(task.samples.errors.get("unscored", 0) for task in results.tasks.values())
-    if unscored:
-        sys.stderr.write(
-            f"muster: {unscored} answers have no score: their convention would ask a judge (docs/metrics.md)\n"
-        )
+    unscored = results.unscored
+    tell_unscored(results)
     if results.errored > unscored:
         sys.stderr.write(
             f"muster: {results.errored - unscored} of {requested} samples have no answer, {allowed} allowed by "

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from muster.judging.judge import JudgeSpec
+    from muster.results.results import Results
 
 
 def command(
@@ -22,24 +26,51 @@ def command(
         str | None,
         typer.Option(help="Whose conventions: lmms-eval, or several, or all (default: the run's or task's)."),
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Have a model judge the answers that need it and weren't judged by it before."),
+    ] = None,
+    judge_backend: Annotated[str | None, typer.Option(help="Its backend (default openai).")] = None,
+    judge_args: Annotated[str | None, typer.Option(help="Handed to it: base_url=…,api_key_env=…")] = None,
+    verdicts: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --predictions: the file that keeps the judge's verdicts (default: PREDICTIONS.verdicts.jsonl)."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
-    """Score a run from its journal, or a file of predictions. Needs no model."""
+    """Score a run from its journal, or a file of predictions. Needs no model, and a judge where one was asked for."""
     from muster.core import ConfigurationError
 
+    spec = _judge(judge, judge_backend, judge_args)
     if run is not None and task is None and predictions is None:
-        _score_folder(run, scoring, as_json=json)
+        results = _score_folder(run, scoring, spec)
     elif run is None and task is not None and predictions is not None:
-        _score_file(task, predictions, samples, per_sample, scoring, as_json=json)
+        results = _score_file(task, predictions, samples, per_sample, scoring, spec, verdicts)
     else:
         raise ConfigurationError(
             "give a run folder (`muster score RUN`), or --task and --predictions for answers made elsewhere"
         )
+    _finish(results, judged=spec is not None, as_json=json)
 
 
-def _score_folder(root: Path, scoring: str | None, *, as_json: bool) -> None:
-    from muster.cli.run import show
+def _judge(model: str | None, backend: str | None, args: str | None) -> JudgeSpec | None:
+    from muster.config import parse_model_args
+    from muster.core import ConfigurationError
+    from muster.judging.judge import judge_spec
+
+    try:
+        parsed = parse_model_args(args or "")
+    except ValueError as error:
+        raise ConfigurationError(f"--judge-args: {error} (got {args!r})") from None
+    return judge_spec(model, backend, parsed)
+
+
+def _score_folder(root: Path, scoring: str | None, judge: JudgeSpec | None) -> Results:
+    from muster.attempt import interruptible
     from muster.config import load_config
+    from muster.judging.afterwards import verdicts_on_run
     from muster.planning import groups_of, plan
     from muster.results.folder import RunFolder
     from muster.results.manifest import Manifest
@@ -49,9 +80,11 @@ def _score_folder(root: Path, scoring: str | None, *, as_json: bool) -> None:
     manifest = Manifest.load(folder.manifest)
     asked = manifest.config if scoring is None else {**manifest.config, "scoring": scoring}
     planned = plan(load_config(asked, env={}))
-    with folder.lock():
-        results = score_run(folder, planned, manifest=manifest, timing=None, groups=groups_of(planned))
-    show(results, as_json=as_json)
+    with folder.lock(), interruptible():
+        verdicts = None if judge is None else verdicts_on_run(judge, folder, manifest.run, planned)
+        return score_run(
+            folder, planned, manifest=manifest, timing=None, groups=groups_of(planned), verdicts=verdicts
+        )
 
 
 def _score_file(
@@ -60,13 +93,14 @@ def _score_file(
     samples_file: Path | None,
     per_sample: Path | None,
     scoring: str | None,
-    *,
-    as_json: bool,
-) -> None:
-    from muster.cli.run import show
+    judge: JudgeSpec | None,
+    verdicts: Path | None,
+) -> Results:
+    from muster.attempt import interruptible
     from muster.core import ConfigurationError
+    from muster.judging.afterwards import PredictionsJudge
     from muster.results.predictions import score_predictions
-    from muster.results.results import Results
+    from muster.results.results import JudgeResults, Results
     from muster.tasks.conventions import scored_by
     from muster.tasks.registry import load_tasks
     from muster.tasks.sources.native import NativeSource
@@ -79,7 +113,24 @@ def _score_file(
         )
     task = scored_by(tasks[0], [part.strip() for part in (scoring or "").split(",") if part.strip()])
     samples = task.source.load() if samples_file is None else NativeSource(samples_file).load()
-    scored = score_predictions(task, samples, predictions, per_sample)
-    complete = scored.samples.errored == 0
-    results = Results(run="", model=str(predictions), complete=complete, tasks={task.name: scored})
+    judged = PredictionsJudge(judge, verdicts or predictions.with_suffix(".verdicts.jsonl"), task)
+    with interruptible():
+        scored = score_predictions(task, samples, predictions, per_sample, judged)
+    book = judged.book
+    return Results(
+        run="",
+        model=str(predictions),
+        complete=scored.samples.errored == 0,
+        tasks={task.name: scored},
+        judge=JudgeResults(book.judge.model, book.usage()) if book.judge else None,
+    )
+
+
+def _finish(results: Results, *, judged: bool, as_json: bool) -> None:
+    """Show the scores; where a judge was asked and answers are unscored all the same, exit 3 as a run would."""
+    from muster.cli.run import TOO_MANY_FAILURES, show, tell_unscored
+
     show(results, as_json=as_json)
+    tell_unscored(results)
+    if judged and results.unscored:
+        raise typer.Exit(TOO_MANY_FAILURES)

@@ -24,6 +24,8 @@ from muster.distributed.stream import ClaimedRequests
 from muster.distributed.worker import capacity, connect_to_any
 from muster.engines.job import Job
 from muster.engines.spmd import worker_name
+from muster.judging.judge import judge_spec
+from muster.judging.run_judge import judge_of_run
 from muster.live.as_found import as_found
 from muster.live.copies import Copy, check_copies, find_copy
 from muster.live.engine import LiveEngine, failed
@@ -40,7 +42,8 @@ from muster.run import Silent, work
 
 OPTIONS = frozenset(
     {"output", "data", "prompt_variant", "limit", "sample_ids", "schedule", "lengths_from", "batch_size"}
-    | {"max_new_tokens", "temperature", "top_p", "seed", "repeats", "scoring"}
+    | {"max_new_tokens", "temperature", "top_p", "seed", "repeats", "scoring", "video"}
+    | {"judge", "judge_backend", "judge_args"}
     | {"worker_timeout", "request_timeout", "load_timeout", "rendezvous_timeout"}
 )
 """Options of `muster run` that mean something for a model that is there already."""
@@ -190,6 +193,9 @@ class _Coordination:
     def _coordinate(self) -> Results:
         started = time.monotonic()
         config = self._config
+        spec = judge_spec(
+            config.judge, config.judge_backend, config.judge_args, request_timeout=config.request_timeout
+        )
         arrivals = self._party.gather(config.rendezvous_timeout)
         leading = check_copies(arrivals)
         planned = plan(config, lambda: getattr(self._held.model.config, "model_type", None))
@@ -215,8 +221,11 @@ class _Coordination:
                 request_timeout=config.request_timeout,
                 rendezvous_timeout=config.rendezvous_timeout,
             )
+            display = Silent()
             with attempt_of(folder, manifest) as findings:
-                return work(config, engine, job, manifest, planned, Silent(), started, findings)
+                judge = judge_of_run(spec, folder, manifest.run, planned, config.load_timeout, display.say)
+                with judge:
+                    return work(config, engine, job, manifest, planned, display, started, findings, judge)
 
 
 def _name(held: Copy) -> str:

@@ -1,8 +1,8 @@
 """MathVista (Lu et al. 2024): an answer is extracted, normalised to the question's answer type, and compared.
 
-The benchmark extracts with a language model where rules don't suffice. Without such a judge those answers are unscored;
-they are never matched by something else. Variants after lmms-eval and InternVL's scripts; the default `muster` reads
-numbers and choices by rules that need no judge.
+The benchmark extracts with a language model where rules don't suffice: a judge here. Without one those answers are
+unscored; they are never matched by something else. Variants after lmms-eval and InternVL's scripts; the default
+`muster` reads numbers and choices by rules that need no judge.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from typing import ClassVar, Literal
 from muster.core import Sample
 from muster.metrics.averages import mean_score
 from muster.metrics.edit_distance import levenshtein
+from muster.metrics.judge_prompts import judge_prompt
 from muster.metrics.letter_choice import right_letters
 from muster.metrics.letters.muster import read_choice
 from muster.metrics.letters.options import lettered
-from muster.metrics.protocol import MetricInfo, Score, ScoredSample, UnscoredError
+from muster.metrics.protocol import Inquiry, MetricInfo, Score, ScoredSample, UnscoredError
 from muster.metrics.variants import VariantMetric
 
 Extraction = Literal["rules", "quick", "given"]
 """How an answer is extracted: by the rules that come before the judge; also by the toolkit's "quick" pattern; or not
 at all, since a judge has done it and the prediction is what it extracted."""
 
+_PROMPT = "mathvista"
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
 _QUICK_LMMS = re.compile(r'The answer is "(.*)"\.')
 _QUICK_INTERNVL = re.compile(r"(?:Final answer:|Answer:)\s*(.*)", re.IGNORECASE)
@@ -38,8 +40,9 @@ class MathVista(VariantMetric):
     """MathVista's accuracy; the toolkits print it as `average`, a percentage rounded to two digits.
 
     Metadata keys: `question_type` (`multi_choice`, `free_form`), `answer_type` (`text`, `integer`, `float`, `list`) and
-    `precision`. The right answer is the choice's text or its letter. What the toolkit would give its
-    judge is unscored; with `empty_without_judge` it is an empty extraction, as in a toolkit whose judge failed.
+    `precision`. The right answer is the choice's text or its letter. What the toolkit would give its judge is given to
+    ours, with the authors' prompt; with `empty_without_judge` it is an empty extraction, as in a toolkit whose judge
+    failed. `query` is the metadata key of the question as it was asked, which the judge is shown.
     """
 
     name: ClassVar[str] = "mathvista"
@@ -48,6 +51,7 @@ class MathVista(VariantMetric):
     variant: str = "muster"
     extraction: Extraction = "rules"
     empty_without_judge: bool = False
+    query: str = "query"
 
     @cached_property
     def info(self) -> MetricInfo:
@@ -63,8 +67,36 @@ class MathVista(VariantMetric):
         """
         if self.variant == "muster":
             return _by_our_own_rules(sample, prediction)
+        found = self._extract(sample, prediction)
+        if found is None:
+            raise UnscoredError("a judge would have to extract the answer from this text")
+        return self._score_extraction(sample, found)
+
+    @property
+    def judge_prompt(self) -> str | None:
+        """See `JudgedMetric`."""
+        takes_all = self.variant == "internvl" and self.extraction == "quick"  # the whole text, at worst
+        rules = self.variant == "muster" or self.extraction == "given" or takes_all
+        asks = not rules and not self.empty_without_judge
+        return judge_prompt(_PROMPT).label if asks else None
+
+    def inquiry(self, sample: Sample, prediction: str) -> Inquiry | None:
+        """The extraction prompt, where the rules find nothing."""
+        if self.judge_prompt is None or self._extract(sample, prediction) is not None:
+            return None
+        query = str(sample.metadata.get(self.query) or sample.question)
+        response = prediction.strip() if self.variant == "lmms-eval" else prediction
+        return judge_prompt(_PROMPT).fill(query=query, response=response)
+
+    def score_verdict(self, sample: Sample, verdict: str) -> Score:
+        """`accuracy` of what the judge has extracted, which is normalised and compared as always."""
+        if not verdict.strip():
+            raise UnscoredError("the judge extracted nothing")
+        return self._score_extraction(sample, verdict.strip())
+
+    def _score_extraction(self, sample: Sample, extraction: str) -> Score:
         lmms = self.variant == "lmms-eval"
-        normal = normalise(self._extract(sample, prediction), sample, whole_precision=not lmms)
+        normal = normalise(extraction, sample, whole_precision=not lmms)
         right = _as_text(sample)
         hit = str(normal).strip() == right.strip() if lmms else normal == right
         return Score({"accuracy": float(hit and bool(sample.answers))}, normal)
@@ -78,18 +110,15 @@ class MathVista(VariantMetric):
             result["average"] = float("nan") if nothing else round(100 * right / len(rows), 2)
         return result
 
-    def _extract(self, sample: Sample, prediction: str) -> str:
+    def _extract(self, sample: Sample, prediction: str) -> str | None:
+        """What is extracted without a judge; None where the toolkit would ask one."""
         if self.extraction == "given":
             return prediction
         text = prediction.strip() if self.variant == "lmms-eval" else prediction
         found = extract(text, sample)
         if found is None and self.extraction == "quick":
             found = _quick_lmms(text) if self.variant == "lmms-eval" else _quick_internvl(text)
-        if found is not None:
-            return found
-        if self.empty_without_judge:
-            return ""
-        raise UnscoredError("a judge would have to extract the answer from this text")
+        return "" if found is None and self.empty_without_judge else found
 
 
 def extract(text: str, sample: Sample) -> str | None:

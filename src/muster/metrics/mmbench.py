@@ -1,11 +1,13 @@
 """MMBench (Liu et al. 2023): multiple choice, asked with the options rotated ("circular evaluation").
 
-Variants after lmms-eval without a judge (static), VLMEvalKit (exact matching: an answer that it can't infer is wrong)
-and InternVL's `post_process`; the default `muster` is our own reader.
+Variants after lmms-eval without a judge (static), VLMEvalKit (exact matching: an answer that it can't infer is wrong;
+`vlmevalkit-judge`: a judge is asked which option it matches) and InternVL's `post_process`; the default `muster` is
+our own reader. Where VLMEvalKit draws a random letter because its judge names none, the answer is unscored here.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +15,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from muster.core import JSON, Sample
 from muster.metrics.averages import mean, mean_score
+from muster.metrics.judge_prompts import judge_prompt
 from muster.metrics.letter_choice import OWN, Convention, LetterChoice
 from muster.metrics.letters.internvl import post_process
 from muster.metrics.letters.mmbench import static
+from muster.metrics.letters.options import lettered
 from muster.metrics.letters.vlmevalkit import infer_letter
-from muster.metrics.protocol import MetricInfo, ScoredSample
+from muster.metrics.protocol import Inquiry, MetricInfo, Score, ScoredSample, UnscoredError
 from muster.metrics.terms import Terms, numbered, ratios
 
 if TYPE_CHECKING:
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
 
 _ROTATION = 1_000_000
 """Rotations of a question have its index plus multiples of this."""
+
+_JUDGED = "vlmevalkit-judge"
+_CHINESE = re.compile("[\u4e00-\u9fff]")
+"""VLMEvalKit's `cn_string`."""
 
 _Group = tuple[int | str, int]
 """Question and repeat."""
@@ -44,6 +52,7 @@ class MmBench(LetterChoice):
         "lmms-eval": Convention(static),
         "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(post_process),
+        _JUDGED: Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 
@@ -56,6 +65,36 @@ class MmBench(LetterChoice):
         if self.variant == "lmms-eval":
             units["overall"] = "percent"
         return self._described("circular", units, {"accuracy": "accuracy"})
+
+    @property
+    def judge_prompt(self) -> str | None:
+        """See `JudgedMetric`; the Chinese one has the same version."""
+        return judge_prompt("option_matching").label if self.variant == _JUDGED else None
+
+    def score(self, sample: Sample, prediction: str) -> Score:
+        """See `LetterChoice`. Raises `UnscoredError` where the variant would ask its judge."""
+        if self.variant == _JUDGED and self.inquiry(sample, prediction) is not None:
+            raise UnscoredError("a judge would have to match this answer with an option")
+        return super().score(sample, prediction)
+
+    def inquiry(self, sample: Sample, prediction: str) -> Inquiry | None:
+        """The matching prompt, where no option can be inferred."""
+        options = lettered(sample.choices)
+        if self.variant != _JUDGED or not options or infer_letter(prediction, options) is not None:
+            return None
+        chinese = _CHINESE.search(sample.question) is not None
+        return judge_prompt("option_matching_cn" if chinese else "option_matching").fill(
+            question=sample.question,
+            options="".join(f"{letter}. {text}\n" for letter, text in options.items()),
+            prediction=prediction.strip(),
+        )
+
+    def score_verdict(self, sample: Sample, verdict: str) -> Score:
+        """`accuracy` of the option that the judge named; `Z`, none of them, is wrong."""
+        letter = infer_letter(verdict, lettered(sample.choices))
+        if letter is None:
+            raise UnscoredError(f"the judge's verdict names no option: {verdict[:80]!r}")
+        return Score({"accuracy": float(letter in sample.answers)}, letter)
 
     def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
         """Each of `info.units`. A rotation without an answer is left out of its question."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from functools import cache
+from typing import Protocol, TypeGuard, runtime_checkable
 
-from muster.core import JSON, Sample
+from muster.core import JSON, Message, Sample
 from muster.metrics.terms import Terms
 
 
@@ -70,6 +71,47 @@ class Metric(Protocol):
         Also called on resamples of the rows (bootstrap) and on the rows of one category (breakdowns).
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What a judge is asked about one answer."""
+
+    prompt: str
+    """Which published prompt, in which version: `mmvet/1`."""
+    messages: tuple[Message, ...]
+    max_new_tokens: int
+
+
+class JudgedMetric(Metric, Protocol):
+    """What a metric offers that needs a judge for some answers, or for all: what to ask, and how to read the verdict.
+
+    It asks nobody itself (`muster.judging` does), so it stays a pure function. Its `score` raises `UnscoredError` for
+    an answer that has an inquiry.
+    """
+
+    @property
+    def judge_prompt(self) -> str | None:
+        """Name and version of its prompt; None in a variant that never asks."""
+        ...
+
+    def inquiry(self, sample: Sample, prediction: str) -> Inquiry | None:
+        """What to ask about an answer; None where it can be scored without."""
+        ...
+
+    def score_verdict(self, sample: Sample, verdict: str) -> Score:
+        """The score that follows from what the judge said. Raises `UnscoredError` where that can't be read."""
+        ...
+
+
+def is_judged(metric: Metric) -> TypeGuard[JudgedMetric]:
+    """Whether it may ask a judge; cheap enough to be asked for every answer, unlike `isinstance` with a protocol."""
+    return _offers_inquiries(type(metric))
+
+
+@cache
+def _offers_inquiries(kind: type[Metric]) -> bool:
+    return all(hasattr(kind, name) for name in ("judge_prompt", "inquiry", "score_verdict"))
 
 
 @runtime_checkable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -46,8 +48,7 @@ def results_table(results: Results, width: int) -> Table:
                 _counts(task.samples) if row == 0 else "",
             ]
             if says_how:
-                how = task.metric_variant if variants else f"{task.metric} ({task.metric_variant})"
-                cells.append(Text(how if row == 0 else ""))
+                cells.append(Text(_scored_as(task, by_variant=bool(variants)) if row == 0 else ""))
             table.add_row(*cells)
     for name, group in results.groups.items():
         for metric, result in group.metrics.items():
@@ -55,10 +56,39 @@ def results_table(results: Results, width: int) -> Table:
             table.add_row(
                 *value, Text(), Text(result.unit), Text(f"{len(group.tasks)} tasks"), style="italic"
             )
-    if remarks := [*_cost(results), *_remarks(results)]:
+    if remarks := [*_used(results), *_remarks(results)]:
         table.caption = Text("\n".join(remarks))
         table.caption_justify = "left"
     return table
+
+
+def _scored_as(task: TaskResults, *, by_variant: bool) -> str:
+    how = task.metric_variant if by_variant else f"{task.metric} ({task.metric_variant})"
+    if task.judge is None:
+        return how
+    return (
+        f"{how}, judged by {task.judge.model} ({task.judge.prompt})"
+        if task.judge.model
+        else f"{how}, no judge"
+    )
+
+
+def _used(results: Results) -> list[str]:
+    """What the run used, where that has a price, and what its judge did."""
+    lines = []
+    if results.usage.get("cost") is not None:
+        lines.append(_tokens(results.usage))
+    if results.judge is not None:
+        lines.append(f"the judge {results.judge.model}: {_tokens(results.judge.usage)}")
+    return lines
+
+
+def _tokens(usage: Mapping[str, float | None]) -> str:
+    cost = usage.get("cost")
+    counts = (
+        f"{usage.get('prompt_tokens') or 0:,.0f} tokens in, {usage.get('completion_tokens') or 0:,.0f} out"
+    )
+    return counts if cost is None else f"{counts}, cost {cost:.4g}"
 
 
 def _metrics(task: TaskResults) -> list[str]:
@@ -74,14 +104,6 @@ def _by_variant(task: TaskResults, variant: str, metric: str) -> Text:
     if result is None:
         return Text("")
     return Text(_value(result), style="bold" if scores and metric == scores.primary else "")
-
-
-def _cost(results: Results) -> list[str]:
-    cost = results.usage.get("cost")
-    if cost is None:
-        return []
-    tokens_in, tokens_out = results.usage.get("prompt_tokens"), results.usage.get("completion_tokens")
-    return [f"{tokens_in:,.0f} tokens in, {tokens_out:,.0f} out, cost {cost:.4g}"]
 
 
 def _unit(task: TaskResults, metric: str) -> str:
@@ -105,8 +127,10 @@ def _remarks(results: Results) -> list[str]:
 
 def _counts(counts: SampleCounts) -> Text:
     text = Text(f"{counts.succeeded}/{counts.requested}")
-    if counts.errored:
-        text.append(f"\n{counts.errored} errors", style="red")
+    if errors := counts.errored - counts.unscored:
+        text.append(f"\n{errors} errors", style="red")
+    if counts.unscored:
+        text.append(f"\n{counts.unscored} unscored", style="red")
     if counts.missing:
         text.append(f"\n{counts.missing} missing", style="red")
     return text

@@ -9,9 +9,25 @@ import msgspec
 
 from muster.core import JSON, ConfigurationError, RunError
 from muster.core.text import valid_text
-from muster.metrics.protocol import CategorisingMetric, DemandingMetric, Metric, Score, ScoredSample
+from muster.metrics.protocol import (
+    CategorisingMetric,
+    DemandingMetric,
+    Metric,
+    Score,
+    ScoredSample,
+    is_judged,
+)
 from muster.results.answer_scoring import Answer, Outcome, Tally
-from muster.results.results import Breakdown, MetricResult, Metrics, TaskResults, VariantResults, finite
+from muster.results.results import (
+    Breakdown,
+    JudgedBy,
+    MetricResult,
+    Metrics,
+    TaskResults,
+    VariantResults,
+    finite,
+)
+from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 
 NO_VALUE = "(none)"
@@ -27,8 +43,11 @@ def scorable(task: Task) -> Task:
 class TaskScores:
     """Collects a task's scored answers, in task order, and makes the task's results of them."""
 
-    def __init__(self, task: Task, *, missing_is_error: bool = False) -> None:
-        """`missing_is_error` where nothing more will come."""
+    def __init__(
+        self, task: Task, *, missing_is_error: bool = False, verdicts: VerdictBook | None = None
+    ) -> None:
+        """`missing_is_error` where nothing more will come. `verdicts`: what the answers are scored with."""
+        self._judge = verdicts.judge if verdicts is not None else None
         self.task = scorable(task)
         self._unavailable = {metric.info.variant: why for metric in task.also if (why := _why_not(metric))}
         self._main = _Convention(task.metric, missing_is_error)
@@ -50,6 +69,7 @@ class TaskScores:
                 samples=each.tally.counts(),
                 metrics=_estimates(self.task, each.metric, each.rows),
                 by=_breakdowns(self.task, each.metric, each.rows),
+                judge=self._judged_by(each.metric),
             )
             for variant, each in self._also.items()
         }
@@ -64,7 +84,12 @@ class TaskScores:
             metrics=_estimates(self.task, self.task.metric, self._main.rows),
             by=_breakdowns(self.task, self.task.metric, self._main.rows),
             variants=variants,
+            judge=self._judged_by(self.task.metric),
         )
+
+    def _judged_by(self, metric: Metric) -> JudgedBy | None:
+        prompt = metric.judge_prompt if is_judged(metric) else None
+        return None if prompt is None else JudgedBy(self._judge.model if self._judge else None, prompt)
 
 
 class _Convention:

@@ -10,6 +10,7 @@ from muster.core import Sample
 from muster.metrics.protocol import CorpusMetric, Metric, ScoredSample, UnscoredError
 from muster.results.journal_lines import Record
 from muster.results.results import SampleCounts
+from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 
 MISSING = "missing"
@@ -85,7 +86,9 @@ class Tally:
         )
 
 
-def score_record(task: Task, sample: Sample, repeat: int, record: Record | None) -> Answer:
+def score_record(
+    task: Task, sample: Sample, repeat: int, record: Record | None, verdicts: VerdictBook
+) -> Answer:
     """Score what the journal holds for a request."""
     if record is None:
         return without_answer(task, sample, repeat, Problem(MISSING, "not answered yet"))
@@ -93,17 +96,21 @@ def score_record(task: Task, sample: Sample, repeat: int, record: Record | None)
     if failure is not None:
         problem = Problem(failure.kind, f"{failure.type}: {failure.message}")
         return without_answer(task, sample, repeat, problem, record)
-    return score_answer(task, sample, repeat, record.completion.text or "", record)
+    return score_answer(task, sample, repeat, record.completion.text or "", verdicts, record)
 
 
-def score_answer(task: Task, sample: Sample, repeat: int, text: str, record: Record | None = None) -> Answer:
+def score_answer(
+    task: Task, sample: Sample, repeat: int, text: str, verdicts: VerdictBook, record: Record | None = None
+) -> Answer:
     """Score one text by each of the task's conventions."""
     return Answer(
         task.name,
         sample,
         repeat,
-        outcome=score_text(task.metric, sample, repeat, text),
-        also={metric.info.variant: score_text(metric, sample, repeat, text) for metric in task.also},
+        outcome=score_text(task.metric, sample, repeat, text, verdicts),
+        also={
+            metric.info.variant: score_text(metric, sample, repeat, text, verdicts) for metric in task.also
+        },
         record=record,
     )
 
@@ -117,10 +124,10 @@ def without_answer(
     )
 
 
-def score_text(metric: Metric, sample: Sample, repeat: int, text: str) -> Outcome:
+def score_text(metric: Metric, sample: Sample, repeat: int, text: str, verdicts: VerdictBook) -> Outcome:
     """Score one text; a metric that raises makes it a problem of that sample."""
     try:
-        return ScoredSample(sample, text, metric.score(sample, text), repeat)
+        return ScoredSample(sample, text, verdicts.score(metric, sample, text), repeat)
     except UnscoredError as error:
         return Problem(UNSCORED, f"{metric.info.name} ({metric.info.variant}): {error}")
     except Exception as error:  # noqa: BLE001  # a plug-in's code; recorded on the sample

@@ -55,6 +55,11 @@ class RunFolder:
         return self.root / "journal.jsonl"
 
     @property
+    def verdicts(self) -> Path:
+        """What judges said about the answers, one line per verdict."""
+        return self.root / "verdicts.jsonl"
+
+    @property
     def results(self) -> Path:
         """The scores."""
         return self.root / "results.json"

@@ -15,7 +15,7 @@ from typing import Self
 
 from muster.core import ConfigurationError, RunError
 from muster.results.files import sync_directory
-from muster.results.journal_lines import Record, Scan, encode_header, encode_record
+from muster.results.journal_lines import Record, Scan, Verdict, encode_header, encode_record
 from muster.results.journal_read import (
     Recovery,
     check_header,
@@ -78,7 +78,7 @@ class Journal:
             raise
         return journal
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record | Verdict) -> None:
         """Add a record. Raises `RunError` when the file can't grow (disk full)."""
         line = encode_record(record)
         with self._lock:

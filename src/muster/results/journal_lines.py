@@ -38,6 +38,24 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """One line of the journal of verdicts: what a judge said about an answer, or why it said nothing."""
+
+    completion: Completion
+    """The judge's; its key is that of the answer."""
+    judge: str
+    """The name of its model."""
+    judge_id: str
+    """Digest of all that decides what it says."""
+    prompt: str
+    """Name and version."""
+    asked: str
+    """Digest of the judge and of what it was asked, the answer included: nobody is asked the same twice."""
+    at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """The first line."""
 
@@ -132,7 +150,7 @@ def encode_header(run_id: str) -> bytes:
     return _encode(Header(FORMAT, run_id))
 
 
-def encode_record(record: Record) -> bytes:
+def encode_record(record: Record | Verdict) -> bytes:
     """The record's line, with its line break."""
     return _encode(record)
 
@@ -140,6 +158,11 @@ def encode_record(record: Record) -> bytes:
 def decode_record(line: bytes) -> Record | None:
     """The record of an intact line; None where it doesn't have the fields of this version."""
     return _decode(_RECORDS, line)
+
+
+def decode_verdict(line: bytes) -> Verdict | None:
+    """The verdict of an intact line; None where it doesn't have the fields of this version."""
+    return _decode(_VERDICTS, line)
 
 
 def decode_entry(line: bytes) -> Entry | None:
@@ -159,6 +182,7 @@ def looks_like_header(line: bytes) -> bool:
 
 _ENCODER = msgspec.json.Encoder()
 _RECORDS = msgspec.json.Decoder(Record)
+_VERDICTS = msgspec.json.Decoder(Verdict)
 _ENTRIES = msgspec.json.Decoder(Entry)
 
 
@@ -166,7 +190,7 @@ def _seal(body: bytes) -> bytes:
     return b',"crc":"%08x"}' % crc32(body)
 
 
-def _encode(value: Record | Header) -> bytes:
+def _encode(value: Record | Verdict | Header) -> bytes:
     try:
         body = _ENCODER.encode(value)[:-1]
     except UnicodeEncodeError:

@@ -16,8 +16,10 @@ from muster.results.journal_lines import (
     Found,
     Record,
     Scan,
+    Verdict,
     decode_entry,
     decode_record,
+    decode_verdict,
     interned,
     looks_like_header,
 )
@@ -86,6 +88,14 @@ def read_journal(path: Path) -> Iterator[Record]:
         for found in scan:
             if (record := decode_record(found.line)) is not None:
                 yield record
+
+
+def read_verdicts(path: Path) -> Iterator[Verdict]:
+    """Every intact verdict of a journal of verdicts, in order. Raises as `read_journal`."""
+    with _opened(path) as scan:
+        for found in scan:
+            if (verdict := decode_verdict(found.line)) is not None:
+                yield verdict
 
 
 def read_entries(path: Path) -> Iterator[Entry]:

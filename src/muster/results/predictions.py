@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from muster.results.answer_scoring import (
 )
 from muster.results.files import encode_json, replacing
 from muster.results.results import TaskResults
+from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 
 _SHOWN = 5
@@ -39,25 +40,39 @@ class _Prediction(NamedTuple):
     text: str | None
 
 
+class Prediction(NamedTuple):
+    """One answer that was made elsewhere."""
+
+    sample: Sample
+    repeat: int
+    text: str
+
+
 class _Key(NamedTuple):
     id: str
     repeat: int
 
 
 def score_predictions(
-    task: Task, samples: Sequence[Sample], predictions_file: Path, per_sample: Path | None = None
+    task: Task,
+    samples: Sequence[Sample],
+    predictions_file: Path,
+    per_sample: Path | None = None,
+    ask: Callable[[Sequence[Prediction]], VerdictBook] | None = None,
 ) -> TaskResults:
     """Score a file of `{"id": …, "prediction": …}` lines, with an optional `repeat`, against `samples`.
 
     Samples without a prediction count as errored (kind `missing`). Unknown and duplicate ids raise
     `ConfigurationError` with their line numbers. `per_sample` gets a line for each scored sample.
+    `ask` has the predictions judged, before they are scored.
     """
     predictions = _read(predictions_file)
     _check_ids(predictions, samples, predictions_file)
+    verdicts = VerdictBook() if ask is None else ask(_to_judge(samples, predictions))
     repeats = 1 + max((key.repeat for key in predictions), default=0)
-    scores = TaskScores(task, missing_is_error=True)
+    scores = TaskScores(task, missing_is_error=True, verdicts=verdicts)
     each = (
-        _answer(scores.task, sample, repeat, predictions.get(_Key(sample.id, repeat)))
+        _answer(scores.task, sample, repeat, predictions.get(_Key(sample.id, repeat)), verdicts)
         for sample in samples
         for repeat in range(repeats)
     )
@@ -69,10 +84,21 @@ def score_predictions(
     return scores.results()
 
 
-def _answer(task: Task, sample: Sample, repeat: int, prediction: _Prediction | None) -> Answer:
+def _to_judge(samples: Sequence[Sample], predictions: dict[_Key, _Prediction]) -> list[Prediction]:
+    by_id = {sample.id: sample for sample in samples}
+    return [
+        Prediction(by_id[key.id], key.repeat, found.text)
+        for key, found in predictions.items()
+        if found.text is not None
+    ]
+
+
+def _answer(
+    task: Task, sample: Sample, repeat: int, prediction: _Prediction | None, verdicts: VerdictBook
+) -> Answer:
     if prediction is None or prediction.text is None:
         return without_answer(task, sample, repeat, Problem(MISSING, "no prediction"))
-    return score_answer(task, sample, repeat, prediction.text)
+    return score_answer(task, sample, repeat, prediction.text, verdicts)
 
 
 def _read(path: Path) -> dict[_Key, _Prediction]:

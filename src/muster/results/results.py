@@ -39,6 +39,11 @@ class SampleCounts:
     """Errored ones by kind."""
 
     @property
+    def unscored(self) -> int:
+        """Errored ones that have an answer, but no score for want of a judge's verdict."""
+        return self.errors.get("unscored", 0)
+
+    @property
     def missing(self) -> int:
         """Neither answered nor failed yet."""
         return self.requested - self.succeeded - self.errored
@@ -47,6 +52,25 @@ class SampleCounts:
 Metrics = dict[str, MetricResult]
 Breakdown = dict[str, dict[str, Metrics]]
 """Metadata key, then its value, then metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBy:
+    """Whose verdicts the scores of a convention rest on, where it asks a judge."""
+
+    model: str | None
+    """None: there was no judge; what would have needed one is unscored."""
+    prompt: str
+    """Name and version of what it was asked: `mmvet/1`."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResults:
+    """The judge of a run and what it used."""
+
+    model: str
+    usage: dict[str, float | None] = field(default_factory=dict)
+    """Tokens of all its verdicts in the run folder, and their `cost` where prices were given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +85,8 @@ class VariantResults:
     by: Breakdown = field(default_factory=dict)
     unavailable: str | None = None
     """Why there are no scores by this convention here; None where there are."""
+    judge: JudgedBy | None = None
+    """None where this convention asks no judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +105,8 @@ class TaskResults:
     by: Breakdown = field(default_factory=dict)
     variants: dict[str, VariantResults] = field(default_factory=dict)
     """By further conventions, as far as they were asked for."""
+    judge: JudgedBy | None = None
+    """None where the metric asks no judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +144,18 @@ class Results:
     usage: dict[str, float | None] = field(default_factory=dict)
     """Tokens of all answers, of whatever attempt, and their `cost` where prices were given."""
     layout: Layout | None = None
+    judge: JudgeResults | None = None
+    """None where nobody was asked."""
 
     @property
     def errored(self) -> int:
         """Errored requests of all tasks."""
         return sum(task.samples.errored for task in self.tasks.values())
+
+    @property
+    def unscored(self) -> int:
+        """Answers of all tasks that have no score, because a judge would have to be asked or gave no verdict."""
+        return sum(task.samples.unscored for task in self.tasks.values())
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -21,9 +21,10 @@ from muster.results.groups import group_results
 from muster.results.journal_read import JournalReader
 from muster.results.manifest import Manifest
 from muster.results.predictions import score_predictions
-from muster.results.results import Layout, Results, TaskResults
+from muster.results.results import JudgeResults, Layout, Results, TaskResults
 from muster.results.samples_table import SampleTable
 from muster.results.usage import Prices, UsageTotals
+from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 
@@ -37,26 +38,31 @@ def score_run(
     manifest: Manifest,
     timing: Mapping[str, float] | None,
     groups: Mapping[str, Sequence[str]] | None = None,
+    verdicts: VerdictBook | None = None,
 ) -> Results:
     """Score the answers in the journal and write `results.json` and `samples.parquet`.
 
     Works on an unfinished run too: what is missing is counted, and `complete` is false. `timing=None` keeps the
     timing of the results that are there. `groups` are scored together, by name.
+    `verdicts`: a judge's; by default those in the folder, of the judge that was asked last.
     Holds the scored answers of one task at a time in memory.
     Raises `RunError` where the files can't be written; the old ones are then unchanged.
     """
     tasks: dict[str, TaskResults] = {}
     usage = UsageTotals()
+    verdicts = verdicts or _kept_verdicts(folder, manifest)
     with JournalReader(folder.journal) as journal:
         names: list[str] = []
         further: dict[str, list[str]] = {}
         for each in planned:
-            names += _score_names(each, each.task.metric, journal)
+            names += _score_names(each, each.task.metric, journal, verdicts)
             for metric in scorable(each.task).also:
-                further.setdefault(metric.info.variant, []).extend(_score_names(each, metric, journal))
+                further.setdefault(metric.info.variant, []).extend(
+                    _score_names(each, metric, journal, verdicts)
+                )
         with replacing(folder.samples) as temporary, SampleTable(temporary, names, further) as table:
             for each in planned:
-                tasks[each.task.name] = _score_task(each, journal, table, usage)
+                tasks[each.task.name] = _score_task(each, journal, table, usage, verdicts)
     results = Results(
         run=manifest.run,
         model=manifest.model,
@@ -64,18 +70,23 @@ def score_run(
         tasks=tasks,
         groups=group_results(tasks, groups or {}),
         timing=_old_timing(folder) if timing is None else dict(timing),
-        usage=usage.report(Prices.of(manifest.config)),
+        usage=usage.report(Prices.of(manifest.config.get("model_args"))),
         layout=_layout(manifest),
+        judge=JudgeResults(verdicts.judge.model, verdicts.usage()) if verdicts.judge else None,
     )
     results.save(folder.results)
     return results
 
 
 def _score_task(
-    planned: PlannedTask, journal: JournalReader, table: SampleTable, usage: UsageTotals
+    planned: PlannedTask,
+    journal: JournalReader,
+    table: SampleTable,
+    usage: UsageTotals,
+    verdicts: VerdictBook,
 ) -> TaskResults:
-    scores = TaskScores(planned.task)
-    for answer in with_corpus_scores(scores.task, _answers(scores.task, planned, journal)):
+    scores = TaskScores(planned.task, verdicts=verdicts)
+    for answer in with_corpus_scores(scores.task, _answers(scores.task, planned, journal, verdicts)):
         table.add(answer)
         scores.add(answer)
         if answer.record is not None and answer.record.completion.succeeded:
@@ -83,15 +94,19 @@ def _score_task(
     return scores.results()
 
 
-def _answers(task: Task, planned: PlannedTask, journal: JournalReader) -> Iterator[Answer]:
+def _answers(
+    task: Task, planned: PlannedTask, journal: JournalReader, verdicts: VerdictBook
+) -> Iterator[Answer]:
     """What became of each request, in the order of `PlannedTask.keys`."""
     for sample in planned.samples:
         for repeat in range(planned.repeats):
             record = journal.get(RequestKey(task.name, sample.id, repeat))
-            yield score_record(task, sample, repeat, record)
+            yield score_record(task, sample, repeat, record, verdicts)
 
 
-def _score_names(planned: PlannedTask, metric: Metric, journal: JournalReader) -> list[str]:
+def _score_names(
+    planned: PlannedTask, metric: Metric, journal: JournalReader, verdicts: VerdictBook
+) -> list[str]:
     """The names of a metric's scores, which all answers share: read off the first that can be scored."""
     if isinstance(metric, CorpusMetric):
         return list(metric.info.means.values())
@@ -100,10 +115,19 @@ def _score_names(planned: PlannedTask, metric: Metric, journal: JournalReader) -
             key = RequestKey(planned.task.name, sample.id, repeat)
             record = journal.get(key) if journal.succeeded(key) else None
             if record is not None:
-                outcome: Outcome = score_text(metric, sample, repeat, record.completion.text or "")
+                text = record.completion.text or ""
+                outcome: Outcome = score_text(metric, sample, repeat, text, verdicts)
                 if names := list(scores_of(outcome)):
                     return names
     return []
+
+
+def _kept_verdicts(folder: RunFolder, manifest: Manifest) -> VerdictBook:
+    """Those of the judge that was asked last; its prices are known where it is the run's own."""
+    book = VerdictBook.load(folder.verdicts)
+    if book.judge is not None and book.judge.model == manifest.config.get("judge"):
+        book.prices = Prices.of(manifest.config.get("judge_args"))
+    return book
 
 
 def _layout(manifest: Manifest) -> Layout | None:

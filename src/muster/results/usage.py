@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -18,9 +17,8 @@ class Prices(NamedTuple):
     completion: float | None = None
 
     @classmethod
-    def of(cls, config: Mapping[str, JSON]) -> Self:
-        """From a manifest's configuration: the model arguments `price_input` and `price_output`."""
-        args = config.get("model_args")
+    def of(cls, args: JSON) -> Self:
+        """From the arguments of a backend: `price_input` and `price_output`."""
         found = [
             args.get(name) if isinstance(args, dict) else None for name in ("price_input", "price_output")
         ]

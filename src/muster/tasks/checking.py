@@ -162,10 +162,12 @@ def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
         )
     tried = answered[:: -(-len(answered) // MOST_GOLDS)] if answered else []
     worthless: list[_Case] = []
+    judged = 0
     for sample in tried:
         try:
             scores = [task.metric.score(sample, answer).scores for answer in sample.answers]
         except UnscoredError:  # by a judge, and only by one
+            judged += 1
             continue
         except Exception as error:  # noqa: BLE001 - a metric may be anybody's code
             report.problems.append(
@@ -178,9 +180,13 @@ def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
             worthless.append(_Case(sample.id, f"answer {shown(sample.answer)} scores nothing"))
     if tried:
         name = f"{task.metric.info.name} ({task.metric.info.variant})"
-        report.facts.append(
-            f"metric {name}: {len(tried) - len(worthless)} of {len(tried)} reference answers score"
-        )
+        scored = len(tried) - judged
+        if scored:
+            report.facts.append(
+                f"metric {name}: {scored - len(worthless)} of {scored} reference answers score"
+            )
+        if judged:
+            report.facts.append(f"metric {name}: {judged} of {len(tried)} reference answers need a judge")
     report.warnings += _told("reference answers that score nothing when a model gives them", worthless)
 
 

@@ -38,6 +38,20 @@ def list_all() -> None:
     console.print(table)
 
 
+def _judge(task: Task) -> str:
+    """Which conventions ask a judge."""
+    from muster.metrics.protocol import is_judged
+    from muster.metrics.registry import in_variant, variants_of
+
+    metrics = [in_variant(task.metric, name) for name in variants_of(task.metric)] or [task.metric]
+    asking = [
+        f"{metric.info.variant} (prompt {metric.judge_prompt})"
+        for metric in metrics
+        if is_judged(metric) and metric.judge_prompt is not None
+    ]
+    return f"asked by {', '.join(asking)}; --judge MODEL names one" if asking else ""
+
+
 def _show(task: Task, console: Console) -> None:
     from dataclasses import asdict
 
@@ -66,6 +80,7 @@ def _show(task: Task, console: Console) -> None:
         "videos": "" if task.video == VideoSettings() else videos,
         "metric": f"{info.name}, variant {info.variant}, version {info.version}",
         "conventions": ", ".join(variants_of(task.metric)),
+        "judge": _judge(task),
         "scores": "\n".join(
             f"{name} ({unit})" + (" – the task's headline score" if name == info.primary else "")
             for name, unit in info.units.items()

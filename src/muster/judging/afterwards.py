@@ -1,0 +1,79 @@
+"""Judging answers that are there already: `muster score` with a judge."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from muster.judging.judge import JudgeSpec
+from muster.judging.run_judge import conventions_that_ask, hand_in_journal
+from muster.judging.session import AnswerToJudge, Judging
+from muster.results.folder import RunFolder
+from muster.results.predictions import Prediction
+from muster.results.verdicts import VerdictBook
+from muster.tasks.definition import Task
+from muster.tasks.plan import PlannedTask
+
+RUN_OF_PREDICTIONS = "predictions"
+"""What the journal of verdicts about predictions made elsewhere calls their run."""
+_QUIET_SECONDS = 5.0
+
+
+def verdicts_on_run(
+    spec: JudgeSpec, folder: RunFolder, run_id: str, planned: Sequence[PlannedTask]
+) -> VerdictBook:
+    """Have the answers of a run judged that this judge hasn't judged; the folder must be locked.
+
+    Raises:
+        ConfigurationError: the judge can't be asked as things are.
+        RunError: it doesn't start, or verdicts can't be written.
+    """
+    asking = [each for each in planned if conventions_that_ask(each.task)]
+    if not asking:
+        return VerdictBook.load(folder.verdicts, spec.judge, spec.prices)
+    with Judging(spec, folder.verdicts, run_id, log_file=folder.log("judge"), say=_say) as judging:
+        hand_in_journal(folder, asking, judging)
+        judging.finish(_now_and_then())
+    return judging.book
+
+
+class PredictionsJudge:
+    """Has predictions judged, and keeps the verdicts in a file; without a judge it only reads that."""
+
+    def __init__(self, spec: JudgeSpec | None, verdicts: Path, task: Task) -> None:
+        """`verdicts`: the file; it need not exist."""
+        self._spec, self._verdicts, self._task = spec, verdicts, task
+        self.book = VerdictBook()
+
+    def __call__(self, predictions: Sequence[Prediction]) -> VerdictBook:
+        """The verdicts on them. Raises as `verdicts_on_run`."""
+        if not conventions_that_ask(self._task):
+            return self.book
+        if self._spec is None:
+            self.book = VerdictBook.load(self._verdicts)
+            return self.book
+        with Judging(self._spec, self._verdicts, RUN_OF_PREDICTIONS, say=_say) as judging:
+            for sample, repeat, text in predictions:
+                judging.judge(AnswerToJudge(self._task, sample, repeat, text))
+            judging.finish(_now_and_then())
+        self.book = judging.book
+        return self.book
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"muster: {line}\n")
+
+
+def _now_and_then() -> Callable[[str], None]:
+    """Says a line every few seconds: `finish` tells twice a second."""
+    told = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal told
+        if time.monotonic() - told > _QUIET_SECONDS:
+            told = time.monotonic()
+            _say(line)
+
+    return tell

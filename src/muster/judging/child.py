@@ -1,0 +1,108 @@
+"""The judge's process: `python -m muster.judging.child FD`. It ends when the other end of its socket does."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+
+from muster.core import Completion, ConfigurationError, MusterError, Request
+from muster.distributed.stream import ClaimedRequests, Pulled
+from muster.distributed.worker import load_model
+from muster.judging.frames import (
+    Ask,
+    Broken,
+    Finish,
+    FromJudge,
+    Ready,
+    Said,
+    Setup,
+    decode_to_judge,
+    receive,
+    send,
+)
+from muster.models.registry import load_backend, model_kind
+
+log = logging.getLogger("muster")
+
+
+class QuestionLink:
+    """Implements `Link` over the socket. Questions may come at any time, until `Finish`."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.waits = False
+        """Whether a pull waits for more while answers are owed: for backends that pull in a thread of their own."""
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[tuple[int, Request]] = collections.deque()
+        self._over = False
+
+    def listen(self) -> None:
+        """Take in what comes; the other end's end is this process's."""
+        while (content := receive(self._connection)) is not None:
+            message = decode_to_judge(content)
+            with self._changed:
+                if isinstance(message, Ask) and not self._over:
+                    self._waiting.append((message.index, message.request))
+                elif isinstance(message, Finish):
+                    self._over = True
+                    self._waiting.clear()
+                self._changed.notify_all()
+        os._exit(0)
+
+    def pull(self, limit: int, *, idle: bool, park: bool) -> Pulled:  # noqa: ARG002  nobody else could take it
+        """See `Link`."""
+        with self._changed:
+            while not self._waiting:
+                if self._over:
+                    return Pulled([], "finished")
+                if not park and not self.waits:
+                    return Pulled([], "empty")
+                self._changed.wait()
+            count = min(limit, len(self._waiting))
+            return Pulled([self._waiting.popleft() for _ in range(count)], "work")
+
+    def deliver(self, index: int, completion: Completion) -> None:
+        """See `Link`."""
+        self.send(Said(index, completion))
+
+    def send(self, message: FromJudge) -> None:
+        """Send from any thread."""
+        with self._sending:
+            send(self._connection, message)
+
+
+def main() -> None:
+    """Load the model, then answer what comes."""
+    # Ctrl-C and a scheduler's warning may go to whole groups of processes; what was asked is to be answered first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    setup = decode_to_judge(receive(connection) or b"")
+    assert isinstance(setup, Setup)
+    link = QuestionLink(connection)
+    threading.Thread(target=link.listen, name="muster-questions", daemon=True).start()
+    status = 1
+    try:
+        link.waits = model_kind(load_backend(setup.backend)) == "served"
+        model = load_model(setup.backend, setup.settings)
+        link.send(Ready())
+        ClaimedRequests(link).answers_from(model.generate)
+        status = 0
+    except MusterError as error:
+        link.send(Broken(str(error), configuration=isinstance(error, ConfigurationError)))
+    except Exception:
+        log.exception("the judge failed")
+    finally:
+        sys.stderr.flush()
+        os._exit(status)  # whatever threads a backend has left
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What a judge has said about answers: read from the journal of verdicts, looked up by what it was asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from muster.core import Sample
+from muster.metrics.protocol import Inquiry, Metric, Score, UnscoredError, is_judged
+from muster.results.fingerprint import digest_of
+from muster.results.journal_lines import Verdict
+from muster.results.journal_read import read_verdicts
+from muster.results.usage import Prices, UsageTotals
+
+_END_OF_THOUGHT = "</think>"
+
+
+class Judge(NamedTuple):
+    """Who judges."""
+
+    model: str
+    id: str
+    """Digest of what decides its verdicts: backend, model, arguments, generation settings."""
+
+
+class VerdictBook:
+    """One judge's verdicts, by what it was asked. Failures are kept as long as nothing better is known."""
+
+    def __init__(self, judge: Judge | None = None, prices: Prices | None = None) -> None:
+        """Without a judge it is empty and stays so."""
+        self.judge = judge
+        self.prices = prices or Prices()
+        """The judge's."""
+        self.silence = ""
+        """Why the judge can't be asked (any more); empty as long as it can."""
+        self._verdicts: dict[str, Verdict] = {}
+        self._usage = UsageTotals()
+
+    @classmethod
+    def load(cls, path: Path, judge: Judge | None = None, prices: Prices | None = None) -> Self:
+        """The verdicts of `judge` in a journal of verdicts; by default, of the one that was asked last.
+
+        Raises `ConfigurationError` for a file that is no such journal.
+        """
+        if judge is None:
+            for verdict in read_verdicts(path):
+                judge = Judge(verdict.judge, verdict.judge_id)
+        book = cls(judge, prices)
+        for verdict in read_verdicts(path):
+            if judge is not None and verdict.judge_id == judge.id:
+                book.add(verdict)
+        return book
+
+    def add(self, verdict: Verdict) -> None:
+        """Enter a verdict; the first that succeeded counts."""
+        if verdict.completion.succeeded:
+            self._usage.add(verdict.completion.usage)
+        held = self._verdicts.get(verdict.asked)
+        if held is None or not held.completion.succeeded:
+            self._verdicts[verdict.asked] = verdict
+
+    def key(self, inquiry: Inquiry) -> str:
+        """What tells this question to this judge from all others."""
+        texts = []
+        for message in inquiry.messages:
+            texts += [message.role, message.text]
+            texts += [part.media.identity for part in message.parts if part.media is not None]
+        judge = self.judge.id if self.judge else ""
+        return digest_of([judge, inquiry.prompt, str(inquiry.max_new_tokens), *texts])
+
+    def answered(self, key: str) -> bool:
+        """Whether the judge has said something."""
+        verdict = self._verdicts.get(key)
+        return verdict is not None and verdict.completion.succeeded
+
+    def said(self, inquiry: Inquiry) -> str:
+        """What the judge said, without what it thought aloud before. Raises `UnscoredError` where it said nothing."""
+        if self.judge is None:
+            raise UnscoredError("a judge would have to be asked: --judge MODEL names one (docs/judges.md)")
+        verdict = self._verdicts.get(self.key(inquiry))
+        if verdict is None:
+            raise UnscoredError(
+                self.silence or f"the judge {self.judge.model} was not asked about this answer"
+            )
+        failure = verdict.completion.failure
+        if failure is not None:
+            raise UnscoredError(f"the judge {self.judge.model} gave no verdict: {failure.message}")
+        return (verdict.completion.text or "").rpartition(_END_OF_THOUGHT)[2].strip()
+
+    def score(self, metric: Metric, sample: Sample, text: str) -> Score:
+        """The metric's score, by the judge where it asks one. Raises `UnscoredError` where that isn't possible."""
+        if not is_judged(metric) or (inquiry := metric.inquiry(sample, text)) is None:
+            return metric.score(sample, text)
+        return metric.score_verdict(sample, self.said(inquiry))
+
+    def usage(self) -> dict[str, float | None]:
+        """Tokens of all its verdicts, and their cost where prices were given."""
+        return self._usage.report(self.prices)
