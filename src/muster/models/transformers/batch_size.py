@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from muster.core import Failure, ReplicaError, TransientError
+from muster.models.transformers.device_errors import classify
+
 CPU_BATCH = 16
 """The demo model on one core: 100 answers/s at 1, 385 at 8, 610 at 32. A real model's activations on a CPU cost
 gigabytes, and running out of memory there can't be caught."""
+JOINS = 4
+"""With continuous batching, rows join by so small a part of the batch size: so much of it may stand idle at most."""
 CUDA_START = 4
 CUDA_CEILING = 128
 
@@ -40,3 +45,25 @@ class BatchSize:
     def ran_out_of_memory(self, size: int) -> None:
         """A batch of `size` was too large. The limit is halved and doesn't grow again."""
         self.limit = self.ceiling = max(1, min(self.limit, size // 2))
+
+
+def claim_size(limit: int) -> int:
+    """How many requests to claim at a time where they join others, `limit` in all."""
+    return max(1, limit // JOINS)
+
+
+def failure_of(error: Exception, batch_size: BatchSize, size: int) -> Failure:
+    """Why `size` rows failed together, as a record that holds on to none of the device's memory.
+
+    The batch size is told where memory ran out. Raises `ReplicaError` when the device is broken.
+    """
+    if isinstance(error, ReplicaError):
+        raise error
+    kind = classify(error)
+    if kind == "broken device":
+        raise ReplicaError(f"the device failed: {error}") from error
+    if kind == "other":
+        return Failure.from_exception(error)
+    batch_size.ran_out_of_memory(size)
+    failure = TransientError(f"out of memory with a batch of {size}: {error}")
+    return Failure.from_exception(failure.with_traceback(error.__traceback__))
