@@ -225,7 +225,7 @@ class _New:
 
 @dataclass(slots=True, eq=False)
 class _State:
-    """What the device holds per slot; `ids` has one column more than `mask`: the latest tokens, not in the cache yet."""
+    """What the device holds per slot. `ids` has a column more than `mask`: the latest tokens, not yet in the cache."""
 
     ids: torch.Tensor
     mask: torch.Tensor
