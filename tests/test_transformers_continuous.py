@@ -89,9 +89,9 @@ def test_stop_strings_end_a_row_and_no_other(llava: str, model: TransformersMode
 
 def test_a_repetition_penalty_goes_by_the_rows_own_words(folder: str) -> None:
     requests = questions(12)
-    penalty = {"generation_repetition_penalty": 1.3}
-    alone = texts(answers(load(folder, "static", 1, **penalty), requests))
-    assert texts(answers(load(folder, "continuous", **penalty), requests)) == alone
+    alone = texts(answers(load(folder, "static", 1, generation_repetition_penalty=1.3), requests))
+    together = load(folder, "continuous", generation_repetition_penalty=1.3)
+    assert texts(answers(together, requests)) == alone
     assert alone != texts(answers(load(folder, "static", 1), requests))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from muster.core import JSON, ConfigurationError
+from muster.models.transformers.elsewhere import own_code_hint
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.options import PROCESSOR_PREFIX, Options
 
@@ -27,11 +28,14 @@ def load_processor(folder: Path, options: Options, *, trust_remote_code: bool) -
         loader = AutoProcessor if importlib.util.find_spec("torchvision") else _without_torchvision(folder)
         processor = loader.from_pretrained(folder, **arguments)
     except Exception as error:
-        raise ConfigurationError(f"the processor in {folder} can't be loaded: {error}") from error
+        raise ConfigurationError(
+            f"the processor in {folder} can't be loaded: {error}{own_code_hint(folder)}"
+        ) from error
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise ConfigurationError(
             f"{folder} has no processor for text and images, only a {type(processor).__name__}; "
             "a vision-language model's folder has a preprocessor_config.json or processor_config.json"
+            + own_code_hint(folder)
         )
     _check_arguments(processor, options.processor)
     processor.tokenizer.padding_side = "left"
