@@ -116,7 +116,8 @@ def measure(model: str, output: Path, batch_size: int, limit: int | None) -> Mea
             "backend": f"{__name__}:Recorded",
             "batch_size": batch_size,
             "limit": limit,
-            "model_args": {"device": "cpu"},
+            # Static batches: `generate` alone then does the very same work.
+            "model_args": {"device": "cpu", "batching": "static"},
         }
     )
     run(config, Silent())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from muster.core import Completion, ConfigurationError, Failure, Request, Usage
 from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
-from muster.models.transformers.batch_size import BatchSize, claim_size, failure_of
+from muster.models.transformers.batch_size import BatchSize, failure_of
 from muster.models.transformers.cores import wants_process
 from muster.models.transformers.options import Options, check_settings, parse_options
 from muster.models.transformers.prefetch import OneAhead
@@ -27,6 +27,7 @@ from muster.models.transformers.tensor.leading import (
 from muster.models.transformers.tensor.members import Members
 
 if TYPE_CHECKING:
+    from muster.models.transformers.continuous import ContinuousBatching
     from muster.models.transformers.generation import Answer
 
 
@@ -119,16 +120,15 @@ class TransformersModel:
 
         A sample that can't be prepared or answered fails alone. Raises `ReplicaError` when the device is broken.
         """
+        continuous = self._continuous_batching() if self._continuous else None
 
         def next_batches() -> Prepared | None:
-            claimed = requests.take(
-                claim_size(self._batch_size.limit) if self._continuous else self._batch_size.limit
-            )
+            claimed = requests.take(self._batch_size.limit if continuous is None else continuous.claim)
             return self._prepare(claimed) if claimed else None
 
         with OneAhead(next_batches, "muster-prepare") as ahead:
-            if self._continuous:
-                yield from self._continuously(ahead)
+            if continuous is not None:
+                yield from continuous.answers(ahead)
             else:
                 for prepared in ahead:
                     yield from self._answer(prepared)
@@ -148,14 +148,13 @@ class TransformersModel:
                 return prepared
         return self._preparer.prepare(requests)
 
-    def _continuously(self, ahead: OneAhead[Prepared]) -> Iterator[Completion]:
+    def _continuous_batching(self) -> ContinuousBatching:
         from muster.models.transformers.continuous import ContinuousBatching
         from muster.models.transformers.generation import Generator
         from muster.models.transformers.running import RunningRows
 
         assert isinstance(self._generator, Generator)
-        rows = RunningRows(self._generator)
-        yield from ContinuousBatching(rows, self._batch_size, self._memory, self).answers(ahead)
+        return ContinuousBatching(RunningRows(self._generator), self._batch_size, self._memory, self)
 
     def _answer(self, prepared: Prepared) -> Iterator[Completion]:
         yield from prepared.failures

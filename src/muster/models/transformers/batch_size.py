@@ -11,8 +11,7 @@ from muster.models.transformers.device_errors import classify
 CPU_BATCH = 16
 """The demo model on one core: 100 answers/s at 1, 385 at 8, 610 at 32. A real model's activations on a CPU cost
 gigabytes, and running out of memory there can't be caught."""
-JOINS = 4
-"""With continuous batching, rows join by so small a part of the batch size: so much of it may stand idle at most."""
+STEPS_BETWEEN_JOINS = 8
 CUDA_START = 4
 CUDA_CEILING = 128
 
@@ -47,9 +46,18 @@ class BatchSize:
         self.limit = self.ceiling = max(1, min(self.limit, size // 2))
 
 
-def claim_size(limit: int) -> int:
-    """How many requests to claim at a time where they join others, `limit` in all."""
-    return max(1, limit // JOINS)
+def claim_size(limit: int, tokens_per_answer: float | None) -> int:
+    """How many requests to claim at a time where they join others, `limit` in all, as soon as so many have ended.
+
+    The fewer, the fewer places stand idle; but reading prompts holds up all that are being answered. So a quarter,
+    or so many that about `STEPS_BETWEEN_JOINS` tokens are made between two joins, but half at most: what was
+    claimed joins together, and must not wait for a few long answers.
+    """
+    least = limit / 4
+    if tokens_per_answer is None:
+        return max(1, int(least))
+    wanted = STEPS_BETWEEN_JOINS * limit / max(tokens_per_answer, 1.0)
+    return max(1, int(min(max(wanted, least), limit / 2)))
 
 
 def failure_of(error: Exception, batch_size: BatchSize, size: int) -> Failure:

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from muster.core import Completion, Failure, Request
-from muster.models.transformers.batch_size import BatchSize, failure_of
+from muster.models.transformers.batch_size import BatchSize, claim_size, failure_of
 from muster.models.transformers.memory import DeviceMemory
 from muster.models.transformers.prefetch import OneAhead
 from muster.models.transformers.preparation import Batch, Prepared
 from muster.models.transformers.running import NotContinuousError, RunningRows
 
 log = logging.getLogger(__name__)
+
+
+RECENT = 32
+"""Answers."""
 
 
 class Fallback(Protocol):
@@ -44,6 +48,13 @@ class ContinuousBatching:
         """The rows filled the memory: nothing joins before all have ended."""
         self._answered = 0
         """Since the batch size was last changed."""
+        self._tokens: float | None = None
+        """Per answer, the recent ones counting most."""
+
+    @property
+    def claim(self) -> int:
+        """How many requests to claim now. May be asked in another thread."""
+        return claim_size(self._batch_size.limit, self._tokens)
 
     def answers(self, ahead: OneAhead[Prepared]) -> Iterator[Completion]:
         """Answers to all that comes, each as soon as it has ended. What `ahead` raises is raised when all have."""
@@ -109,7 +120,10 @@ class ContinuousBatching:
             yield from self._fallback.answer_in_halves(requests, failure)
 
     def _counted(self, ended: list[Completion]) -> list[Completion]:
-        """The batch size may grow once a full one was answered."""
+        """What the next claims go by; the batch size may grow once a full one was answered."""
+        for completion in ended:
+            tokens = completion.usage.completion_tokens or 0
+            self._tokens = tokens if self._tokens is None else self._tokens + (tokens - self._tokens) / RECENT
         self._answered += len(ended)
         if self._batch_size.growing and self._answered >= self._batch_size.limit:
             self._batch_size.worked(self._answered, room_for_twice=self._memory.room_for_twice())
