@@ -207,7 +207,8 @@ def measure(case: Case, folder: Path) -> dict[str, list[Found]]:
     with quiet():
         build(model_folder, case.family, case.size, case.dtype, case.device)
     found: dict[str, list[Found]] = {}
-    for repeat in range(-1, case.repeats):  # the first is for kernels, caches and imports
+    first = -1 if case.requests > case.batch_size * 2 else 0
+    for repeat in range(first, case.repeats):  # one more, small, for kernels, caches and imports
         for batching in ("static", "continuous"):
             release()
             options = settings(case, model_folder, task, folder / f"{batching}{repeat}", batching)
@@ -295,7 +296,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, help="default 64 on a GPU, 16 on a CPU")
     parser.add_argument("--by-hand", type=int, default=24, help="requests of the loop at batch size 1")
     parser.add_argument("--repeats", type=int, help="default 1 on a GPU, 3 on a CPU")
-    parser.add_argument("--quick", action="store_true", help="a few requests, once")
+    parser.add_argument("--quick", action="store_true", help="one family, a few requests, once")
     given = parser.parse_args()
     gpu = torch.cuda.is_available()
     if not gpu:
@@ -303,7 +304,7 @@ def main() -> int:
     say("# Speed of the transformers backend")
     say(machine() + (f" {torch.cuda.get_device_name()}." if gpu else ""))
     met = True
-    for family in given.family or ("qwen2_5_vl", "llava"):
+    for family in given.family or (("llava",) if given.quick else ("qwen2_5_vl", "llava")):
         case = Case(
             family,
             SIZES[family, given.size],

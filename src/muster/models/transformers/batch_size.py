@@ -12,6 +12,8 @@ CPU_BATCH = 16
 """The demo model on one core: 100 answers/s at 1, 385 at 8, 610 at 32. A real model's activations on a CPU cost
 gigabytes, and running out of memory there can't be caught."""
 STEPS_BETWEEN_JOINS = 8
+ONE_WORD = 4
+"""Tokens. The demo's digits are two."""
 CUDA_START = 4
 CUDA_CEILING = 128
 
@@ -49,15 +51,17 @@ class BatchSize:
 def claim_size(limit: int, tokens_per_answer: float | None) -> int:
     """How many requests to claim at a time where they join others, `limit` in all, as soon as so many have ended.
 
-    The fewer, the fewer places stand idle; but reading prompts holds up all that are being answered. So a quarter,
-    or so many that about `STEPS_BETWEEN_JOINS` tokens are made between two joins, but half at most: what was
-    claimed joins together, and must not wait for a few long answers.
+    The fewer, the fewer places stand idle; but reading prompts holds up all that are being answered, and costs less
+    for many at a time. So it is a quarter, or so many that about `STEPS_BETWEEN_JOINS` tokens are made between two
+    joins, but half at most: what was claimed joins together, and must not wait for a few long answers. Where
+    answers are a word there is nothing to gain: all at once.
     """
-    least = limit / 4
     if tokens_per_answer is None:
-        return max(1, int(least))
-    wanted = STEPS_BETWEEN_JOINS * limit / max(tokens_per_answer, 1.0)
-    return max(1, int(min(max(wanted, least), limit / 2)))
+        return max(1, limit // 4)
+    if tokens_per_answer <= ONE_WORD:
+        return limit
+    wanted = int(STEPS_BETWEEN_JOINS * limit / tokens_per_answer)
+    return max(1, limit // 4, min(wanted, limit // 2))
 
 
 def failure_of(error: Exception, batch_size: BatchSize, size: int) -> Failure:
