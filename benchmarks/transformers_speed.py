@@ -24,13 +24,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 
 from benchmarks.busy import Spent, spent
 from benchmarks.runs import scratch, write_benchmark
-from benchmarks.speed_models import SIZES, Size, build
+from benchmarks.speed_models import SIZES, Family, Size, build
 from benchmarks.tables import machine, say, table, verdict
 from muster.config import load_config
 from muster.core import Completion, RequestKey
@@ -60,7 +60,7 @@ WAYS = {
 class Case(NamedTuple):
     """What is measured."""
 
-    family: Any
+    family: Family
     size: Size
     requests: int
     batch_size: int
@@ -304,7 +304,8 @@ def main() -> int:
     say("# Speed of the transformers backend")
     say(machine() + (f" {torch.cuda.get_device_name()}." if gpu else ""))
     met = True
-    for family in given.family or (("llava",) if given.quick else ("qwen2_5_vl", "llava")):
+    families: Sequence[Family] = given.family or (("llava",) if given.quick else ("qwen2_5_vl", "llava"))
+    for family in families:
         case = Case(
             family,
             SIZES[family, given.size],
