@@ -61,10 +61,7 @@ class Calls:
 
 def _fresh(arguments: dict[str, Any]) -> dict[str, Any]:
     """The same arguments; a stopping criterion remembers which rows it has ended, so it needs a new one."""
-    criteria = [
-        RowEnds(ends._tokenizer, ends.stop, ends._start, ends.budgets)
-        for ends in arguments["stopping_criteria"]
-    ]
+    criteria = [RowEnds(ends.rows) for ends in arguments["stopping_criteria"]]
     return {**arguments, "stopping_criteria": criteria}
 
 
@@ -119,7 +116,8 @@ def measure(model: str, output: Path, batch_size: int, limit: int | None) -> Mea
             "backend": f"{__name__}:Recorded",
             "batch_size": batch_size,
             "limit": limit,
-            "model_args": {"device": "cpu"},
+            # Static batches: `generate` alone then does the very same work.
+            "model_args": {"device": "cpu", "batching": "static"},
         }
     )
     run(config, Silent())

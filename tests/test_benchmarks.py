@@ -54,6 +54,7 @@ def tables(output: str) -> list[list[list[str]]]:
         ("api_client", [5]),
         ("scoring", [3]),
         ("tsv_loading", [3]),
+        ("transformers_speed", [4]),
     ],
 )
 def test_a_quick_run_prints_its_tables_with_finite_numbers(name: str, rows: list[int]) -> None:

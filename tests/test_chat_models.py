@@ -231,6 +231,7 @@ def test_weights_that_lack_parameters_are_refused(tmp_path: Path) -> None:
         ({"use_thumbnail": "yes"}, "true or false"),
         ({"chat_template": "x.jinja"}, "own code makes the prompt"),
         ({"processor_do_resize": False}, "own code makes the prompt"),
+        ({"batching": "static"}, "one at a time"),
         ({"dtype": "float33"}, "can't be loaded"),
         ({"no_such_argument": 1}, "no_such_argument"),
     ],

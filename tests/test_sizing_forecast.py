@@ -83,14 +83,14 @@ def test_a_rate_is_that_of_one_replica() -> None:
 def write_run(
     root: Path, lengths: list[int], *, workers: int, batch: int, seconds_per_token: float, tokens: bool = True
 ) -> None:
-    """A run whose workers answered batches one after another, as the transformers backend does."""
+    """A run whose workers answered static batches one after another."""
     folder = RunFolder(root)
     folder.create()
     start = time.time()
     manifest = Manifest(
         run="r",
         model="m",
-        config={"backend": "transformers"},
+        config={"backend": "transformers", "model_args": {"batching": "static"}},
         fingerprint={},
         tasks={},
         muster="",

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def model(folder: str) -> TransformersModel:
-    return TransformersModel(ModelSettings(folder, batch_size=8))
+    return TransformersModel(ModelSettings(folder, {"batching": "static"}, batch_size=8))
 
 
 def questions(count: int = 8) -> list[Request]:

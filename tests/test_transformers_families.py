@@ -18,11 +18,13 @@ from tiny_requests import answers, ask, noise, texts
 
 
 class Tiny(NamedTuple):
-    """One family's model, at two batch sizes."""
+    """One family's model, asked in three ways."""
 
     family: str
     one_by_one: TransformersModel
     in_batches: TransformersModel
+    continuous: TransformersModel
+    """Which takes two at a time: rows join others that are in the middle of their answers."""
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
@@ -30,8 +32,9 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = str(model_folder(request.param, tmp_path_factory))
     return Tiny(
         request.param,
-        TransformersModel(ModelSettings(folder, batch_size=1)),
-        TransformersModel(ModelSettings(folder, batch_size=5)),
+        TransformersModel(ModelSettings(folder, {"batching": "static"}, batch_size=1)),
+        TransformersModel(ModelSettings(folder, {"batching": "static"}, batch_size=5)),
+        TransformersModel(ModelSettings(folder, {"batching": "continuous"}, batch_size=8)),
     )
 
 
@@ -52,6 +55,7 @@ def test_batched_answers_equal_unbatched_ones(tiny: Tiny) -> None:
     requests = single_image_requests()
     alone = texts(answers(tiny.one_by_one, requests))
     assert texts(answers(tiny.in_batches, requests)) == alone
+    assert texts(answers(tiny.continuous, requests)) == alone
     assert len(set(alone.values())) > 6, "a model that always says the same shows nothing"
 
 
@@ -66,6 +70,7 @@ def test_several_images_in_one_question(tiny: Tiny) -> None:
     ]
     alone = texts(answers(tiny.one_by_one, requests))
     assert texts(answers(tiny.in_batches, requests)) == alone
+    assert texts(answers(tiny.continuous, requests)) == alone
     assert alone["two"] != alone["two swapped"], "the order of images must reach the model"
 
 
@@ -75,14 +80,15 @@ def test_questions_without_an_image_beside_those_with_one(tiny: Tiny) -> None:
         ask("blind", "what is left of it?"),
         ask("seen too", "x", [noise(2)]),
     ]
-    together = answers(tiny.in_batches, requests)
-    if FAMILIES[tiny.family].text_only:
-        assert texts(together) == texts(answers(tiny.one_by_one, requests))
-    else:
-        failure = together.pop("blind").failure
-        assert failure is not None
-        assert failure.kind == "sample"
-        assert len(texts(together)) == 2
+    for model in (tiny.in_batches, tiny.continuous):
+        together = answers(model, requests)
+        if FAMILIES[tiny.family].text_only:
+            assert texts(together) == texts(answers(tiny.one_by_one, requests))
+        else:
+            failure = together.pop("blind").failure
+            assert failure is not None
+            assert failure.kind == "sample"
+            assert len(texts(together)) == 2
 
 
 def test_the_image_and_the_system_message_reach_the_model(tiny: Tiny) -> None:
@@ -101,9 +107,8 @@ def test_the_image_and_the_system_message_reach_the_model(tiny: Tiny) -> None:
 
 
 def test_usage_counts_tokens_of_prompt_image_and_answer(tiny: Tiny) -> None:
-    short, long = answers(
-        tiny.in_batches, [ask("0", "x", [noise(1)]), ask("1", "x" * 41, [noise(1)])]
-    ).values()
+    counted = answers(tiny.continuous, [ask("0", "x", [noise(1)]), ask("1", "x" * 41, [noise(1)])])
+    short, long = counted["0"], counted["1"]
     assert short.usage.prompt_tokens is not None
     assert long.usage.prompt_tokens is not None
     assert long.usage.prompt_tokens - short.usage.prompt_tokens == 40  # a character is a token here

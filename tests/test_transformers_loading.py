@@ -45,8 +45,23 @@ def test_naming_the_backend_imports_neither_torch_nor_transformers() -> None:
 def test_the_backend_keeps_the_contract(qwen: Path) -> None:
     model = load(qwen)
     assert isinstance(model, Model)
-    assert model.batched
+    assert not model.batched, "rows end one by one"
     assert model.slots == 16
+
+
+def test_a_model_with_code_of_its_own_is_pointed_to_its_backend(qwen: Path, tmp_path: Path) -> None:
+    """InternVL's folders have no processor that transformers knows; the error alone leads nowhere."""
+    folder = tmp_path / "chatty"
+    folder.mkdir()
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(qwen / file, folder)
+    (folder / "config.json").write_text('{"model_type": "llama", "auto_map": {"AutoModel": "chatty.Model"}}')
+    with pytest.raises(ConfigurationError, match="--backend chat"):
+        load(folder)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(ConfigurationError) as plain:
+        load(folder)
+    assert "--backend chat" not in str(plain.value)
 
 
 def test_arguments_go_to_whom_they_concern() -> None:

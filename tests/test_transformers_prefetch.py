@@ -97,7 +97,7 @@ class WatchedStream(ListStream):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> TransformersModel:
     folder = str(model_folder("llava", tmp_path_factory))
-    return TransformersModel(ModelSettings(folder, batch_size=2))
+    return TransformersModel(ModelSettings(folder, {"batching": "static"}, batch_size=2))
 
 
 def questions(count: int) -> list[Request]:

@@ -52,7 +52,11 @@ def process_of(model: TransformersModel) -> PreparationProcess:
 
 
 def load(folder: str | Path, preparation: str, *, trust_remote_code: bool = False) -> TransformersModel:
-    args = {"preparation": preparation, "device": "cpu"}
+    args = {
+        "preparation": preparation,
+        "device": "cpu",
+        "batching": "static",
+    }  # claims of the whole batch size
     return TransformersModel(
         ModelSettings(str(folder), args, batch_size=4, trust_remote_code=trust_remote_code)
     )

@@ -13,7 +13,7 @@ from muster.models.transformers.batch_size import CPU_BATCH, CUDA_CEILING, CUDA_
 from muster.models.transformers.generation import first_stop
 from muster.models.transformers.memory import CudaMemory
 from muster.models.transformers.preparation import similar_lengths
-from muster.models.transformers.sampling import SeededSampling
+from muster.models.transformers.sampling import SeededSampling, draws
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=64), st.floats(0.0, 0.9))
@@ -70,7 +70,9 @@ def draw(generation: Generation, logits: list[float], count: int) -> torch.Tenso
     """How often each token is drawn, as a fraction."""
     keys = [RequestKey("t", str(index)) for index in range(count)]
     scores = torch.tensor([logits] * count)
-    picked = SeededSampling(generation, keys)(torch.zeros(count, 0, dtype=torch.long), scores)
+    picked = SeededSampling(generation, [draws(generation, key) for key in keys])(
+        torch.zeros(count, 0, dtype=torch.long), scores
+    )
     assert (picked.isfinite().sum(dim=1) == 1).all()
     return torch.bincount(picked.argmax(dim=1), minlength=len(logits)) / count
 

@@ -17,7 +17,12 @@ from muster.models.transformers.backend import TransformersModel
 from muster.models.transformers.batch_size import CPU_BATCH, BatchSize
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.generation import Generator
-from muster.models.transformers.interfaces import GenerationSettings, ModelConfig, Processor
+from muster.models.transformers.interfaces import (
+    GenerationSettings,
+    ModelConfig,
+    Processor,
+    VisionLanguageModel,
+)
 from muster.models.transformers.loading import Loaded, context_limit, prepare_generation
 from muster.models.transformers.processor import pad_left
 
@@ -110,7 +115,8 @@ def load_live(held: Copy, processor: Processor, give_up: Callable[[], None]) -> 
             f"processor: a {type(processor).__name__} can't be copied: {error}"
         ) from error
     prepared = pad_left(own)
-    model = LiveModel(held, give_up)
+    # Batches are static, which is all that is asked of it.
+    model = cast("VisionLanguageModel", LiveModel(held, give_up))
     prepare_generation(held.model, prepared, {})
     return Loaded(model, prepared, context_limit(held.model), (held.device,))
 

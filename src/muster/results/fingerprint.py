@@ -23,7 +23,7 @@ NEUTRAL_ARGS = frozenset(
     | {"gpu_memory_utilization", "swap_space", "cpu_offload_gb", "low_cpu_mem_usage", "tp_plan"}
     # how much at a time
     | {"batch_size", "max_batch_size", "max_num_seqs", "max_num_batched_tokens", "max_in_flight"}
-    | {"num_workers", "prefetch", "workers", "preparation"}
+    | {"num_workers", "prefetch", "workers", "preparation", "batching"}
     # how it is reached and how long to wait
     | {"base_url", "api_base", "host", "port", "timeout", "request_timeout", "max_retries", "headers"}
     | {"connect_timeout", "wait_for_server", "price_input", "price_output"}

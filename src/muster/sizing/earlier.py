@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -61,11 +61,21 @@ def read_earlier(root: Path) -> EarlierRun:
             f"--from {root}: its journal doesn't tell how long its replicas worked; give --rate"
         )
     at_once = max(1, round(sum(span.seconds for span in spans.values()) / busy))
-    batched = manifest.config.get("backend", "transformers") == "transformers"
-    pace = calibrate(work, busy, slots=at_once, batched=batched, load_seconds=_load_seconds(folder))
+    pace = calibrate(
+        work, busy, slots=at_once, batched=_batched(manifest.config), load_seconds=_load_seconds(folder)
+    )
     history = TokenHistory(record.completion for record in counted)
     workers = {worker for _attempt, worker in spans}
     return EarlierRun(manifest.model, work, history, pace, len(workers))
+
+
+def _batched(config: Mapping[str, object]) -> bool:
+    """Whether a run's batches were static, as far as its configuration tells."""
+    if config.get("backend", "transformers") != "transformers":
+        return False
+    args = config.get("model_args")
+    static = isinstance(args, Mapping) and args.get("batching") == "static"
+    return static or config.get("parallelism", "device-map") == "tensor"
 
 
 def work_of_tasks(planned: Sequence[PlannedTask], history: TokenHistory | None = None) -> Work:

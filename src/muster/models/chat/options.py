@@ -42,6 +42,10 @@ def chat_options(args: Mapping[str, JSON]) -> ChatOptions:
                 f"--model-args {name}: with --backend chat the model's own code makes the prompt, and images are cut "
                 "into tiles by min_num, max_num and use_thumbnail"
             )
+    if "batching" in rest:
+        raise ConfigurationError(
+            "--model-args batching: with --backend chat questions are asked one at a time"
+        )
     # Refused by the transformers backend, as a spelling of other tools; InternVL's constructor has it.
     own = {name: rest.pop(name) for name in ("use_flash_attn",) if name in rest}
     loading = parse_options(rest)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
-from muster.core import Completion, Failure, ReplicaError, Request, TransientError, Usage
+from muster.core import Completion, ConfigurationError, Failure, Request, Usage
 from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
-from muster.models.transformers.batch_size import BatchSize
+from muster.models.transformers.batch_size import BatchSize, failure_of
 from muster.models.transformers.cores import wants_process
-from muster.models.transformers.device_errors import classify
 from muster.models.transformers.options import Options, VideoForm, check_settings, parse_options
 from muster.models.transformers.prefetch import OneAhead
 from muster.models.transformers.preparation import Batch, Prepared, Preparer
@@ -27,7 +27,8 @@ from muster.models.transformers.tensor.leading import (
 from muster.models.transformers.tensor.members import Members
 
 if TYPE_CHECKING:
-    from muster.models.transformers.generation import Answer
+    from muster.models.transformers.continuous import ContinuousBatching
+    from muster.models.transformers.generation import Answer, Generator
     from muster.models.transformers.loading import Loaded
     from muster.models.transformers.memory import DeviceMemory
 
@@ -40,6 +41,9 @@ class Answering(Protocol):
         ...
 
 
+log = logging.getLogger(__name__)
+
+
 class TransformersModel:
     """One replica of a model that transformers loads, answering in static batches.
 
@@ -47,7 +51,6 @@ class TransformersModel:
     """
 
     models: ClassVar[ModelKind] = "checkpoint"
-    batched = True
 
     @staticmethod
     def check(settings: ModelSettings) -> None:
@@ -88,7 +91,9 @@ class TransformersModel:
         memory = watch_memory(loaded.devices)
         batch_size = BatchSize.choose(settings.batch_size, on_gpu=loaded.input_device.type == "cuda")
         if members is None:
-            self._equip(loaded, Generator(loaded, tokenizer), memory, batch_size, options.video)
+            generator = Generator(loaded, tokenizer)
+            self._equip(loaded, generator, memory, batch_size, options.video)
+            self._continuous = _exchanges_rows(generator, options)
         else:
             shared = SharedMemory(memory, members)
             leading = LeadingGenerator(loaded, tokenizer, members)
@@ -118,6 +123,7 @@ class TransformersModel:
             loaded.processor, loaded.context_limit, pin_memory=self._on_gpu, videos=videos
         )
         self._batch_size = batch_size
+        self._continuous = False
 
     @property
     def videos(self) -> str:
@@ -129,19 +135,28 @@ class TransformersModel:
         """The most requests in one batch."""
         return self._batch_size.ceiling
 
+    @property
+    def batched(self) -> bool:
+        """Whether the requests of a batch end together."""
+        return not self._continuous
+
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
-        """Answer requests batch by batch, one batch prepared ahead.
+        """Answer requests as rows of one batch after the other, or of one that never ends; what is next is prepared.
 
         A sample that can't be prepared or answered fails alone. Raises `ReplicaError` when the device is broken.
         """
+        continuous = self._continuous_batching() if self._continuous else None
 
         def next_batches() -> Prepared | None:
-            claimed = requests.take(self._batch_size.limit)
+            claimed = requests.take(self._batch_size.limit if continuous is None else continuous.claim)
             return self._prepare(claimed) if claimed else None
 
         with OneAhead(next_batches, "muster-prepare") as ahead:
-            for prepared in ahead:
-                yield from self._answer(prepared)
+            if continuous is not None:
+                yield from continuous.answers(ahead)
+            else:
+                for prepared in ahead:
+                    yield from self._answer(prepared)
 
     def close(self) -> None:
         """End what runs beside this process. Losing the last reference to the model does so too."""
@@ -158,6 +173,14 @@ class TransformersModel:
                 return prepared
         return self._preparer.prepare(requests)
 
+    def _continuous_batching(self) -> ContinuousBatching:
+        from muster.models.transformers.continuous import ContinuousBatching
+        from muster.models.transformers.generation import Generator
+        from muster.models.transformers.running import RunningRows
+
+        assert isinstance(self._generator, Generator)
+        return ContinuousBatching(RunningRows(self._generator), self._batch_size, self._memory, self)
+
     def _answer(self, prepared: Prepared) -> Iterator[Completion]:
         yield from prepared.failures
         for batch in prepared.batches:
@@ -165,7 +188,7 @@ class TransformersModel:
             if isinstance(outcome, list):
                 yield from outcome
             else:
-                yield from self._in_halves(batch, outcome)
+                yield from self.answer_in_halves([row.request for row in batch.rows], outcome)
 
     def _run(self, batch: Batch) -> list[Completion] | Failure:
         """Answer a batch, or say why it failed as a whole; the exception, which holds on to memory, is gone then."""
@@ -173,30 +196,41 @@ class TransformersModel:
         self._memory.begin()
         try:
             answers = self._generator.answer(batch)
-        except ReplicaError:
-            raise
-        except Exception as error:
-            kind = classify(error)
-            if kind == "broken device":
-                raise ReplicaError(f"the device failed: {error}") from error
-            if kind == "other":
-                return Failure.from_exception(error)
-            self._batch_size.ran_out_of_memory(len(batch))
-            failure = TransientError(f"out of memory with a batch of {len(batch)}: {error}")
-            return Failure.from_exception(failure.with_traceback(error.__traceback__))
+        except Exception as error:  # noqa: BLE001 - becomes a record, or ends the replica
+            return failure_of(error, self._batch_size, len(batch))
         if self._batch_size.growing:
             self._batch_size.worked(len(batch), room_for_twice=self._memory.room_for_twice())
         return _completions(batch, answers, time.perf_counter() - started)
 
-    def _in_halves(self, batch: Batch, failure: Failure) -> Iterator[Completion]:
+    def answer(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """In static batches, by themselves."""
+        yield from self._answer(self._preparer.prepare(requests))
+
+    def answer_in_halves(self, requests: Sequence[Request], failure: Failure) -> Iterator[Completion]:
         """Try again with half as many rows at a time; a row that fails alone has failed."""
         self._memory.release()
-        if len(batch) == 1:
-            yield Completion(batch.rows[0].request.key, failure=failure)
+        if len(requests) == 1:
+            yield Completion(requests[0].key, failure=failure)
             return
-        middle = len(batch) // 2
-        for half in (batch.rows[:middle], batch.rows[middle:]):
-            yield from self._answer(self._preparer.prepare(row.request for row in half))
+        middle = len(requests) // 2
+        for half in (requests[:middle], requests[middle:]):
+            yield from self.answer(half)
+
+
+def _exchanges_rows(generator: Generator, options: Options) -> bool:
+    """Whether rows can be exchanged. Raises `ConfigurationError` where they can't and were to."""
+    from muster.models.transformers.running import refusal
+
+    if options.batching == "static":
+        return False
+    reason = refusal(generator)
+    if reason is not None and options.batching == "continuous":
+        raise ConfigurationError(
+            f"--model-args batching=continuous: not with this model, {reason}; leave it out for static batches"
+        )
+    if reason is not None:
+        log.info("batches are static: %s", reason)
+    return reason is None
 
 
 def _completions(batch: Batch, answers: list[Answer], seconds: float) -> list[Completion]:

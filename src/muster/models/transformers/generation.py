@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
-from muster.core import Generation
 from muster.models.transformers.interfaces import Inputs, Tokenizer
 from muster.models.transformers.loading import Loaded
 from muster.models.transformers.preparation import Batch
-from muster.models.transformers.sampling import SeededSampling
+from muster.models.transformers.sampling import SeededSampling, draws
 
 FinishReason = Literal["stop", "length"]
 LogitsProcessor: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -35,12 +34,24 @@ class Answer:
     finish_reason: FinishReason
 
 
+class Prompts(NamedTuple):
+    """What `model.generate` makes of a batch before it reads the prompts."""
+
+    input_ids: torch.Tensor
+    """(rows, tokens)"""
+    processors: Sequence[LogitsProcessor]
+    """Of the model's generation settings; without the drawing of tokens."""
+    inputs: dict[str, object]
+    """Everything else, the empty cache included."""
+
+
 class Generator:
     """Runs batches through `model.generate`."""
 
     def __init__(self, loaded: Loaded, tokenizer: Tokenizer, last: Sequence[LogitsProcessor] = ()) -> None:
         """`last`: what has the last word about every token, after sampling."""
-        self._model, self._device = loaded.model, loaded.input_device
+        self.model = loaded.model
+        self._device = loaded.input_device
         self._tokenizer = tokenizer
         self._context_limit = loaded.context_limit
         self._last = last
@@ -53,7 +64,7 @@ class Generator:
 
     def place(self, inputs: Inputs) -> dict[str, torch.Tensor]:
         """Inputs where the model wants them; pixels in its precision, times in theirs."""
-        dtype = self._model.dtype
+        dtype = self.model.dtype
         return {
             name: value.to(
                 self._device,
@@ -66,83 +77,123 @@ class Generator:
     def generate(self, batch: Batch, inputs: Mapping[str, torch.Tensor]) -> list[Answer]:
         """Answers of a batch whose inputs are in place already."""
         settings = batch.rows[0].request.generation
-        start = 1 if self._model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
-        ends = RowEnds(self._tokenizer, settings.stop, start, self._budgets(batch, settings))
-        sampling = (
-            [SeededSampling(settings, [row.request.key for row in batch.rows])]
-            if settings.temperature > 0
-            else []
-        )
+        start = 1 if self.model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+        ends = RowEnds(self.ends(batch))
+        rows = [draws(settings, row.request.key) for row in batch.rows]
+        sampling = [SeededSampling(settings, rows)] if settings.temperature > 0 else []
         with torch.inference_mode():
-            output = self._model.generate(
+            output = self.model.generate(
                 **inputs,
-                max_new_tokens=max(ends.budgets),
+                max_new_tokens=max(row.budget for row in ends.rows),
                 do_sample=False,
                 logits_processor=[*sampling, *self._last],
                 stopping_criteria=[ends] if ends.needed else [],
             )
         return [self._read(row, ends, index) for index, row in enumerate(output[:, start:].tolist())]
 
-    def _budgets(self, batch: Batch, settings: Generation) -> list[int]:
-        """How many tokens each row may still generate: its own limit, whatever the batch's padding."""
+    def prompts(self, inputs: Mapping[str, torch.Tensor]) -> Prompts:
+        """What `model.generate` would begin with: positions, masks, an empty cache, its processors of logits."""
+
+        def instead_of_decoding(
+            _model: object,
+            input_ids: torch.Tensor,
+            logits_processor: Sequence[LogitsProcessor],
+            stopping_criteria: object,  # noqa: ARG001
+            generation_config: object,  # noqa: ARG001
+            **inputs: object,
+        ) -> Prompts:
+            return Prompts(input_ids, logits_processor, inputs)
+
+        begun: object = self.model.generate(
+            **inputs, max_new_tokens=1, do_sample=False, custom_generate=instead_of_decoding
+        )
+        if not isinstance(begun, Prompts):  # a model may bring a `generate` of its own
+            raise TypeError(f"{type(self.model).__name__}.generate decodes in its own way")
+        return begun
+
+    def ends(self, batch: Batch) -> list[RowEnd]:
+        """Where each row's answer is over."""
+        return [
+            RowEnd(self._tokenizer, self._eos, tuple(filter(None, row.request.generation.stop)), budget)
+            for row, budget in zip(batch.rows, self.budgets(batch), strict=True)
+        ]
+
+    def budgets(self, batch: Batch) -> list[int]:
+        """How many tokens each row may generate: its own limit, whatever the batch's padding."""
+        wanted = [row.request.generation.max_new_tokens for row in batch.rows]
         if self._context_limit is None:
-            return [settings.max_new_tokens] * len(batch)
-        return [min(settings.max_new_tokens, self._context_limit - tokens) for tokens in batch.prompt_tokens]
+            return wanted
+        room = (self._context_limit - tokens for tokens in batch.prompt_tokens)
+        return [min(pair) for pair in zip(wanted, room, strict=True)]
 
     def _read(self, tokens: list[int], ends: RowEnds, index: int) -> Answer:
         """The answer in a row of generated tokens, which is padded once the row has ended."""
-        eos = next((place + 1 for place, token in enumerate(tokens) if token in self._eos), len(tokens) + 1)
+        eos = next((place + 1 for place, token in enumerate(tokens) if token in self._eos), len(tokens))
         # What follows the row's end is padding, which some tokenizers spell like EOS.
-        length = min(len(tokens), eos, ends.lengths[index] or len(tokens), ends.budgets[index])
-        text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
-        cut = first_stop(text, ends.stop)
+        length = min(eos, ends.lengths[index] or len(tokens), ends.rows[index].budget)
+        return ends.rows[index].answer(tokens[:length])
+
+
+@dataclass(frozen=True, slots=True)
+class RowEnd:
+    """Where one answer is over: at an end token, a stop string or its budget of tokens."""
+
+    tokenizer: Tokenizer
+    eos: frozenset[int]
+    stop: tuple[str, ...]
+    budget: int
+
+    def reached(self, tokens: Sequence[int]) -> bool:
+        """Whether the answer ends with the last of its tokens."""
+        return tokens[-1] in self.eos or len(tokens) >= self.budget or self.stopped(tokens)
+
+    def stopped(self, tokens: Sequence[int]) -> bool:
+        """Whether there is a stop string in it. It is looked for at the end; those before were asked before."""
+        if not self.stop:
+            return False
+        window = TOKENS_PER_CHARACTER * max(map(len, self.stop)) + 4
+        if first_stop(self._decode(tokens[-window:]), self.stop) is None:
+            return False
+        # The window may begin inside a character or a word; the whole answer decides.
+        return first_stop(self._decode(tokens), self.stop) is not None
+
+    def answer(self, tokens: Sequence[int]) -> Answer:
+        """What was said, given all tokens up to the end."""
+        text = self._decode(tokens)
+        cut = first_stop(text, self.stop)
         if cut is not None:
-            return Answer(text[:cut], length, "stop")
-        return Answer(text, length, "stop" if length == eos else "length")
+            return Answer(text[:cut], len(tokens), "stop")
+        return Answer(text, len(tokens), "stop" if tokens and tokens[-1] in self.eos else "length")
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 class RowEnds:
-    """A stopping criterion that ends each row at its own stop string or token budget.
+    """A stopping criterion for `generate` that ends each row at its own stop string or budget."""
 
-    Looks at the last few tokens of each row, and at the whole row where those show a stop string. A row's end doesn't
-    depend on the others'.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], start: int, budgets: Sequence[int]) -> None:
-        self.stop = tuple(text for text in stop if text)
-        self.budgets = budgets
-        self.lengths: list[int | None] = [None] * len(budgets)
+    def __init__(self, rows: Sequence[RowEnd]) -> None:
+        self.rows = rows
+        self.lengths: list[int | None] = [None] * len(rows)
         """Per row, how many tokens it had when it ended here."""
-        self._tokenizer = tokenizer
-        self._start = start
-        self._window = TOKENS_PER_CHARACTER * max((len(text) for text in self.stop), default=0) + 4
+        self._said: list[list[int]] = [[] for _ in rows]
+        self._length = 0
 
     @property
     def needed(self) -> bool:
-        """Whether it can end any row before `max(budgets)` tokens."""
-        return bool(self.stop) or len(set(self.budgets)) > 1
+        """Whether it can end any row before the largest budget."""
+        return any(row.stop for row in self.rows) or len({row.budget for row in self.rows}) > 1
 
     def __call__(self, input_ids: torch.Tensor, _scores: object, **_: object) -> torch.Tensor:
-        """Which rows are done (rows,), given all tokens so far (rows, tokens)."""
-        length = input_ids.shape[1] - self._start
-        recent = (
-            input_ids[:, max(self._start, input_ids.shape[1] - self._window) :].tolist() if self.stop else []
-        )
-        for index, budget in enumerate(self.budgets):
-            if self.lengths[index] is None and (
-                length >= budget or (self.stop and self._stops(recent[index], input_ids[index]))
-            ):
-                self.lengths[index] = length
+        """Which rows are done (rows,), given all tokens so far (rows, tokens). Called once for every token."""
+        self._length += 1
+        if any(row.stop for row in self.rows):
+            for said, token in zip(self._said, input_ids[:, -1].tolist(), strict=True):
+                said.append(token)
+        for index, row in enumerate(self.rows):
+            if self.lengths[index] is None and (self._length >= row.budget or row.stopped(self._said[index])):
+                self.lengths[index] = self._length
         return torch.tensor([end is not None for end in self.lengths], device=input_ids.device)
-
-    def _stops(self, recent: list[int], row: torch.Tensor) -> bool:
-        if first_stop(self._decode(recent), self.stop) is None:
-            return False
-        # The window may begin inside a character or a word; the whole answer decides.
-        return first_stop(self._decode(row[self._start :].tolist()), self.stop) is not None
-
-    def _decode(self, tokens: list[int]) -> str:
-        return self._tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 def first_stop(text: str, stop: Sequence[str]) -> int | None:

@@ -10,6 +10,7 @@ from muster.core import JSON
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
+    from transformers import Cache
 
 Conversation: TypeAlias = "list[dict[str, JSON]]"
 """Chat messages as chat templates read them; images are placeholders."""
@@ -80,6 +81,14 @@ class ModelConfig(Protocol):
         ...
 
 
+class ModelOutput(Protocol):
+    """What is read of a call of the model."""
+
+    logits: torch.Tensor
+    """(rows, tokens or the last one, vocabulary)"""
+    past_key_values: Cache
+
+
 class VisionLanguageModel(Protocol):
     """A model that generates."""
 
@@ -98,6 +107,14 @@ class VisionLanguageModel(Protocol):
 
     def generate(self, **inputs: object) -> torch.Tensor:
         """Token ids; of a decoder-only model the prompts come first."""
+        ...
+
+    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **inputs: object) -> dict[str, object]:
+        """What `generate` would call the model with: for prompts (`is_first_iteration`), or for the latest tokens."""
+        ...
+
+    def __call__(self, **inputs: object) -> ModelOutput:
+        """Run the model once."""
         ...
 
 

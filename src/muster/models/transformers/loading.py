@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText
 
 from muster.core import JSON, ConfigurationError, ReplicaError
 from muster.models.transformers.device_errors import classify
+from muster.models.transformers.elsewhere import own_code_hint
 from muster.models.transformers.interfaces import Processor, VisionLanguageModel
 from muster.models.transformers.options import Options
 from muster.models.transformers.processor import load_processor
@@ -131,7 +132,7 @@ def explained(error: Exception, folder: Path, options: Options) -> Exception:
         )
     given = ", ".join(f"{name}={value}" for name, value in options.model.items())
     hint = f" (--model-args handed to it: {given})" if given else ""
-    return ConfigurationError(f"the model in {folder} can't be loaded: {error}{hint}")
+    return ConfigurationError(f"the model in {folder} can't be loaded: {error}{hint}{own_code_hint(folder)}")
 
 
 def check_complete(folder: Path, missing: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
@@ -12,6 +12,8 @@ from muster.models.transformers.elsewhere import refuse_what_belongs_elsewhere
 
 Preparation: TypeAlias = Literal["auto", "thread", "process"]
 PREPARATIONS = ("auto", "thread", "process")
+Batching: TypeAlias = Literal["auto", "continuous", "static"]
+BATCHINGS = ("auto", "continuous", "static")
 
 VideoForm: TypeAlias = Literal["auto", "video", "frames"]
 """How the model gets videos: `video`, through its processor's own video part; `frames`, as images; `auto`: as videos
@@ -51,6 +53,9 @@ class Options:
     preparation: Preparation = "auto"
     """Where batches are prepared: in a thread of the replica or in a process beside it; auto goes by the cores."""
     video: VideoForm = "auto"
+    batching: Batching = "auto"
+    """Whether a row that has ended makes room for another at once (continuous), or when all have (static); auto is
+    continuous where the model allows it."""
     quantization: Mapping[str, JSON] = field(default_factory=dict)
     """For `BitsAndBytesConfig`: load_in_4bit, load_in_8bit, bnb_4bit_…, llm_int8_…"""
     processor: Mapping[str, JSON] = field(default_factory=dict)
@@ -70,6 +75,10 @@ def check_settings(settings: ModelSettings) -> None:
     options = parse_options(settings.args)
     several = settings.gpus_per_replica > 1
     if settings.parallelism == "tensor" and several:
+        if options.batching == "continuous":
+            raise ConfigurationError(
+                "--model-args batching=continuous: with --parallelism tensor batches are static; leave it out"
+            )
         given = [name for name in WEIGHTS_IN_ONE_PLACE if name in settings.args]
         if given:
             raise ConfigurationError(
@@ -99,8 +108,9 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
         device_map=_take_device_map(rest),
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
-        preparation=_preparation(rest),
-        video=_video(rest),
+        preparation=cast("Preparation", _one_of(rest, "preparation", PREPARATIONS)),
+        batching=cast("Batching", _one_of(rest, "batching", BATCHINGS)),
+        video=cast("VideoForm", _one_of(rest, "video", VIDEO_FORMS)),
         quantization=_take_quantization(rest),
         processor=_take_processor(rest),
         generation=_take_generation(rest),
@@ -137,18 +147,12 @@ def _place(name: str) -> str | int:
     return int(name) if name.isdigit() else name
 
 
-def _preparation(args: dict[str, JSON]) -> Preparation:
-    value = args.pop("preparation", "auto")
-    if value not in PREPARATIONS:
-        raise ConfigurationError(f"--model-args preparation={value}: expected {', '.join(PREPARATIONS)}")
-    return cast("Preparation", value)
-
-
-def _video(args: dict[str, JSON]) -> VideoForm:
-    value = args.pop("video", "auto")
-    if value not in VIDEO_FORMS:
-        raise ConfigurationError(f"--model-args video={value}: expected {', '.join(VIDEO_FORMS)}")
-    return cast("VideoForm", value)
+def _one_of(args: dict[str, JSON], name: str, values: Sequence[str]) -> str:
+    """One of `values`, of which the first is the default."""
+    value = args.pop(name, values[0])
+    if value not in values:
+        raise ConfigurationError(f"--model-args {name}={value}: expected {', '.join(values)}")
+    return cast("str", value)
 
 
 def _take_quantization(args: dict[str, JSON]) -> dict[str, JSON]:

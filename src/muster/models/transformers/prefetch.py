@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -31,6 +31,8 @@ class OneAhead(Generic[T]):
     """
 
     def __init__(self, produce: Callable[[], T | None], name: str = "prefetch") -> None:
+        self.over = False
+        """Everything was taken."""
         self._produce = produce
         self._room = threading.Semaphore(1)
         self._closed = threading.Event()
@@ -51,11 +53,26 @@ class OneAhead(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """The items, each once."""
-        while (item := self._items.get()) is not None:
-            if isinstance(item, _Raised):
-                raise item.error
+        while not self.over:
+            if (item := self.take(wait=True)) is not None:
+                yield item
+
+    def take(self, *, wait: bool) -> T | None:
+        """The next item; None when there won't be one (see `over`), or without waiting when it isn't ready yet."""
+        if self.over:
+            return None
+        try:
+            item = self._items.get(block=wait)
+        except Empty:
+            return None
+        if item is None:
+            self.over = True
+        elif isinstance(item, _Raised):
+            self.over = True
+            raise item.error
+        else:
             self._room.release()
-            yield item
+        return item
 
     def close(self) -> None:
         """Make the thread end, and wait for it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from muster.core import JSON, ConfigurationError
+from muster.models.transformers.elsewhere import own_code_hint
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.options import PROCESSOR_PREFIX, Options
 
@@ -27,20 +28,22 @@ def load_processor(folder: Path, options: Options, *, trust_remote_code: bool) -
         loader = AutoProcessor if importlib.util.find_spec("torchvision") else _without_torchvision(folder)
         processor = loader.from_pretrained(folder, **arguments)
     except Exception as error:
-        raise ConfigurationError(f"the processor in {folder} can't be loaded: {error}") from error
-    check_processor(processor, str(folder))
+        raise ConfigurationError(
+            f"the processor in {folder} can't be loaded: {error}{own_code_hint(folder)}"
+        ) from error
+    check_processor(processor, str(folder), own_code_hint(folder))
     _check_arguments(processor, options.processor)
     if options.chat_template is not None:
         processor.chat_template = _read_template(options.chat_template)
     return pad_left(cast("Processor", processor))
 
 
-def check_processor(processor: object, where: str) -> None:
+def check_processor(processor: object, where: str, hint: str = "") -> None:
     """Raise `ConfigurationError` unless this is a processor for text and images. `where` it was found."""
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise ConfigurationError(
             f"{where} has no processor for text and images, only a {type(processor).__name__}; "
-            "a vision-language model's folder has a preprocessor_config.json or processor_config.json"
+            "a vision-language model's folder has a preprocessor_config.json or processor_config.json" + hint
         )
 
 

@@ -20,9 +20,10 @@ class SeededSampling:
     through the rounding of the logits, as greedy decoding does.
     """
 
-    def __init__(self, generation: Generation, keys: Sequence[RequestKey]) -> None:
+    def __init__(self, generation: Generation, rows: Sequence[random.Random]) -> None:
+        """`rows`: what each draws from, as `draws` makes it."""
         self._generation = generation
-        self._rows = [random.Random(request_seed(generation.seed, key)) for key in keys]
+        self._rows = rows
 
     def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores (rows, vocabulary) in which only the drawn token is finite."""
@@ -49,3 +50,8 @@ class SeededSampling:
             probabilities = probabilities.masked_fill(before >= self._generation.top_p, 0.0)
             probabilities[:, 0] = probabilities[:, 0].clamp_min(torch.finfo(probabilities.dtype).tiny)
         return order, probabilities
+
+
+def draws(generation: Generation, key: RequestKey) -> random.Random:
+    """A request's own random numbers."""
+    return random.Random(request_seed(generation.seed, key))

@@ -1,0 +1,331 @@
+"""The transformers backend against a loop at batch size 1, and against `model.generate` on perfectly packed batches.
+
+    python -m benchmarks.transformers_speed [--size tiny|small|7b] [--family qwen2_5_vl|llava] [--quick]
+
+The model has an architecture as published and random weights, so it is built here and nothing is downloaded. Every
+request has an image of another shape and an answer of 16 to 256 tokens, drawn with a fixed seed. Nobody knows the
+lengths before the answers end: the model never says its end token, and rows are ended from outside at their length.
+Except for the ceiling, whose batches are sorted by them, prepared beforehand, and run with nothing around them.
+
+- by hand: one request after the other; image, chat template, processor, `generate`, text. Of some requests only.
+- static, continuous: whole runs in this process, from the first claim to the last answer, by `--model-args batching=…`.
+
+On a CPU, in one thread, the ratios by CPU time count: other work on the machine disturbs them least.
+Exits 1 if the default isn't at least 0.9 of the ceiling and 8 times the loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import torch
+
+from benchmarks.busy import Spent, spent
+from benchmarks.runs import scratch, write_benchmark
+from benchmarks.speed_models import SIZES, Family, Size, build
+from benchmarks.tables import machine, say, table, verdict
+from muster.config import load_config
+from muster.core import Completion, RequestKey
+from muster.distributed.workload import Workload
+from muster.media import load_image
+from muster.models.protocol import ModelSettings, RequestStream
+from muster.models.transformers.backend import TransformersModel
+from muster.models.transformers.generation import Generator
+from muster.models.transformers.preparation import Batch, Row
+from muster.models.transformers.quiet import quiet
+from muster.planning import plan
+from muster.run import Silent, run
+
+SHORTEST, LONGEST = 16, 256
+CEILING_SHARE, TIMES_BY_HAND = 0.9, 8.0
+NO_END = {"generation_eos_token_id": (1 << 31) - 1}
+"""A token that no vocabulary has."""
+
+
+WAYS = {
+    "by hand": "by hand, one at a time",
+    "static": "a run, batching=static",
+    "continuous": "a run, batching=continuous",
+    "ceiling": "`generate` on packed batches",
+}
+
+
+class Case(NamedTuple):
+    """What is measured."""
+
+    family: Family
+    size: Size
+    requests: int
+    batch_size: int
+    by_hand: int
+    """Requests of the loop."""
+    repeats: int
+    dtype: str
+    device: str
+
+
+class Found(NamedTuple):
+    """One way of answering."""
+
+    requests: int
+    tokens: int
+    spent: Spent
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second."""
+        return self.tokens / self.spent.seconds
+
+    @property
+    def cpu_rate(self) -> float:
+        """Tokens per second of CPU time."""
+        return self.tokens / self.spent.cpu
+
+
+def length_of(key: RequestKey) -> int:
+    """How many tokens a request's answer has."""
+    return random.Random(f"length of {key.sample_id}").randint(SHORTEST, LONGEST)
+
+
+class Measured(TransformersModel):
+    """The backend of `muster run`, with answers that end where the benchmark says."""
+
+    latest: ClassVar[list[Measured]] = []
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Load the model, and wait for the process that prepares its batches."""
+        super().__init__(settings)
+        while self._process is not None and not self._process.ready:
+            time.sleep(0.01)
+        self._generator.budgets = lambda batch: [length_of(row.request.key) for row in batch.rows]  # type: ignore[attr-defined]
+        self.times: list[Spent] = []
+        Measured.latest.append(self)
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        """Measured from the first claim to the last answer."""
+        with spent() as found:
+            yield from super().generate(requests)
+        self.times.append(found)
+
+
+def write_task(folder: Path, case: Case) -> Path:
+    """The questions and their images; the task's file."""
+    from PIL import Image
+
+    draw = random.Random(0)
+    rows = []
+    for number in range(case.requests):
+        shape = (draw.randint(*case.size.sides), draw.randint(*case.size.sides))
+        Image.effect_noise(shape, 90).convert("RGB").save(folder / f"{number}.jpg", quality=80)
+        question = "What is shown in this picture, and why? " * draw.randint(1, 6)
+        rows.append({"id": f"q{number}", "question": question, "images": [f"{number}.jpg"], "answer": "x"})
+    return write_benchmark(folder, rows)
+
+
+def settings(case: Case, model: Path, task: Path, output: Path, batching: str) -> dict[str, object]:
+    """The run's options."""
+    return {
+        "model": str(model),
+        "tasks": str(task),
+        "output": str(output),
+        "engine": "inline",
+        "backend": f"{Measured.__module__}:Measured",
+        "batch_size": case.batch_size,
+        "max_new_tokens": LONGEST,
+        "model_args": {"device": case.device, "batching": batching, **NO_END},
+    }
+
+
+def whole_run(options: dict[str, object]) -> tuple[Measured, Found]:
+    """One run; the model stays."""
+    results = run(load_config(options), Silent())
+    model = Measured.latest.pop()
+    counted = next(iter(results.tasks.values())).samples
+    if counted.errored:
+        raise SystemExit(f"{counted.errored} requests failed")
+    keys = [RequestKey("made_up", f"q{number}") for number in range(counted.requested)]
+    times = model.times
+    total = Spent(sum(each.seconds for each in times), sum(each.cpu for each in times), times[0].gpu_busy)
+    return model, Found(len(keys), sum(map(length_of, keys)), total)
+
+
+def in_place(model: Measured, batch: Batch) -> dict[str, torch.Tensor]:
+    """Inputs on the device."""
+    generator: Generator = model._generator  # type: ignore[assignment]
+    return generator.place(batch.inputs)
+
+
+def ceiling(model: Measured, rows: Sequence[Row], batch_size: int) -> Found:
+    """`model.generate` on batches of equally long answers, prepared before the clock starts."""
+    ordered = sorted(rows, key=lambda row: -length_of(row.request.key))
+    batches = [
+        model._preparer._collate(ordered[start : start + batch_size])
+        for start in range(0, len(ordered), batch_size)
+    ]
+    with spent() as found, torch.inference_mode(), quiet():
+        for batch in batches:
+            longest = max(length_of(row.request.key) for row in batch.rows)
+            generate(model, in_place(model, batch), longest)
+        synchronize()
+    return Found(len(rows), sum(length_of(row.request.key) for row in rows), found)
+
+
+def by_hand(model: Measured, rows: Sequence[Row]) -> Found:
+    """One after the other, as in a plain loop over a benchmark."""
+    tokenizer = model._loaded.processor.tokenizer
+    with spent() as found, torch.inference_mode(), quiet():
+        for row in rows:
+            images = tuple(load_image(media) for media in row.request.media)
+            prompt = model._preparer._renderer.render(row.request.messages)
+            inputs = in_place(model, model._preparer._collate([Row(row.request, prompt, images)]))
+            output = generate(model, inputs, length_of(row.request.key))
+            tokenizer.decode(output[0, inputs["input_ids"].shape[1] :].tolist(), skip_special_tokens=True)
+        synchronize()
+    return Found(len(rows), sum(length_of(row.request.key) for row in rows), found)
+
+
+def generate(model: Measured, inputs: dict[str, torch.Tensor], tokens: int) -> torch.Tensor:
+    """`model.generate`, greedily."""
+    return model._loaded.model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
+
+
+def synchronize() -> None:
+    """Wait for the device."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def measure(case: Case, folder: Path) -> dict[str, list[Found]]:
+    """Every way, each as often as asked, in turn."""
+    model_folder, task = folder / "model", write_task(folder, case)
+    with quiet():
+        build(model_folder, case.family, case.size, case.dtype, case.device)
+    found: dict[str, list[Found]] = {}
+    first = -1 if case.requests > case.batch_size * 2 else 0
+    for repeat in range(first, case.repeats):  # one more, small, for kernels, caches and imports
+        for batching in ("static", "continuous"):
+            release()
+            options = settings(case, model_folder, task, folder / f"{batching}{repeat}", batching)
+            if repeat < 0:
+                options["limit"] = 2 * case.batch_size
+            model, result = whole_run(options)
+            _note(found, batching, result, repeat)
+        work = Workload(plan(load_config(options)))
+        rows = [model._preparer._row(work.request(number)) for number in range(len(work))]
+        some = rows[:: max(1, len(rows) // case.by_hand)]
+        _note(found, "ceiling", ceiling(model, rows, case.batch_size), repeat)
+        _note(found, "by hand", by_hand(model, some), repeat)
+        model.close()
+        del model
+    return found
+
+
+def _note(found: dict[str, list[Found]], name: str, result: Found, repeat: int) -> None:
+    if repeat >= 0:
+        found.setdefault(name, []).append(result)
+
+
+def release() -> None:
+    """Let the previous model go, so that the next one has its memory."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def show(case: Case, found: dict[str, list[Found]]) -> bool:
+    """Print the table, and whether the aims were met."""
+    gpu = case.device == "cuda"
+    rates = {name: statistics.median(each.rate for each in results) for name, results in found.items()}
+    cpu_rates = {
+        name: statistics.median(each.cpu_rate for each in results) for name, results in found.items()
+    }
+    lines = []
+    for name, title in WAYS.items():
+        first = sorted(found[name], key=lambda each: each.rate)[len(found[name]) // 2]
+        lines.append(
+            [
+                title,
+                f"{first.requests}",
+                f"{first.tokens:,}",
+                f"{rates[name]:,.0f}",
+                f"{min(each.rate for each in found[name]):,.0f} to {max(each.rate for each in found[name]):,.0f}",
+                f"{cpu_rates[name]:,.0f}",
+                first.spent.busy,
+                *(
+                    f"{rates[name] / rates[other]:.2f} ({cpu_rates[name] / cpu_rates[other]:.2f})"
+                    for other in ("by hand", "ceiling")
+                ),
+            ]
+        )
+    table(
+        f"{case.family}, {_parameters(case)}, {case.dtype}, batches of {case.batch_size}; median of {case.repeats}",
+        (
+            *("way", "requests", "tokens", "tokens/s", "from, to", "tokens per CPU second", "busy"),
+            *("over by hand (by CPU time)", "of the ceiling (by CPU time)"),
+        ),
+        lines,
+    )
+    clock = rates if gpu else cpu_rates
+    by = "" if gpu else ", by CPU time"
+    met = verdict(
+        f"{CEILING_SHARE} of the ceiling{by}", clock["continuous"] >= CEILING_SHARE * clock["ceiling"]
+    )
+    times = clock["continuous"] >= TIMES_BY_HAND * clock["by hand"]
+    return verdict(f"{TIMES_BY_HAND:.0f} times the loop by hand{by}", times) and met
+
+
+def _parameters(case: Case) -> str:
+    name = next(name for (family, name), size in SIZES.items() if size is case.size and family == case.family)
+    return f"{name} ({case.size.layers} layers, {case.size.hidden} wide)"
+
+
+def main() -> int:
+    """Print the tables; 1 if an aim was missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=("tiny", "small", "7b"), default="tiny")
+    parser.add_argument("--family", choices=("qwen2_5_vl", "llava"), action="append", help="default: both")
+    parser.add_argument("--requests", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, help="default 64 on a GPU, 16 on a CPU")
+    parser.add_argument("--by-hand", type=int, default=24, help="requests of the loop at batch size 1")
+    parser.add_argument("--repeats", type=int, help="default 1 on a GPU, 3 on a CPU")
+    parser.add_argument("--quick", action="store_true", help="one family, a few requests, once")
+    given = parser.parse_args()
+    gpu = torch.cuda.is_available()
+    if not gpu:
+        torch.set_num_threads(1)
+    say("# Speed of the transformers backend")
+    say(machine() + (f" {torch.cuda.get_device_name()}." if gpu else ""))
+    met = True
+    families: Sequence[Family] = given.family or (("llava",) if given.quick else ("qwen2_5_vl", "llava"))
+    for family in families:
+        case = Case(
+            family,
+            SIZES[family, given.size],
+            requests=8 if given.quick else given.requests,
+            batch_size=given.batch_size or (4 if given.quick else 64 if gpu else 16),
+            by_hand=2 if given.quick else given.by_hand,
+            repeats=1 if given.quick else given.repeats or (1 if gpu else 3),
+            dtype="bfloat16" if gpu else "float32",
+            device="cuda" if gpu else "cpu",
+        )
+        with scratch() as folder:
+            met &= show(case, measure(case, folder))
+    say(
+        "A run is measured from the first claim to the last answer, decoding and preparing images included. CPU "
+        "seconds are those of this process; a process beside it prepares batches where there is a core for it."
+    )
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
