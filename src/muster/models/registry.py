@@ -57,6 +57,12 @@ BUILTIN = {
         "loads the model here, with transformers; the default",
         gpus=True,
     ),
+    "vllm": Builtin(
+        "muster.models.vllm:VllmModel",
+        "checkpoint",
+        "loads the model here, in a vLLM engine",
+        gpus=True,
+    ),
 }
 ENTRY_POINTS = "muster.models"
 """Where installed packages name theirs."""

@@ -1,0 +1,123 @@
+"""What `--model-args` mean to the vllm backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from muster.core import JSON, ConfigurationError
+from muster.models.protocol import ModelSettings
+from muster.models.transformers.options import PROCESSOR_ARGS, PROCESSOR_PREFIX, Options
+
+AUTO_LENGTH = -1
+"""`max_model_len`: the model's own context, or as much of it as there is memory for."""
+
+DECIDED = {
+    "model": "--model",
+    "tokenizer": "--model, whose folder has the tokenizer",
+    "trust_remote_code": "--trust-remote-code",
+    "seed": "--seed",
+    "tensor_parallel_size": "--gpus-per-replica K --parallelism tensor",
+    "data_parallel_size": "--replicas N",
+    "pipeline_parallel_size": "--gpus-per-replica K --parallelism tensor",
+    "distributed_executor_backend": "nothing: each replica has its engine, in processes of its own on one node",
+    "max_tokens": "--max-new-tokens",
+    "max_new_tokens": "--max-new-tokens",
+    "temperature": "--temperature",
+    "top_p": "--top-p",
+    "batch_size": "--max-in-flight N",
+    "generation_config": "the task's generation settings; of the model's own only its end tokens and repetition penalty count",
+}
+"""Arguments of vLLM and of other tools' vLLM models that something else decides, and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class VllmOptions:
+    """`--model-args`, sorted by who gets them."""
+
+    revision: str | None = None
+    chat_template: str | None = None
+    """A file with a Jinja chat template, in place of the model's own."""
+    max_images: int | None = None
+    """Per prompt; None: as many as the context holds."""
+    processor: Mapping[str, JSON] = field(default_factory=dict)
+    """For the model's processor, here and in the engine: min_pixels, max_pixels and whatever starts with `processor_`."""
+    engine: Mapping[str, JSON] = field(default_factory=dict)
+    """Everything else, for `AsyncEngineArgs`."""
+
+    @property
+    def for_processor(self) -> Options:
+        """The same for what loads a processor in the transformers backend."""
+        return Options(revision=self.revision, chat_template=self.chat_template, processor=self.processor)
+
+
+def parse_options(args: Mapping[str, JSON]) -> VllmOptions:
+    """Sort `--model-args`. Raises `ConfigurationError` for what something else decides; unknown names go to vLLM."""
+    decided = [f"  {name}: write {DECIDED[name]}" for name in args if name in DECIDED]
+    if decided:
+        raise ConfigurationError(
+            "--model-args has what is said elsewhere:\n" + "\n".join(decided) + "\nLeave it out."
+        )
+    rest = dict(args)
+    if "torch_dtype" in rest:
+        rest.setdefault("dtype", rest.pop("torch_dtype"))
+    if rest.pop("device", "cpu") != "cpu":
+        raise ConfigurationError("--model-args device: vLLM takes the GPUs that the replica was given")
+    names = [name for name in rest if name in PROCESSOR_ARGS or name.startswith(PROCESSOR_PREFIX)]
+    processor = {name.removeprefix(PROCESSOR_PREFIX): rest.pop(name) for name in names}
+    if processor and "mm_processor_kwargs" in rest:
+        raise ConfigurationError("--model-args mm_processor_kwargs: write processor_NAME=… for each of them instead")
+    return VllmOptions(
+        revision=_text(rest, "revision"),
+        chat_template=_text(rest, "chat_template"),
+        max_images=_count(rest, "max_images"),
+        processor=processor,
+        engine=rest,
+    )
+
+
+def check_settings(settings: ModelSettings) -> None:
+    """Raise `ConfigurationError` for settings that can't work, as far as that can be told without vLLM."""
+    parse_options(settings.args)
+    if settings.gpus_per_replica > 1 and settings.parallelism != "tensor":
+        raise ConfigurationError(
+            f"--gpus-per-replica {settings.gpus_per_replica}: vLLM divides a model by tensor parallelism; add "
+            "--parallelism tensor"
+        )
+
+
+def engine_arguments(settings: ModelSettings, options: VllmOptions, model: str) -> dict[str, object]:
+    """The arguments of `AsyncEngineArgs` for one replica; `model` is the folder it loads."""
+    arguments: dict[str, object] = {
+        "max_model_len": AUTO_LENGTH,
+        "enable_prefix_caching": True,
+        **options.engine,
+        "model": model,
+        "seed": settings.seed,
+        "trust_remote_code": settings.trust_remote_code,
+        "tensor_parallel_size": settings.gpus_per_replica,
+        # Said, because vLLM would choose Ray where this process is an actor, and the launcher's ranks where it may.
+        "distributed_executor_backend": "mp" if settings.gpus_per_replica > 1 else "uni",
+        "disable_log_stats": True,
+    }
+    if settings.max_in_flight is not None:
+        arguments.setdefault("max_num_seqs", settings.max_in_flight)
+    if options.processor:
+        arguments["mm_processor_kwargs"] = dict(options.processor)
+    if options.max_images is not None:
+        arguments.setdefault("limit_mm_per_prompt", {"image": options.max_images, "video": 0})
+    return arguments
+
+
+def _text(args: dict[str, JSON], name: str) -> str | None:
+    value = args.pop(name, None)
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"--model-args {name}={value!r}: expected a text")
+    return value
+
+
+def _count(args: dict[str, JSON], name: str) -> int | None:
+    value = args.pop(name, None)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ConfigurationError(f"--model-args {name}={value!r}: expected a number")
+    return value

@@ -1,0 +1,36 @@
+"""What an engine's processes see of this one's environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+
+LAUNCHERS = frozenset(
+    {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "NODE_RANK"}
+    | {"ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"}
+)
+PREFIXES = ("TORCHELASTIC_", "OMPI_COMM_WORLD_", "PMI_", "PMIX_", "MPI_LOCAL", "ACCELERATE_")
+"""Variables by which torchrun, accelerate and mpirun tell a process its place among the launcher's ranks. An engine's
+process group is its own; with these it would wait for the launcher's."""
+DEFAULTS = {
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # this process has threads, whose locks a fork would inherit
+    "VLLM_HOST_IP": "127.0.0.1",  # a replica's processes are all on this machine
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+"""Unless the user has set them."""
+
+
+@contextmanager
+def own_surroundings(env: MutableMapping[str, str] = os.environ) -> Iterator[None]:
+    """While processes are started that must not take this one's ranks for theirs. This one needs its ranks later."""
+    hidden = {name: env[name] for name in env if name in LAUNCHERS or name.startswith(PREFIXES)}
+    for name in hidden:
+        del env[name]
+    for name, value in DEFAULTS.items():
+        env.setdefault(name, value)
+    try:
+        yield
+    finally:
+        env.update(hidden)
