@@ -127,7 +127,7 @@ def serve_rank(seat: Seat, rendezvous_timeout: float) -> int:
         sys.stderr.write(f"rank {ranks.rank}: rank 0 has ended, and left nothing to do\n")
         return 0
     start = Start(worker_name(ranks.rank), seat.replica, meeting.addresses, meeting.secret, ship_logs=True)
-    if seat.shape.processes > 1:
+    if not seat.shape.alone:
         return supervise(start)
     missing: list[int] = []
     status = run_worker(start, lambda stop: missing.extend(stop.missing))

@@ -45,7 +45,9 @@ class Keeper:
         new = set(pids) - self._watched - {self.pid}
         self._watched |= new
         if new and self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(OSError):  # it was killed: nothing watches any more, and nothing else is lost
+            with contextlib.suppress(
+                OSError
+            ):  # it was killed: nothing watches any more, and nothing else is lost
                 self._process.stdin.write("".join(f"{pid}\n" for pid in new).encode())
                 self._process.stdin.flush()
 
@@ -63,17 +65,16 @@ class Keeper:
 def child_processes() -> set[int]:
     """The processes that this one has started and that live."""
     own = os.getpid()
-    return {pid for pid, parent in _parents().items() if parent == own}
+    return {pid for pid, (parent, _session) in _processes().items() if parent == own}
 
 
-def _parents() -> dict[int, int]:
-    parents: dict[int, int] = {}
+def _processes() -> dict[int, tuple[int, int]]:
+    """Parent and session of every process."""
+    found: dict[int, tuple[int, int]] = {}
     for folder in os.listdir("/proc"):  # noqa: PTH208  names are all that is needed
-        if folder.isdigit():
-            fields = _stat(int(folder))
-            if fields:
-                parents[int(folder)] = int(fields[1])
-    return parents
+        if folder.isdigit() and (fields := _stat(int(folder))):
+            found[int(folder)] = int(fields[1]), int(fields[3])
+    return found
 
 
 def _stat(pid: int) -> list[str]:
@@ -92,15 +93,17 @@ def _began(pid: int) -> str:
 
 
 def _with_descendants(roots: Iterable[int]) -> set[int]:
-    parents = _parents()
+    """The processes, those that they have started, and those of their sessions, whose starters may be gone."""
+    processes = _processes()
     found = set(roots)
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+    while more := {pid for pid, (parent, session) in processes.items() if {parent, session} & found} - found:
         found |= more
     return found
 
 
 def _end(watched: dict[int, str]) -> None:
-    roots = [pid for pid, began in watched.items() if began and _began(pid) == began]
+    # One that is gone may have left others in its session, whose number nobody gets while they live.
+    roots = [pid for pid, began in watched.items() if _began(pid) in ("", began)]
     living = {pid: _began(pid) for pid in _with_descendants(roots)}
     _signal(living, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS

@@ -1,6 +1,6 @@
 """The vllm backend: vLLM's asynchronous engine in the worker's own process.
 
-`backend` is the story; `options` what is asked for; `engine` starts the engine, with `surroundings` it must not see;
+`backend` is the story; `options` what is asked for; `engine` starts the engine;
 `prompts` and `answers` are the two ends of a request; `room` how many it is given. Importing this package imports
 neither torch nor vLLM; `VllmModel(settings)` does.
 """

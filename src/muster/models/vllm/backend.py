@@ -21,7 +21,7 @@ from muster.models.vllm.answers import completion_of, sampling_arguments
 from muster.models.vllm.options import check_settings, engine_arguments, parse_options
 from muster.models.vllm.prompts import Prompts
 from muster.models.vllm.room import Room
-from muster.models.vllm.surroundings import own_surroundings
+from muster.models.surroundings import own_surroundings
 
 if TYPE_CHECKING:
     from muster.models.vllm.engine import Engine
@@ -35,6 +35,7 @@ class VllmModel:
     """One replica of a model in an engine of its own, which always has as many requests as it can use."""
 
     models: ClassVar[ModelKind] = "checkpoint"
+    starts_processes: ClassVar[bool] = True
 
     @staticmethod
     def check(settings: ModelSettings) -> None:
@@ -74,8 +75,8 @@ class VllmModel:
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
         """Answer requests as the engine finishes them.
 
-        A sample that can't be prepared or that vLLM refuses fails alone. Raises `ReplicaError` when the engine has died;
-        the next call starts another.
+        A sample that can't be prepared or that vLLM refuses fails alone. Raises `ReplicaError` when the engine has
+        died; the next call starts another.
         """
         engine = self._engine or self._start()
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillRunning
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -27,7 +27,7 @@ from muster.core import ConfigurationError, ReplicaError, SampleError
 from muster.models.keeper import Keeper, child_processes
 from muster.models.vllm.answers import RequestOutput
 from muster.models.vllm.prompts import Prompt
-from muster.models.vllm.surroundings import own_surroundings
+from muster.models.surroundings import own_surroundings
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.1
@@ -92,7 +92,7 @@ class Engine:
             rendered = await self._render(prompt)
             async for output in self._llm.generate(rendered, settings, name):
                 if output.finished:
-                    return output
+                    return cast("RequestOutput", output)
         except EngineDeadError as error:
             raise DeadEngineError("vLLM's engine has died; its own words are above, in this log") from error
         except EngineGenerateError as error:

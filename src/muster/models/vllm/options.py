@@ -26,7 +26,7 @@ DECIDED = {
     "temperature": "--temperature",
     "top_p": "--top-p",
     "batch_size": "--max-in-flight N",
-    "generation_config": "the task's generation settings; of the model's own only its end tokens and repetition penalty count",
+    "generation_config": "the task's settings; of the model's own, end tokens and repetition penalty count",
 }
 """Arguments of vLLM and of other tools' vLLM models that something else decides, and what."""
 
@@ -41,7 +41,7 @@ class VllmOptions:
     max_images: int | None = None
     """Per prompt; None: as many as the context holds."""
     processor: Mapping[str, JSON] = field(default_factory=dict)
-    """For the model's processor, here and in the engine: min_pixels, max_pixels and whatever starts with `processor_`."""
+    """For the model's processor, here and in the engine: min_pixels, max_pixels, whatever starts with `processor_`."""
     engine: Mapping[str, JSON] = field(default_factory=dict)
     """Everything else, for `AsyncEngineArgs`."""
 
@@ -66,7 +66,9 @@ def parse_options(args: Mapping[str, JSON]) -> VllmOptions:
     names = [name for name in rest if name in PROCESSOR_ARGS or name.startswith(PROCESSOR_PREFIX)]
     processor = {name.removeprefix(PROCESSOR_PREFIX): rest.pop(name) for name in names}
     if processor and "mm_processor_kwargs" in rest:
-        raise ConfigurationError("--model-args mm_processor_kwargs: write processor_NAME=… for each of them instead")
+        raise ConfigurationError(
+            "--model-args mm_processor_kwargs: write processor_NAME=… for each of them instead"
+        )
     return VllmOptions(
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
@@ -79,11 +81,6 @@ def parse_options(args: Mapping[str, JSON]) -> VllmOptions:
 def check_settings(settings: ModelSettings) -> None:
     """Raise `ConfigurationError` for settings that can't work, as far as that can be told without vLLM."""
     parse_options(settings.args)
-    if settings.gpus_per_replica > 1 and settings.parallelism != "tensor":
-        raise ConfigurationError(
-            f"--gpus-per-replica {settings.gpus_per_replica}: vLLM divides a model by tensor parallelism; add "
-            "--parallelism tensor"
-        )
 
 
 def engine_arguments(settings: ModelSettings, options: VllmOptions, model: str) -> dict[str, object]:

@@ -49,6 +49,7 @@ class Prompts:
 
 
 def _check_kind(media: Media) -> None:
-    # A video is to become frames here, by what all backends share for that, and `multi_modal_data["video"]` in `engine`.
+    # A video is to become frames in `make`, by what all backends share for that, and `multi_modal_data["video"]` in
+    # `engine`.
     if media.kind == "video":
         raise SampleError(f"{describe(media)}: the vllm backend doesn't take videos yet")

@@ -25,8 +25,8 @@ def check_version() -> None:
         return  # built from its source
     if numbers < OLDEST:
         raise ConfigurationError(
-            f"--backend vllm needs vLLM {_text(OLDEST)} or newer, this is {version}: upgrade it, or start it as a server "
-            "(--backend vllm-server), where the version matters less"
+            f"--backend vllm needs vLLM {_text(OLDEST)} or newer, this is {version}: upgrade it, or start it as a "
+            "server (--backend vllm-server), where the version matters less"
         )
     if numbers > NEWEST:
         log.info("vLLM %s is newer than what this backend was tried with (%s)", version, _text(NEWEST))

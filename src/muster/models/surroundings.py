@@ -1,4 +1,4 @@
-"""What an engine's processes see of this one's environment."""
+"""What the processes of an inference engine or server see of this one's environment."""
 
 from __future__ import annotations
 
