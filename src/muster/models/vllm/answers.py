@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from muster.core import Completion, Request, TransientError, Usage
 from muster.models.api.prompts import seed_of

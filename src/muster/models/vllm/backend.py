@@ -16,12 +16,12 @@ from muster.core import Completion, Failure, ReplicaError, Request, RequestError
 from muster.models.api.traffic import Traffic
 from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
+from muster.models.surroundings import own_surroundings
 from muster.models.transformers.processor import load_processor
 from muster.models.vllm.answers import completion_of, sampling_arguments
 from muster.models.vllm.options import check_settings, engine_arguments, parse_options
 from muster.models.vllm.prompts import Prompts
 from muster.models.vllm.room import Room
-from muster.models.surroundings import own_surroundings
 
 if TYPE_CHECKING:
     from muster.models.vllm.engine import Engine

@@ -25,9 +25,9 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 
 from muster.core import ConfigurationError, ReplicaError, SampleError
 from muster.models.keeper import Keeper, child_processes
+from muster.models.surroundings import own_surroundings
 from muster.models.vllm.answers import RequestOutput
 from muster.models.vllm.prompts import Prompt
-from muster.models.surroundings import own_surroundings
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.1
