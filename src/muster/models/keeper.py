@@ -16,20 +16,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 GRACE_SECONDS = 5.0
-"""Between SIGTERM and SIGKILL."""
+"""Between SIGTERM and SIGKILL, where nothing else is said."""
 _LOOK_SECONDS = 0.05
 
 
 class Keeper:
     """A process that outlives this one by as long as it takes to end what it watches. Linux only; elsewhere nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = GRACE_SECONDS) -> None:
+        """`grace`: seconds between SIGTERM and SIGKILL."""
         self._process: subprocess.Popen[bytes] | None = None
         self._watched: set[int] = set()
         if Path("/proc/self/stat").exists():
             # A session of its own: whoever kills this process's group must not kill the keeper before its work.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__],
+                [sys.executable, "-I", "-S", __file__, str(grace)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
@@ -60,12 +61,6 @@ class Keeper:
         with contextlib.suppress(OSError):
             process.stdin.close()
         process.wait()
-
-
-def child_processes() -> set[int]:
-    """The processes that this one has started and that live."""
-    own = os.getpid()
-    return {pid for pid, (parent, _session) in _processes().items() if parent == own}
 
 
 def _processes() -> dict[int, tuple[int, int]]:
@@ -101,24 +96,27 @@ def _with_descendants(roots: Iterable[int]) -> set[int]:
     return found
 
 
-def _end(watched: dict[int, str]) -> None:
+def _end(watched: dict[int, str], grace: float) -> None:
     # One that is gone may have left others in its session, whose number nobody gets while they live.
     roots = [pid for pid, began in watched.items() if _began(pid) in ("", began)]
-    living = {pid: _began(pid) for pid in _with_descendants(roots)}
-    _signal(living, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < deadline and any(_began(pid) == began for pid, began in living.items()):
-        for pid in _with_descendants(pid for pid, began in living.items() if _began(pid) == began):
-            living.setdefault(pid, _began(pid))
+    found = {pid: _began(pid) for pid in _with_descendants(roots)}
+    _signal(found, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    while time.monotonic() < deadline and (living := _living(found)):
+        for pid in _with_descendants(living):
+            found.setdefault(pid, _began(pid))
         time.sleep(_LOOK_SECONDS)
-    _signal(living, signal.SIGKILL)
+    _signal(found, signal.SIGKILL)
 
 
-def _signal(living: dict[int, str], number: signal.Signals) -> None:
-    for pid, began in living.items():
-        if began and _began(pid) == began:
-            with contextlib.suppress(OSError):
-                os.kill(pid, number)
+def _living(processes: dict[int, str]) -> list[int]:
+    return [pid for pid, began in processes.items() if began and _began(pid) == began]
+
+
+def _signal(processes: dict[int, str], number: signal.Signals) -> None:
+    for pid in _living(processes):
+        with contextlib.suppress(OSError):
+            os.kill(pid, number)
 
 
 def main() -> None:
@@ -129,7 +127,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         pid = int(line)
         watched[pid] = _began(pid)
-    _end(watched)
+    _end(watched, float(sys.argv[1]))
 
 
 if __name__ == "__main__":

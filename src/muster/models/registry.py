@@ -67,7 +67,7 @@ BUILTIN = {
         gpus=True,
     ),
     "vllm": Builtin(
-        "muster.models.vllm:VllmModel",
+        "muster.models.vllm.backend:VllmModel",
         "checkpoint",
         "loads the model here, in a vLLM engine",
         gpus=True,

@@ -13,8 +13,11 @@ LAUNCHERS = frozenset(
 PREFIXES = ("TORCHELASTIC_", "OMPI_COMM_WORLD_", "PMI_", "PMIX_", "MPI_LOCAL", "ACCELERATE_")
 """Variables by which torchrun, accelerate and mpirun tell a process its place among the launcher's ranks. An engine's
 process group is its own; with these it would wait for the launcher's."""
+FORCED = {
+    # This process has threads, whose locks a fork would inherit, and the keeper's pipe, which must break when it ends.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
 DEFAULTS = {
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # this process has threads, whose locks a fork would inherit
     "VLLM_HOST_IP": "127.0.0.1",  # a replica's processes are all on this machine
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
@@ -28,6 +31,7 @@ def own_surroundings(env: MutableMapping[str, str] = os.environ) -> Iterator[Non
     hidden = {name: env[name] for name in env if name in LAUNCHERS or name.startswith(PREFIXES)}
     for name in hidden:
         del env[name]
+    env.update(FORCED)
     for name, value in DEFAULTS.items():
         env.setdefault(name, value)
     try:

@@ -24,8 +24,8 @@ from muster.models.servers.server import Server
 class ServerModel:
     """One replica: a server on this replica's GPUs, and a client that asks it.
 
-    When the server dies or no longer answers, the replica is broken: what was asked goes back to the queue. Whoever starts
-    the replica again, or calls `generate` again, gets another server.
+    When the server dies or no longer answers, the replica is broken: what was asked goes back to the queue. Whoever
+    starts the replica again, or calls `generate` again, gets another server.
     """
 
     models: ClassVar[ModelKind] = "checkpoint"

@@ -164,8 +164,8 @@ class Server:
                 raise self._ended_early()
             if time.monotonic() - began > timeout:
                 raise ConfigurationError(
-                    f"{self.name} was not ready within {timeout:.0f} s (--model-args ready_timeout=SECONDS); the end of "
-                    f"its log:\n{self.tail()}"
+                    f"{self.name} was not ready within {timeout:.0f} s (--model-args ready_timeout=SECONDS); the end "
+                    f"of its log:\n{self.tail()}"
                 )
             time.sleep(POLL_SECONDS)
         log.info("%s is ready after %.1f s", self.name, time.monotonic() - began)

@@ -9,7 +9,7 @@ from muster.core import Completion, Request, TransientError, Usage
 from muster.models.api.prompts import seed_of
 
 KEPT_OF_MODEL = ("repetition_penalty",)
-"""Of a model's generation config. What it says of sampling and length the task decides; end tokens vLLM reads itself."""
+"""Of a model's generation config. Sampling and length the task decides, and end tokens vLLM reads itself."""
 
 
 class CompletionOutput(Protocol):

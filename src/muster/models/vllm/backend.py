@@ -16,15 +16,20 @@ from muster.core import Completion, Failure, ReplicaError, Request, RequestError
 from muster.models.api.traffic import Traffic
 from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
+from muster.models.registry import require
 from muster.models.surroundings import own_surroundings
 from muster.models.transformers.processor import load_processor
 from muster.models.vllm.answers import completion_of, sampling_arguments
 from muster.models.vllm.options import check_settings, engine_arguments, parse_options
 from muster.models.vllm.prompts import Prompts
 from muster.models.vllm.room import Room
+from muster.models.vllm.versions import check_version
 
 if TYPE_CHECKING:
     from muster.models.vllm.engine import Engine
+
+require("vllm", "vllm")
+check_version()
 
 MEDIA_THREADS = 4
 

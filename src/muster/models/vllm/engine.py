@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import dataclasses
 import difflib
+import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as StillRunning
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -24,7 +24,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
 from muster.core import ConfigurationError, ReplicaError, SampleError
-from muster.models.keeper import Keeper, child_processes
+from muster.models.keeper import Keeper
 from muster.models.surroundings import own_surroundings
 from muster.models.vllm.answers import RequestOutput
 from muster.models.vllm.prompts import Prompt
@@ -137,13 +137,16 @@ class Engine:
 
     def _started(self, starting: Future[AsyncLLM]) -> AsyncLLM:
         """Wait, and have the keeper know of every process that the engine starts meanwhile."""
-        before = child_processes()
-        while True:
-            with contextlib.suppress(StillRunning):
-                llm = starting.result(LOOK_SECONDS) if not starting.done() else starting.result()
-                self._keeper.watch(*child_processes() - before)
-                return llm
-            self._keeper.watch(*child_processes() - before)
+        before = _children()
+        while not starting.done():
+            wait([starting], LOOK_SECONDS)
+            self._keeper.watch(*_children() - before)
+        return starting.result()
+
+
+def _children() -> set[int]:
+    """Processes that vLLM, and whoever else uses multiprocessing here, have started."""
+    return {each.pid for each in multiprocessing.active_children() if each.pid is not None}
 
 
 async def _start(arguments: Mapping[str, object], on_step: Callable[[int, int], None]) -> AsyncLLM:
