@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from muster.core import ConfigurationError, LostMemberError, ReplicaError
+from muster.core import Completion, ConfigurationError, LostMemberError, ReplicaError
 from muster.models.keeper import Keeper
 from muster.models.protocol import ModelSettings
 from muster.models.registry import check_settings, load_backend
@@ -43,7 +43,7 @@ def serve(record: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     monkeypatch.setattr(server, "Keeper", lambda: Keeper(grace=0.3))
 
     def make(*server_args: str, kind: type[ServerModel] = VllmServerModel, **more: Any) -> ServerModel:
-        args = {
+        args: dict[str, Any] = {
             "command": [sys.executable, str(SERVER)],
             "server_args": ["--record", str(record), *server_args],
         }
@@ -127,7 +127,7 @@ def test_when_the_server_dies_the_replica_breaks_and_the_next_call_starts_anothe
     serve: Callable[..., ServerModel], record: Path
 ) -> None:
     model = serve("--die-after", "10", "--child", max_in_flight=4)
-    given = []
+    given: list[Completion] = []
     with pytest.raises(ReplicaError, match=r"(?s)killed by SIGKILL.*out of luck"):
         given.extend(model.generate(ListStream(ask(str(index), "?") for index in range(50))))
     assert len(given) <= 10

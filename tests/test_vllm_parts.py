@@ -24,7 +24,7 @@ from muster.models.registry import load_backend
 from muster.models.surroundings import own_surroundings
 from muster.models.vllm import versions
 from muster.models.vllm.answers import sampling_arguments
-from muster.models.vllm.options import check_settings, engine_arguments, parse_options
+from muster.models.vllm.options import check_settings, engine_arguments, engine_variables, parse_options
 from muster.models.vllm.room import Room
 from tiny_requests import ask
 
@@ -132,6 +132,21 @@ def test_what_is_said_elsewhere_is_refused_with_its_place(name: str, instead: st
     assert instead in str(refused.value)
 
 
+def test_room_is_kept_for_as_many_images_as_the_run_asks_about() -> None:
+    assert arguments({}, most_images=5)["limit_mm_per_prompt"] == {"image": 5, "video": 0}
+    assert arguments({"max_images": 2}, most_images=5)["limit_mm_per_prompt"] == {"image": 2, "video": 0}
+    assert arguments({})["limit_mm_per_prompt"] == {"video": 0}
+
+
+def test_batch_invariance_is_asked_for_where_the_record_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine_variables(parse_options({"batch_invariant": True})) == {"VLLM_BATCH_INVARIANT": "1"}
+    assert engine_variables(parse_options({})) == {}
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "1")
+    with pytest.raises(ConfigurationError, match="batch_invariant=true"):
+        check_settings(ModelSettings("m"))
+    check_settings(ModelSettings("m", {"batch_invariant": True}))
+
+
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_a_missing_vllm_is_said_before_anything_starts() -> None:
     with pytest.raises(MissingExtraError, match=r"muster-eval\[vllm\]"):
@@ -199,11 +214,11 @@ def test_processes_see_no_ranks_and_the_worker_keeps_them() -> None:
         "HOME": "/root",
     }
     env = dict(before)
-    with own_surroundings(env):
+    with own_surroundings({"MORE": "1"}, env):
         assert not env.keys() & {"RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_USE_AGENT_STORE"}
         assert not any(name.startswith("OMPI_") for name in env)
         assert (env["HOME"], env["VLLM_HOST_IP"]) == ("/root", "10.0.0.3")
-        assert env["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+        assert (env["VLLM_WORKER_MULTIPROC_METHOD"], env["MORE"]) == ("spawn", "1")
     assert {name: env[name] for name in before if name != "VLLM_WORKER_MULTIPROC_METHOD"} == {
         name: value for name, value in before.items() if name != "VLLM_WORKER_MULTIPROC_METHOD"
     }

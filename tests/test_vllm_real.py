@@ -11,11 +11,13 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TypeAlias
 
 import psutil
 import pytest
 
 import processes
+from muster.core import RequestKey
 from processes import Run, start, torchrun
 
 pytestmark = [
@@ -46,21 +48,22 @@ def run(
     return start(folder, *given, *more, launcher=launcher or (), env=CPU)
 
 
-def texts(run: Run) -> dict[tuple[str, str, int], str | None]:
+Texts: TypeAlias = dict[RequestKey, str | None]
+
+
+def texts(run: Run) -> Texts:
     assert run.wait() == 0, run.stderr + run.logs()
     assert run.results().complete
-    return {tuple(record.completion.key): record.completion.text for record in run.journal()}
+    return {record.completion.key: record.completion.text for record in run.journal()}
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, int], str | None]:
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Texts:
     """The transformers backend's answers."""
     return texts(run(tmp_path_factory.mktemp("transformers") / "run"))
 
 
-def test_answers_are_those_of_the_transformers_backend(
-    expected: dict[tuple[str, str, int], str | None], tmp_path: Path
-) -> None:
+def test_answers_are_those_of_the_transformers_backend(expected: Texts, tmp_path: Path) -> None:
     got = texts(run(tmp_path / "run", "--backend", "vllm", args=ENGINE))
     assert got.keys() == expected.keys()
     same = sum(got[key] == expected[key] for key in expected)
@@ -78,9 +81,7 @@ def test_torchruns_ranks_have_an_engine_each(tmp_path: Path) -> None:
     assert {record.worker for record in going.journal()} == {"worker-0", "worker-1"}
 
 
-def test_a_replica_may_be_two_processes_on_a_cpu(
-    expected: dict[tuple[str, str, int], str | None], tmp_path: Path
-) -> None:
+def test_a_replica_may_be_two_processes_on_a_cpu(expected: Texts, tmp_path: Path) -> None:
     got = texts(
         run(
             tmp_path / "run",
@@ -92,7 +93,7 @@ def test_a_replica_may_be_two_processes_on_a_cpu(
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no Ray here")
-def test_a_ray_actor_has_an_engine(expected: dict[tuple[str, str, int], str | None], tmp_path: Path) -> None:
+def test_a_ray_actor_has_an_engine(expected: Texts, tmp_path: Path) -> None:
     got = texts(run(tmp_path / "run", "--backend", "vllm", "--engine", "ray", "--replicas", "1", args=ENGINE))
     assert sum(got[key] == expected[key] for key in expected) >= 0.98 * len(expected)
 
@@ -114,9 +115,7 @@ def test_a_killed_engine_and_a_killed_worker_are_replaced(tmp_path: Path) -> Non
     assert not second.is_running()
 
 
-def test_a_server_is_started_and_asked(
-    expected: dict[tuple[str, str, int], str | None], tmp_path: Path
-) -> None:
+def test_a_server_is_started_and_asked(expected: Texts, tmp_path: Path) -> None:
     program = Path(sys.executable).parent / "vllm"
     args = {"command": str(program), "server_args": SERVER}
     going = run(tmp_path / "run", "--backend", "vllm-server", args=args)

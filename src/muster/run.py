@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Protocol
 
 from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
@@ -123,6 +124,7 @@ def _work(
     with Journal.open(folder.journal, manifest.run) as journal:
         with interruptible():
             workload = _what_is_left(config, folder, planned, journal, display)
+        job = replace(job, settings=replace(job.settings, most_images=workload.most_images))
         coordinator = _coordinator(config, workload, journal, job.replicas, attempt=len(manifest.attempts))
         with how_to_go_on(folder, coordinator.progress):
             if len(workload):

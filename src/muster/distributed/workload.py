@@ -28,6 +28,8 @@ class Workload:
     ) -> None:
         self.planned = planned
         self.items: list[Item] = []
+        self.most_images = 0
+        """In one prompt."""
         self._places: list[_Place] = []
         batch_keys: dict[Generation, int] = {}
         known = history or TokenHistory()
@@ -35,6 +37,7 @@ class Workload:
             if request.key in done:
                 continue
             batch_key = batch_keys.setdefault(request.generation, len(batch_keys))
+            self.most_images = max(self.most_images, sum(media.kind == "image" for media in request.media))
             media = request.media[0].identity if request.media else ""
             cost = predict(request, known.expected(request.key))
             self.items.append(Item(cost, batch_key, media))

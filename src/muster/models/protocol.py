@@ -94,6 +94,8 @@ class ModelSettings:
     GPUs. Processes that it needs beside its own are its to start and to end."""
     parallelism: Parallelism = "device-map"
     """What to do with several GPUs. A backend that has a way of its own (an engine) may do that."""
+    most_images: int | None = None
+    """In one prompt of what the run has to ask, for engines that reserve memory for them; None: not known."""
 
 
 class Checked(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 
 LAUNCHERS = frozenset(
@@ -26,12 +26,17 @@ DEFAULTS = {
 
 
 @contextmanager
-def own_surroundings(env: MutableMapping[str, str] = os.environ) -> Iterator[None]:
-    """While processes are started that must not take this one's ranks for theirs. This one needs its ranks later."""
+def own_surroundings(
+    more: Mapping[str, str] | None = None, env: MutableMapping[str, str] = os.environ
+) -> Iterator[None]:
+    """While processes are started that must not take this one's ranks for theirs. This one needs its ranks later.
+
+    `more`: variables for them, which stay set.
+    """
     hidden = {name: env[name] for name in env if name in LAUNCHERS or name.startswith(PREFIXES)}
     for name in hidden:
         del env[name]
-    env.update(FORCED)
+    env.update({**FORCED, **(more or {})})
     for name, value in DEFAULTS.items():
         env.setdefault(name, value)
     try:

@@ -16,6 +16,7 @@ from typing import Protocol
 from muster.core import ConfigurationError
 from muster.models.protocol import ModelSettings
 from muster.models.servers.options import ServerOptions, words
+from muster.models.vllm.options import INVARIANT
 
 LOOPBACK = "127.0.0.1"
 SERVED_NAME = "model"
@@ -58,7 +59,8 @@ class Vllm:
         # Else the model's own sampling settings would stand in for those that a request leaves out.
         line += ["--generation-config", "vllm", "--seed", str(settings.seed)]
         line += _common(settings, options)
-        return Command((*line, *words(options.server_args)), {"VLLM_API_KEY": key})
+        env = {"VLLM_API_KEY": key, **({INVARIANT: "1"} if options.batch_invariant else {})}
+        return Command((*line, *words(options.server_args)), env)
 
 
 class Sglang:
@@ -74,6 +76,7 @@ class Sglang:
         line += ["--random-seed", str(settings.seed), "--sampling-defaults", "openai"]
         line += _common(settings, options)
         line += ["--config", "{config.yaml}"]
+        line += ["--enable-deterministic-inference"] if options.batch_invariant else []
         return Command((*line, *words(options.server_args)), files={"config.yaml": f"api-key: {key}\n"})
 
 

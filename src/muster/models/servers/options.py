@@ -10,6 +10,7 @@ from muster.core import JSON, ConfigurationError
 from muster.models.api.options import Positive, parse_options
 from muster.models.openai.backend import OpenAIOptions
 from muster.models.protocol import ModelSettings
+from muster.models.vllm.options import check_recorded
 
 DECIDED = {
     "base_url": "the address is chosen by this backend; for a server that runs already: --backend openai",
@@ -48,6 +49,8 @@ class ServerOptions(OpenAIOptions, frozen=True, kw_only=True, forbid_unknown_fie
     ready_timeout: Positive = 1800.0
     """Seconds until the server must answer: it may have to load hundreds of gigabytes."""
     revision: str | None = None
+    batch_invariant: bool = False
+    """Whether an answer may not depend on what else is in the batch."""
 
 
 def server_options(args: Mapping[str, JSON]) -> ServerOptions:
@@ -67,7 +70,7 @@ def server_options(args: Mapping[str, JSON]) -> ServerOptions:
 
 def check_settings(settings: ModelSettings) -> None:
     """Raise `ConfigurationError` for settings that can't work."""
-    server_options(settings.args)
+    check_recorded(batch_invariant=server_options(settings.args).batch_invariant)
 
 
 def words(arguments: dict[str, Any] | list[str] | str) -> list[str]:

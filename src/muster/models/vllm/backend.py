@@ -20,7 +20,7 @@ from muster.models.registry import require
 from muster.models.surroundings import own_surroundings
 from muster.models.transformers.processor import load_processor
 from muster.models.vllm.answers import completion_of, sampling_arguments
-from muster.models.vllm.options import check_settings, engine_arguments, parse_options
+from muster.models.vllm.options import check_settings, engine_arguments, engine_variables, parse_options
 from muster.models.vllm.prompts import Prompts
 from muster.models.vllm.room import Room
 from muster.models.vllm.versions import check_version
@@ -56,17 +56,18 @@ class VllmModel:
         )
         self._prompts = Prompts(processor, options.max_images)
         self._arguments = engine_arguments(settings, options, str(folder))
+        self._variables = engine_variables(options)
         self._max_in_flight = settings.max_in_flight
         self._started = itertools.count()
         self._engine: Engine | None = None
         self._start()
 
     def _start(self) -> Engine:
-        with own_surroundings():
+        with own_surroundings(self._variables):
             from muster.models.vllm.engine import Engine  # imports vLLM
 
         steps = _Steps()
-        engine = self._engine = Engine(self._arguments, steps)
+        engine = self._engine = Engine(self._arguments, self._variables, steps)
         self._room = steps.room = Room(engine.facts.slots, self._max_in_flight)
         self._steps = steps
         self._end = weakref.finalize(self, engine.close)

@@ -54,8 +54,18 @@ class Facts:
 class Engine:
     """vLLM's `AsyncLLM`, with a thread of its own for the event loop that all its parts belong to."""
 
-    def __init__(self, arguments: Mapping[str, object], on_step: Callable[[int, int], None]) -> None:
-        """Start it. `on_step` hears in the event loop, after each step, how many requests run and how many wait.
+    def __init__(
+        self,
+        arguments: Mapping[str, object],
+        variables: Mapping[str, str],
+        on_step: Callable[[int, int], None],
+    ) -> None:
+        """Start it.
+
+        Args:
+            arguments: of `AsyncEngineArgs`.
+            variables: of the environment, for its processes.
+            on_step: hears in the event loop, after each step, how many requests run and how many wait.
 
         Raises:
             ConfigurationError: vLLM can't do what the arguments ask for, or not with this model.
@@ -65,7 +75,7 @@ class Engine:
         self._thread.start()
         self._keeper = Keeper()
         try:
-            self._llm = self._started(self._submit(_start(arguments, on_step)))
+            self._llm = self._started(self._submit(_start(arguments, variables, on_step)))
         except BaseException:
             self.close()
             raise
@@ -149,7 +159,9 @@ def _children() -> set[int]:
     return {each.pid for each in multiprocessing.active_children() if each.pid is not None}
 
 
-async def _start(arguments: Mapping[str, object], on_step: Callable[[int, int], None]) -> AsyncLLM:
+async def _start(
+    arguments: Mapping[str, object], variables: Mapping[str, str], on_step: Callable[[int, int], None]
+) -> AsyncLLM:
     class Steps(StatLoggerBase):  # type: ignore[misc]  # vLLM makes it itself, and passes nothing of ours
         def __init__(self, vllm_config: object, engine_index: int = 0) -> None:
             del vllm_config, engine_index
@@ -163,7 +175,7 @@ async def _start(arguments: Mapping[str, object], on_step: Callable[[int, int], 
 
     model = arguments["model"]
     _check_names(arguments)
-    with own_surroundings():
+    with own_surroundings(variables):
         try:
             config = AsyncEngineArgs(**dict(arguments)).create_engine_config()
         except Exception as error:

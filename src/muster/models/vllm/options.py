@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from muster.core import JSON, ConfigurationError
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.options import PROCESSOR_ARGS, PROCESSOR_PREFIX, Options
 
+INVARIANT = "VLLM_BATCH_INVARIANT"
 AUTO_LENGTH = -1
 """`max_model_len`: the model's own context, or as much of it as there is memory for."""
 
@@ -39,7 +41,9 @@ class VllmOptions:
     chat_template: str | None = None
     """A file with a Jinja chat template, in place of the model's own."""
     max_images: int | None = None
-    """Per prompt; None: as many as the context holds."""
+    """Per prompt; None: as many as the run asks about at once."""
+    batch_invariant: bool = False
+    """Whether an answer may not depend on what else is in the batch: slower, and not for every GPU and model."""
     processor: Mapping[str, JSON] = field(default_factory=dict)
     """For the model's processor, here and in the engine: min_pixels, max_pixels, whatever starts with `processor_`."""
     engine: Mapping[str, JSON] = field(default_factory=dict)
@@ -73,6 +77,7 @@ def parse_options(args: Mapping[str, JSON]) -> VllmOptions:
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
         max_images=_count(rest, "max_images"),
+        batch_invariant=_switch(rest, "batch_invariant"),
         processor=processor,
         engine=rest,
     )
@@ -80,7 +85,17 @@ def parse_options(args: Mapping[str, JSON]) -> VllmOptions:
 
 def check_settings(settings: ModelSettings) -> None:
     """Raise `ConfigurationError` for settings that can't work, as far as that can be told without vLLM."""
-    parse_options(settings.args)
+    options = parse_options(settings.args)
+    check_recorded(batch_invariant=options.batch_invariant)
+
+
+def check_recorded(*, batch_invariant: bool, env: Mapping[str, str] = os.environ) -> None:
+    """Raise `ConfigurationError` where only the environment asks for batch invariance: no record would tell."""
+    if env.get(INVARIANT, "0") not in ("", "0") and not batch_invariant:
+        raise ConfigurationError(
+            f"{INVARIANT} is set in the environment, where the run's record doesn't see it: unset it and say "
+            "--model-args batch_invariant=true"
+        )
 
 
 def engine_arguments(settings: ModelSettings, options: VllmOptions, model: str) -> dict[str, object]:
@@ -101,15 +116,29 @@ def engine_arguments(settings: ModelSettings, options: VllmOptions, model: str) 
         arguments.setdefault("max_num_seqs", settings.max_in_flight)
     if options.processor:
         arguments["mm_processor_kwargs"] = dict(options.processor)
-    if options.max_images is not None:
-        arguments.setdefault("limit_mm_per_prompt", {"image": options.max_images, "video": 0})
+    images = settings.most_images if options.max_images is None else options.max_images
+    # Said, because vLLM keeps room for the largest video otherwise, and none is asked about.
+    limits = {"video": 0} if images is None else {"image": max(1, images), "video": 0}
+    arguments.setdefault("limit_mm_per_prompt", limits)
     return arguments
+
+
+def engine_variables(options: VllmOptions) -> dict[str, str]:
+    """Environment variables of the engine's processes."""
+    return {INVARIANT: "1"} if options.batch_invariant else {}
 
 
 def _text(args: dict[str, JSON], name: str) -> str | None:
     value = args.pop(name, None)
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(f"--model-args {name}={value!r}: expected a text")
+    return value
+
+
+def _switch(args: dict[str, JSON], name: str) -> bool:
+    value = args.pop(name, False)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"--model-args {name}={value!r}: expected true or false")
     return value
 
 
