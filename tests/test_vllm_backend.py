@@ -21,6 +21,7 @@ import pytest
 from muster.core import ConfigurationError, Generation, Media, ReplicaError, Request
 from muster.demo import demo_model_path
 from muster.models.protocol import ModelSettings
+from muster.models.registry import BUILTIN, load_backend, model_kind
 from processes import start
 from tiny_requests import ListStream, answers, ask, noise
 
@@ -62,6 +63,13 @@ def vllm(behaviour: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
     yield make
     for each in models:
         each.close()
+
+
+def test_the_registry_knows_what_it_is_without_importing_it(vllm: Any) -> None:
+    backend = load_backend("vllm")
+    assert model_kind(backend) == BUILTIN["vllm"].kind
+    assert getattr(backend, "starts_processes", False)
+    assert BUILTIN["vllm"].processes
 
 
 def test_prompts_are_those_of_the_transformers_backend(vllm: Any, behaviour: ModuleType) -> None:
