@@ -1,4 +1,4 @@
-"""How close the vllm backend comes to an engine that has all requests from the start, and how far from one by one it is.
+"""How close the vllm backend comes to an engine that has all requests at once, and how far it is from one by one.
 
     python -m benchmarks.vllm_feed [--quick] [--model MODEL] [--requests N] [--slots N]
 

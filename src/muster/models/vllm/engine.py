@@ -128,10 +128,11 @@ class Engine:
         llm = self.__dict__.pop("_llm", None)
         if llm is not None:
             if llm.output_handler is not None:  # else it takes the end of the engine for its death
-                self._loop.call_soon_threadsafe(llm.output_handler.cancel)
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(llm.output_handler.cancel)
             with contextlib.suppress(Exception):
                 llm.shutdown(timeout=SHUTDOWN_SECONDS)
-        if self._loop.is_running():
+        with contextlib.suppress(RuntimeError):  # closed already
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._keeper.close()
 
@@ -141,6 +142,7 @@ class Engine:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._loop.close()
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
