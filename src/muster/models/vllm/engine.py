@@ -45,8 +45,6 @@ class Facts:
 
     slots: int
     """Sequences that it works on at the same time, at most."""
-    context: int
-    """Tokens of prompt and answer together."""
     generation_config: Mapping[str, object]
     """The model's own sampling settings, those that differ from vLLM's."""
 
@@ -81,9 +79,7 @@ class Engine:
             raise
         config = self._llm.vllm_config
         self.facts = Facts(
-            config.scheduler_config.max_num_seqs,
-            config.model_config.max_model_len,
-            config.model_config.get_diff_sampling_param(),
+            config.scheduler_config.max_num_seqs, config.model_config.get_diff_sampling_param()
         )
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
