@@ -126,7 +126,7 @@ def test_a_port_that_somebody_took_meanwhile_is_replaced(
 def test_when_the_server_dies_the_replica_breaks_and_the_next_call_starts_another(
     serve: Callable[..., ServerModel], record: Path
 ) -> None:
-    model = serve("--die-after", "10", "--child", max_in_flight=4)
+    model = serve("--die-after", "10", "--child", max_in_flight=4, max_retries=0)
     given: list[Completion] = []
     with pytest.raises(ReplicaError, match=r"(?s)killed by SIGKILL.*out of luck"):
         given.extend(model.generate(ListStream(ask(str(index), "?") for index in range(50))))
@@ -230,6 +230,13 @@ def test_what_cannot_be_is_refused_before_anything_starts(args: dict[str, Any], 
         check_settings(load_backend("vllm-server"), ModelSettings("m", args))
 
 
-def test_a_program_that_is_not_there_is_said() -> None:
-    with pytest.raises(ConfigurationError, match="no such program"):
-        VllmServerModel(ModelSettings("m", {"command": "/nowhere/vllm"}))
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"command": "/nowhere/vllm"}, "no such program"),
+        ({"python": "/nowhere/bin/python"}, "there is no /nowhere/bin/vllm"),
+    ],
+)
+def test_a_program_that_is_not_there_is_said(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        VllmServerModel(ModelSettings("m", args))

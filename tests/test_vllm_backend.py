@@ -8,6 +8,7 @@ Against a real vLLM: tests/test_vllm_real.py.
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -195,7 +196,8 @@ def test_a_killed_engine_and_a_killed_worker_are_replaced_and_leave_nothing_behi
         tmp_path / "run",
         *arguments,
         *("--model-args", model_args, "--progress", "plain", "--max-failures", "0"),
-        env={"PYTHONPATH": f"{FAKE}:{Path(__file__).parents[1] / 'src'}", "FAKE_VLLM_SECONDS": "0.05"},
+        env={"PYTHONPATH": f"{FAKE}:{Path(__file__).parents[1] / 'src'}", "FAKE_VLLM_SECONDS": "0.05"}
+        | {"FAKE_VLLM_RECORD": str(tmp_path / "arguments.json")},
     )
 
     def engines() -> list[psutil.Process]:
@@ -213,4 +215,9 @@ def test_a_killed_engine_and_a_killed_worker_are_replaced_and_leave_nothing_behi
     assert run.wait() == 0, run.stderr + run.logs()
     assert not second.is_running()
     assert run.results().complete
+    # Room for as many images as the run's prompts have.
+    assert json.loads((tmp_path / "arguments.json").read_text())["limit_mm_per_prompt"] == {
+        "image": 1,
+        "video": 0,
+    }
     assert len({record.completion.key for record in run.journal()}) == 200

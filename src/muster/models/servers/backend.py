@@ -20,6 +20,9 @@ from muster.models.servers.command import SERVED_NAME, Kind, Sglang, Vllm
 from muster.models.servers.options import ServerOptions, check_settings, server_options
 from muster.models.servers.server import Server
 
+NOTICED_SECONDS = 1.0
+"""A broken connection is known at once, the end of the process that broke it a little later."""
+
 
 class ServerModel:
     """One replica: a server on this replica's GPUs, and a client that asks it.
@@ -124,6 +127,10 @@ class _Asker(Protocol):
     def places(self) -> int: ...
 
 
+def _may_be_death(completion: Completion) -> bool:
+    return completion.failure is not None and completion.failure.kind != "sample"
+
+
 class _Watched:
     """A client whose requests end with the server, not after many attempts to reach it."""
 
@@ -138,8 +145,9 @@ class _Watched:
         death = asyncio.ensure_future(self._died.wait())
         try:
             await asyncio.wait({answer, death}, return_when=asyncio.FIRST_COMPLETED)
-            if answer.done() and (answer.exception() is not None or answer.result().succeeded):
+            if answer.done() and not _may_be_death(answer.result()):
                 return answer.result()
+            await asyncio.wait({death}, timeout=NOTICED_SECONDS)
             if self._died.is_set():
                 raise ReplicaError("the server has ended")
             return await answer

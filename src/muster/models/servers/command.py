@@ -50,9 +50,7 @@ class Vllm:
 
     def command(self, settings: ModelSettings, options: ServerOptions, port: int, key: str) -> Command:
         """See `Kind`."""
-        python = options.python or sys.executable
-        beside = Path(python).parent / "vllm"
-        program = _given(options) or [str(beside) if beside.is_file() else _on_path("vllm")]
+        program = _given(options) or [_beside(options.python, "vllm")]
         serve = [] if program[-1] == "serve" else ["serve"]
         line = [*program, *serve, settings.model, "--host", LOOPBACK, "--port", str(port)]
         line += ["--served-model-name", SERVED_NAME, "--tensor-parallel-size", str(settings.gpus_per_replica)]
@@ -91,7 +89,15 @@ def _given(options: ServerOptions) -> list[str]:
     return program
 
 
-def _on_path(name: str) -> str:
+def _beside(python: str | None, name: str) -> str:
+    """A program of the environment of an interpreter; where none is named, of this one or on the PATH."""
+    beside = Path(python or sys.executable).expanduser().parent / name
+    if beside.is_file():
+        return str(beside)
+    if python is not None:
+        raise ConfigurationError(
+            f"--model-args python={python}: there is no {beside}; is {name} installed there?"
+        )
     found = shutil.which(name)
     if found is None:
         raise ConfigurationError(

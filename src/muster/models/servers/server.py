@@ -132,6 +132,7 @@ class Server:
                 )
             except OSError as error:
                 self._keeper.close()
+                shutil.rmtree(self._folder, ignore_errors=True)
                 raise ConfigurationError(f"{words[0]} can't be started: {error.strerror or error}") from error
         self._keeper.watch(self._process.pid)
         self._reader = threading.Thread(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vllm.config import ModelConfig, SchedulerConfig, VllmConfig
@@ -24,6 +27,8 @@ class AsyncEngineArgs:
     mm_processor_kwargs: dict[str, Any] | None = None
 
     def create_engine_config(self) -> VllmConfig:
+        if "FAKE_VLLM_RECORD" in os.environ:
+            Path(os.environ["FAKE_VLLM_RECORD"]).write_text(json.dumps(asdict(self)))
         if self.dtype == "nonsense":
             raise ValueError("Unknown dtype: nonsense")
         context = 256 if self.max_model_len in (None, -1) else int(self.max_model_len or 0)
