@@ -17,19 +17,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 from benchmarks.tables import machine, say, table, verdict
 from muster.core import Generation, Media, Message, Part, Request, RequestKey
 from muster.distributed.devices import visible_gpus
 from muster.models.protocol import Model, ModelSettings
 from muster.models.registry import load_backend, resolve_model
+from muster.models.vllm.versions import installed_version
 
 AIM = 0.9
 """Of the ceiling's requests per second."""
@@ -112,6 +112,14 @@ def noise(random_numbers: random.Random, sides: tuple[int, int]) -> bytes:
     return buffer.getvalue()
 
 
+class Closable(Model, Protocol):
+    """A model that has processes of its own."""
+
+    def close(self) -> None:
+        """End them."""
+        ...
+
+
 def by_muster(backend: str, model: str, slots: int, size: Size, requests: list[Request]) -> Measured:
     """One of Muster's backends."""
     args: dict[str, Any] = {**size.engine, "max_num_seqs": slots}
@@ -121,11 +129,12 @@ def by_muster(backend: str, model: str, slots: int, size: Size, requests: list[R
         settings = ModelSettings(model, args, max_in_flight=slots)
     else:
         settings = ModelSettings(model, args, most_images=1)
-    loaded: Model = load_backend(backend)(settings)
+    loaded = cast("Closable", load_backend(backend)(settings))
     list(loaded.generate(Stream(make_requests(WARM_UP, size, seed=1))))
     began = time.perf_counter()
     answers = list(loaded.generate(Stream(requests)))
     seconds = time.perf_counter() - began
+    loaded.close()
     if failed := [each.failure for each in answers if each.failure is not None]:
         raise SystemExit(f"{len(failed)} requests failed: {failed[0].message}")
     tokens = sum(each.usage.completion_tokens or 0 for each in answers)
@@ -166,6 +175,7 @@ def by_vllm(model: str, slots: int, size: Size, requests: list[Request], *, at_o
     ask(make_requests(WARM_UP, size, seed=1))
     requests = requests if at_once else requests[::ONE_BY_ONE_SHARE]
     seconds, *outputs = ask(requests)
+    llm.llm_engine.engine_core.shutdown()  # it would outlive this process
     texts = {
         request.key.sample_id: output.outputs[0].text
         for request, output in zip(requests, outputs, strict=True)
@@ -244,9 +254,9 @@ def main() -> int:
     model = resolve_model(given.model)
     if given.way:
         print(json.dumps(measure(given.way, model, slots, count, size)), flush=True)
-        os._exit(0)  # engines leave threads behind
+        return 0
     print(f"# Feeding vLLM\n\n{machine()}")
-    say(f"Model {given.model}; {count} requests, {slots} slots (max_num_seqs).")
+    say(f"vLLM {installed_version()}; model {given.model}; {count} requests, {slots} slots (max_num_seqs).")
     arguments = ["--model", given.model, "--requests", str(count), "--slots", str(slots)]
     return 0 if report({way: apart(way, arguments) for way in WAYS}) else 1
 
