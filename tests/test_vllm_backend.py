@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from muster.core import ConfigurationError, Generation, Media, ReplicaError, Request
+from muster.core import ConfigurationError, Generation, LostMemberError, Media, ReplicaError, Request
 from muster.demo import demo_model_path
 from muster.models.protocol import ModelSettings
 from muster.models.registry import BUILTIN, load_backend, model_kind
@@ -186,6 +186,14 @@ def test_a_run_that_stops_leaves_nothing_in_the_engine(vllm: Any, behaviour: Mod
 def test_what_vllm_refuses_is_a_configuration_error(vllm: Any, args: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         vllm(args)
+
+
+@pytest.mark.parametrize(("status", "error"), [(1, ConfigurationError), (-9, LostMemberError)])
+def test_an_engine_that_is_killed_while_it_loads_may_be_started_again(
+    vllm: Any, status: int, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="didn't start"):
+        vllm({"ends_with": status})
 
 
 @pytest.mark.slow

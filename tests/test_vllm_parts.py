@@ -219,6 +219,7 @@ def test_processes_see_no_ranks_and_the_worker_keeps_them() -> None:
         assert not any(name.startswith("OMPI_") for name in env)
         assert (env["HOME"], env["VLLM_HOST_IP"]) == ("/root", "10.0.0.3")
         assert (env["VLLM_WORKER_MULTIPROC_METHOD"], env["MORE"]) == ("spawn", "1")
+    assert "MORE" not in env
     assert {name: env[name] for name in before if name != "VLLM_WORKER_MULTIPROC_METHOD"} == {
         name: value for name, value in before.items() if name != "VLLM_WORKER_MULTIPROC_METHOD"
     }

@@ -31,15 +31,19 @@ def own_surroundings(
 ) -> Iterator[None]:
     """While processes are started that must not take this one's ranks for theirs. This one needs its ranks later.
 
-    `more`: variables for them, which stay set.
+    `more`: variables for them.
     """
+    more = more or {}
     hidden = {name: env[name] for name in env if name in LAUNCHERS or name.startswith(PREFIXES)}
+    replaced = {name: env[name] for name in more if name in env}
     for name in hidden:
         del env[name]
-    env.update({**FORCED, **(more or {})})
+    env.update({**FORCED, **more})
     for name, value in DEFAULTS.items():
         env.setdefault(name, value)
     try:
         yield
     finally:
-        env.update(hidden)
+        for name in more:
+            env.pop(name, None)
+        env.update({**hidden, **replaced})

@@ -22,3 +22,5 @@ class SchedulerConfig:
 class VllmConfig:
     model_config: ModelConfig
     scheduler_config: SchedulerConfig
+    ends_with: int | None = None
+    """The exit status of an engine that doesn't start."""

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import multiprocessing
+import re
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -23,7 +24,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
-from muster.core import ConfigurationError, ReplicaError, SampleError
+from muster.core import ConfigurationError, LostMemberError, ReplicaError, SampleError
 from muster.models.keeper import Keeper
 from muster.models.surroundings import own_surroundings
 from muster.models.vllm.answers import RequestOutput
@@ -33,6 +34,8 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.1
 """How often, while an engine starts, it is looked which processes it has started."""
 SHUTDOWN_SECONDS = 10.0
+KILLED = re.compile(r"Failed core proc\(s\): \{[^}]*: -\d")
+"""What vLLM says of an engine that a signal ended while it started."""
 
 
 class DeadEngineError(ReplicaError):
@@ -67,6 +70,7 @@ class Engine:
 
         Raises:
             ConfigurationError: vLLM can't do what the arguments ask for, or not with this model.
+            LostMemberError: a signal ended the engine's process.
         """
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live, name="muster-vllm", daemon=True)
@@ -181,7 +185,8 @@ async def _start(
         try:
             return AsyncLLM.from_vllm_config(config, stat_loggers=[Steps], disable_log_stats=True)
         except Exception as error:
-            raise ConfigurationError(
+            kind = LostMemberError if KILLED.search(str(error)) else ConfigurationError
+            raise kind(
                 f"vLLM's engine didn't start with {model}: {error} (its own words are above, in this worker's log)"
             ) from error
 

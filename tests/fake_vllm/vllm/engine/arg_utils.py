@@ -23,6 +23,7 @@ class AsyncEngineArgs:
     enable_prefix_caching: bool | None = None
     disable_log_stats: bool = False
     dtype: str = "auto"
+    ends_with: int | None = None
     limit_mm_per_prompt: dict[str, int] = field(default_factory=dict)
     mm_processor_kwargs: dict[str, Any] | None = None
 
@@ -32,4 +33,4 @@ class AsyncEngineArgs:
         if self.dtype == "nonsense":
             raise ValueError("Unknown dtype: nonsense")
         context = 256 if self.max_model_len in (None, -1) else int(self.max_model_len or 0)
-        return VllmConfig(ModelConfig(context), SchedulerConfig(self.max_num_seqs or 16))
+        return VllmConfig(ModelConfig(context), SchedulerConfig(self.max_num_seqs or 16), self.ends_with)

@@ -78,6 +78,11 @@ class AsyncLLM:
         cls, vllm_config: VllmConfig, stat_loggers: list[Any], disable_log_stats: bool
     ) -> AsyncLLM:
         del disable_log_stats
+        if vllm_config.ends_with is not None:
+            ended = {"EngineCore_DP0": vllm_config.ends_with}
+            raise RuntimeError(
+                f"Engine core initialization failed. See root cause above. Failed core proc(s): {ended}"
+            )
         return cls(vllm_config, [make(vllm_config, 0) for make in stat_loggers])
 
     async def generate(
