@@ -34,6 +34,7 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.1
 """How often, while an engine starts, it is looked which processes it has started."""
 SHUTDOWN_SECONDS = 10.0
+JOIN_SECONDS = 1.0
 KILLED = re.compile(r"Failed core proc\(s\): \{[^}]*: -\d")
 """What vLLM says of an engine that a signal ended while it started."""
 
@@ -135,6 +136,8 @@ class Engine:
         with contextlib.suppress(RuntimeError):  # closed already
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._keeper.close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(2 * JOIN_SECONDS)
 
     def _live(self) -> None:
         # Children inherit what their thread blocks: Ctrl-C reaches a terminal's processes all at once, and is this
@@ -142,6 +145,11 @@ class Engine:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        tasks = asyncio.all_tasks(self._loop)
+        for each in tasks:
+            each.cancel()
+        if tasks:
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=JOIN_SECONDS))
         self._loop.close()
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
