@@ -67,6 +67,8 @@ class Camera:
     def say(self, line: str) -> None:
         """Nothing is said in a run that goes well."""
 
+    announce = say
+
     def _take(self, progress: Progress) -> None:
         console = new_console()
         console.print(render(progress))

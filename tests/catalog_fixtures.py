@@ -1,10 +1,11 @@
 """A few rows of each catalogued benchmark, in the exact form in which it is published, with images made here.
 
 `tests/catalog/TASK/fixture.yaml` lists the files of the benchmark's data folder. A file has `rows` (written as its
-ending says: parquet with images as the hub stores them, TSV with images as base64, JSON lines), `json`, `text` or
-`picture`. In rows, `{picture: 64x48 red}` stands for the bytes of such an image. `predictions` (id to text) are
-answers that get the full score, where the reference answers themselves don't. `best` is the full score in points, and
-`below` what they score in a variant that can't give it (variant to score).
+ending says: parquet with images as the hub stores them, TSV with images as base64, JSON lines), `json`, `text`,
+`picture`, `video` (so many frames, ten a second) or `frames` (a folder of them). In rows, `{picture: 64x48 red}` stands
+for the bytes of such an image. `predictions` (id to text) are answers that get the full score, where the reference
+answers themselves don't. `best` is the full score in points, and `below` what they score in a variant that can't give
+it (variant to score; null: nothing can be scored).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+from video_files import write_frame_folder, write_video
+
 FOLDER = Path(__file__).parent / "catalog"
 
 
@@ -33,7 +36,7 @@ class Fixture:
     task: str
     predictions: Mapping[str, str]
     best: float | None = None
-    below: Mapping[str, float] = field(default_factory=dict)
+    below: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def fixture_names() -> list[str]:
@@ -61,7 +64,11 @@ def picture(text: str, form: str = "PNG") -> bytes:
 
 
 def _write(file: Path, each: Mapping[str, Any]) -> None:
-    if "picture" in each:
+    if "video" in each:
+        write_video(file, each["video"], rate=10, codec="mpeg4" if file.suffix == ".avi" else "libx264")
+    elif "frames" in each:
+        write_frame_folder(file, each["frames"], first=1)
+    elif "picture" in each:
         file.write_bytes(picture(each["picture"], "JPEG" if file.suffix == ".jpg" else "PNG"))
     elif "text" in each:
         file.write_text(each["text"], encoding="utf-8")

@@ -5,6 +5,8 @@ Named on the command line as `--backend tests/fake_models.py:Class`. `--model-ar
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +17,8 @@ from pathlib import Path
 
 from muster.core import Completion, ConfigurationError, Failure, ReplicaError, Request, Usage
 from muster.media import load_image
+from muster.media.video import load_video
+from muster.models.api.traffic import Traffic
 from muster.models.protocol import ModelSettings, RequestStream
 from muster.models.transformers.prefetch import OneAhead
 
@@ -45,11 +49,22 @@ class Echo:
 
 
 class Looks(Echo):
-    """Decodes the prompt's images, and answers with their number and sizes."""
+    """Decodes the prompt's media, and answers with the number and sizes of its images, and its videos' frames."""
 
     def reply(self, request: Request) -> Completion:
-        sizes = [load_image(media).size for media in request.media]
-        return Completion(request.key, f"{len(sizes)} images {sizes}")
+        sizes = [load_image(media).size for media in request.media if media.kind == "image"]
+        videos = [load_video(media).indices for media in request.media if media.kind == "video"]
+        text = f"{len(sizes)} images {sizes}, {len(videos)} videos {videos}"
+        return Completion(request.key, text)
+
+
+class Remembers(Echo):
+    """Answers with the sample's id and, in brackets, what it is told that it answered before: `d-3(d-2(d-1()))`."""
+
+    def reply(self, request: Request) -> Completion:
+        said = [message.text for message in request.messages if message.role == "assistant"]
+        text = f"{request.key.sample_id}({said[-1] if said else ''})"
+        return Completion(request.key, text, usage=Usage(10, len(text)), finish_reason="stop")
 
 
 class Batches(Echo):
@@ -63,6 +78,41 @@ class Batches(Echo):
         while batch := requests.take(self.slots):
             time.sleep(self.number("seconds"))
             yield from map(self.reply, batch)
+
+
+class RemembersInBatches(Remembers, Batches):
+    """The same, in static batches."""
+
+
+class RemembersAndFails(Remembers):
+    """Fails at the sample `fails` until the marker file `once` exists."""
+
+    def reply(self, request: Request) -> Completion:
+        marker = Path(str(self.args["once"]))
+        if request.key.sample_id == str(self.args["fails"]) and not marker.exists():
+            marker.touch()
+            return Completion(request.key, failure=Failure("sample", "SampleError", "broken"))
+        return super().reply(request)
+
+
+class RemembersAtOnce(Remembers):
+    """Two requests at a time, as backends for APIs do; answers d0-1 when it was asked d1-3."""
+
+    slots = 2
+
+    def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        self.asked = asyncio.Event()
+        yield from Traffic(requests, lambda _more: contextlib.nullcontext(self)).answers()
+
+    def places(self) -> int:
+        return self.slots
+
+    async def complete(self, request: Request) -> Completion:
+        if request.key.sample_id == "d1-3":
+            self.asked.set()
+        if request.key.sample_id == "d0-1":
+            await asyncio.wait_for(self.asked.wait(), 30)
+        return self.reply(request)
 
 
 class Waiting(Echo):
@@ -103,6 +153,15 @@ class Freezes(Echo):
         yield from super().generate(requests)
         if os.environ.get("RANK") == "1":
             os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class BrokenRank(Echo):
+    """Kills rank 1's process whenever it is loaded there."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        if os.environ.get("RANK") == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class SlowRank(Echo):

@@ -85,6 +85,15 @@ class Host:
                     found.setdefault(int(environment["LOCAL_RANK"]), process)
         return [process for _rank, process in sorted(found.items())]
 
+    def models(self) -> list[psutil.Process]:
+        """The processes that hold a model."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                if "muster.distributed.worker" in process.cmdline():
+                    found.append(process)
+        return found
+
     def kill(self) -> None:
         """kill -9 of everything on it, as when its power fails; only that sockets are closed."""
         for process in self.processes():

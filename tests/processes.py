@@ -94,6 +94,15 @@ class Run:
                 continue
         return found
 
+    def worker_of(self, rank: int) -> psutil.Process:
+        """The process that holds the model of a launcher's rank, as soon as there is one."""
+
+        def found() -> list[psutil.Process]:
+            return [worker for worker in self.workers().values() if worker.environ()["RANK"] == str(rank)]
+
+        self.until(found, f"the worker of rank {rank}")
+        return found()[0]
+
     def ranks(self) -> dict[int, psutil.Process]:
         """The launcher's processes by global rank."""
         found: dict[int, psutil.Process] = {}

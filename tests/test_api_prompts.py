@@ -103,7 +103,7 @@ def test_what_is_too_many_bytes_fits_afterwards(most: int) -> None:
         (Media("image", data=b"no image"), "can't be decoded"),
         (Media("image", path="/no/such/file.png"), "does not exist"),
         (Media("image", url="https://example.org/a.png"), "image_urls=true"),
-        (Media("video", data=b"x"), "no videos"),
+        (Media("video", data=b"x"), "can't be read as a video"),
     ],
 )
 def test_what_cant_be_sent_is_the_samples_error(media: Media, message: str) -> None:

@@ -11,17 +11,19 @@ import io
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from api_servers import Answer, ApiServer, Call, ask, question, serving
-from muster.core import JSON, ConfigurationError, Media, Message, Part, Request, RequestKey
+from muster.core import JSON, ConfigurationError, Media, Message, Part, Request, RequestKey, VideoSettings
 from muster.models.anthropic import AnthropicModel
 from muster.models.api import giving_up
 from muster.models.api.model import ApiModel
 from muster.models.gemini import GeminiModel
 from muster.models.protocol import ModelSettings
+from video_files import write_video
 
 KEY = "a-key-that-must-not-be-seen"
 
@@ -149,18 +151,28 @@ def inline(call: Call) -> tuple[str, bytes]:
     return part.get("mimeType") or part["mime_type"], base64.b64decode(data)
 
 
-def test_gemini_takes_videos() -> None:
+def test_gemini_takes_videos_as_files_where_it_is_told_to() -> None:
+    film = question(media=(Media("video", data=b"mp4"),))
     with serving(lambda _: gemini()) as server:
-        (completion,) = ask(GeminiModel(settings(server)), question(media=(Media("video", data=b"mp4"),)))
+        (completion,) = ask(GeminiModel(settings(server, video="file")), film)
     assert completion.text == "Yes."
     assert inline(server.calls[0]) == ("video/mp4", b"mp4")
 
 
-def test_claude_takes_none() -> None:
-    with serving(lambda _: claude()) as server:
-        (completion,) = ask(AnthropicModel(settings(server)), question(media=(Media("video", data=b"mp4"),)))
-    assert completion.failure is not None
-    assert (completion.failure.kind, server.calls) == ("sample", [])
+@pytest.mark.parametrize("vendor", ["anthropic", "gemini"])
+def test_both_take_videos_as_frames(vendor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a video that can't be decoded is told without asking."""
+    monkeypatch.setenv("MUSTER_FRAME_CACHE", "0")
+    film = write_video(tmp_path / "film.mp4", 20)
+    shown = Media("video", path=str(film), shown=VideoSettings(frames=3))
+    make, answer = BOTH[vendor]
+    with serving(lambda _: answer) as server:
+        (completion,) = ask(make(settings(server)), question(media=(shown,)))
+        (broken,) = ask(make(settings(server)), question(media=(Media("video", data=b"mp4"),)))
+    assert completion.note == f"video {film}: 3 frames as images"
+    assert json.dumps(server.calls[0].body).count("image/jpeg") == 3
+    assert broken.failure is not None
+    assert (broken.failure.kind, len(server.calls)) == ("sample", 1)
 
 
 Make = Callable[[ModelSettings], ApiModel[object]]

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import runpy
+import socket
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import muster
 from catalog_fixtures import Fixture, fixture_names, write_fixture
+from muster.cli.app import app
+from muster.core import Sample
 from muster.results.predictions import score_predictions
 from muster.results.results import MetricResult, TaskResults
 from muster.tasks.checking import check_task
@@ -63,7 +67,9 @@ def test_the_published_forms_run_through_the_whole_pipeline(tmp_path: Path) -> N
     }
     for task in load_tasks(names, DataFolders.parse(data)):
         for sample in task.source.load():
-            assert f"{len(sample.images)} images" in texts[task.name, sample.id, 0], (task.name, sample.id)
+            seen = texts[task.name, sample.id, 0]
+            assert f"{len(sample.images)} images" in seen, (task.name, sample.id)
+            assert f"{len(sample.videos)} videos" in seen, (task.name, sample.id)
 
 
 @tasks_with_data
@@ -81,15 +87,19 @@ def test_right_answers_get_the_full_score(data: tuple[Fixture, Path], tmp_path: 
     scored = task if task.metric.info.name == "captions" else scored_by(task, ["all"])
     results = score_predictions(scored, samples, file)
     for variant, primary in _headlines(task, results).items():
+        if variant in fixture.below and fixture.below[variant] is None:
+            assert primary is None, f"by {variant}"
+            continue
+        assert primary is not None, f"by {variant}"
         expected = fixture.below.get(variant, fixture.best or BEST.get(primary.unit))
         assert primary.value == pytest.approx(expected, abs=0.01), f"by {variant}"
     for key in task.by:
         assert "(none)" not in results.by[key], f"every sample has the metadata {key!r}"
 
 
-def _headlines(task: Task, results: TaskResults) -> dict[str, MetricResult]:
-    """The score that stands for the task, by the task's own variant and the others."""
-    others = {name: each.metrics[each.primary] for name, each in results.variants.items()}
+def _headlines(task: Task, results: TaskResults) -> dict[str, MetricResult | None]:
+    """The score that stands for the task, by the task's own variant and the others; None where nothing was scored."""
+    others = {name: each.metrics.get(each.primary) for name, each in results.variants.items()}
     return {task.metric.info.variant: results.metrics[results.primary], **others}
 
 
@@ -109,3 +119,41 @@ def test_the_page_lists_the_catalogue_as_it_is() -> None:
     script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "list_benchmarks.py"))
     text = script["PAGE"].read_text(encoding="utf-8")
     assert script["page"](text) == text
+
+
+@tasks_with_data
+def test_predictions_are_scored_from_files_alone(
+    data: tuple[Fixture, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`muster score --task T --predictions P --samples S`, as users do who have no dataset and no network."""
+    fixture, folder = data
+    [task] = load_tasks([fixture.task], DataFolders.parse([f"{fixture.task}={folder}"]))
+    samples = task.source.load()
+    monkeypatch.setenv("MUSTER_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(socket, "create_connection", None)
+    predictions, plain, each = (tmp_path / name for name in ("p.jsonl", "s.jsonl", "each.jsonl"))
+    right = {sample.id: fixture.predictions.get(sample.id, sample.answer) for sample in samples}
+    _write_lines(predictions, [{"id": name, "prediction": text} for name, text in right.items()])
+    _write_lines(plain, [_without_images(sample) for sample in samples])
+    files = ["--predictions", str(predictions), "--samples", str(plain), "--per-sample", str(each)]
+    scoring = [] if task.metric.info.name == "captions" else ["--scoring", "all"]
+    done = CliRunner().invoke(app, ["score", "--task", fixture.task, *files, *scoring, "--json"])
+    assert done.exit_code == 0, done.output
+    results = json.loads(done.stdout)["tasks"][fixture.task]
+    best = fixture.best or BEST.get(results["metrics"][results["primary"]]["unit"])
+    expected = fixture.below.get(task.metric.info.variant, best)
+    assert results["metrics"][results["primary"]]["value"] == pytest.approx(expected, abs=0.01)
+    for key in task.by:
+        assert "(none)" not in results["by"][key], f"every sample has the metadata {key!r}"
+    assert len(each.read_text().splitlines()) == len(samples)
+
+
+def _without_images(sample: Sample) -> dict[str, object]:
+    given = {"choices": list(sample.choices), "answer": list(sample.answers)}
+    present = {name: value for name, value in given.items() if value}
+    return {"id": sample.id, "question": sample.question, **present, "metadata": dict(sample.metadata)}
+
+
+def _write_lines(file: Path, rows: list[dict[str, object]]) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -20,13 +20,13 @@ def test_one_image_comes_first_wherever_it_stands() -> None:
     for parts in [(ONE, "\nWhat is this?"), (ONE, "What is this?"), ("What ", ONE, "is this?")]:
         question = question_of([say("user", *parts)])
         assert question.text == "<image>\nWhat is this?"
-        assert question.images == (ONE,)
+        assert question.media == (ONE,)
 
 
 def test_several_images_are_numbered() -> None:
     question = question_of([say("user", ONE, TWO, "Which is older?")])
     assert question.text == "Image-1: <image>\nImage-2: <image>\nWhich is older?"
-    assert question.images == (ONE, TWO)
+    assert question.media == (ONE, TWO)
 
 
 def test_images_between_words_are_named_there() -> None:
@@ -45,19 +45,18 @@ def test_earlier_turns_are_the_history_and_numbers_go_on() -> None:
     )
     assert question.history == (Turn("Image-1: <image>\nWhat is it?", "A cat."),)
     assert question.text == "Image-2: <image>\nImage-3: <image>\nAnd these?"
-    assert question.images == (ONE, TWO, THREE)
+    assert question.media == (ONE, TWO, THREE)
     assert question.system == "Be brief."
 
 
 def test_a_question_without_images_stays_as_it_is() -> None:
     question = question_of([say("user", "\nWhat does <image> mean in HTML?")])
-    assert (question.text, question.images) == ("\nWhat does <image> mean in HTML?", ())
+    assert (question.text, question.media) == ("\nWhat does <image> mean in HTML?", ())
 
 
 @pytest.mark.parametrize(
     ("messages", "why"),
     [
-        ([say("user", Media("video", path="/a.mp4"), "What happens?")], "videos"),
         ([say("user", "Hi"), say("user", "there")], "in turn"),
         ([say("assistant", "Hi")], "beginning with a question"),
         ([say("user", "Hi"), say("assistant", "Hello")], "last message"),

@@ -147,9 +147,10 @@ def test_a_machines_gpus_are_shared_out_as_the_run_has_them(
 
 
 def test_nobody_joins(task: Path, tmp_path: Path, address: str) -> None:
-    run = start_open(tmp_path, task, address, replicas=0, rendezvous_timeout=1)
+    run = start_open(tmp_path, task, address, replicas=0, rendezvous_timeout=1, progress="none")
     assert run.wait() == 1
     assert "nobody has joined for 1 s" in run.stderr
+    assert f"muster worker --join {address}" in run.stderr  # without any other progress
 
 
 def test_joined_workers_finish_what_the_runs_own_can_not(task: Path, tmp_path: Path, address: str) -> None:
@@ -178,6 +179,17 @@ def test_a_joined_worker_that_hangs_is_replaced(task: Path, tmp_path: Path, addr
     assert "killed by SIGABRT; starting it again" in machine.stderr
     assert "no answer for" in run.logs()
     assert "self.touch(request)" in run.logs()  # the stack
+    assert_complete(run)
+
+
+def test_a_joined_worker_that_stands_still_is_replaced(task: Path, tmp_path: Path, address: str) -> None:
+    """It can't be told anything; the process that keeps it going asks the coordinator, and kills it."""
+    args = f"hang=s7,hard=true,once={tmp_path / 'hung'}"
+    run = start_open(tmp_path, task, address, "Hangs", replicas=0, model_args=args, worker_timeout=2)
+    machine = join(address, "--replicas", "1", secret_file=until_open(run), backend="Hangs")
+    assert run.wait() == 0, run.stderr
+    assert machine.wait() == 0, machine.stderr
+    assert "stands still (process" in machine.stderr
     assert_complete(run)
 
 
@@ -286,7 +298,7 @@ def test_what_cannot_be_listened_to(
 
 
 def test_a_second_signal_ends_a_worker_at_once(task: Path, tmp_path: Path, address: str) -> None:
-    run = start_open(tmp_path, task, address, replicas=1, model_args="seconds=0.4", limit=10)
+    run = start_open(tmp_path, task, address, replicas=1, model_args="seconds=1", limit=20)
     machine = join(address, "--replicas", "1", secret_file=until_open(run))
     run.until(lambda: answers_of(run, f"{HOST}.0") > 0, "an answer of the joined one")
     workers = machine.workers()
@@ -296,4 +308,4 @@ def test_a_second_signal_ends_a_worker_at_once(task: Path, tmp_path: Path, addre
     assert machine.wait() == 130
     assert all(not worker.is_running() for worker in workers)
     assert run.wait() == 0, run.stderr
-    assert_complete(run, 10)
+    assert_complete(run, 20)

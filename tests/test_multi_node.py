@@ -209,6 +209,21 @@ def test_a_killed_node_is_restarted_and_comes_back(two: Network, victim: int) ->
     assert attempts_of(runs[0]) == (2 if victim == 0 else 1)
 
 
+@pytest.mark.parametrize("stopped", ["worker", "rank"])
+def test_what_stands_still_alone_on_its_node_keeps_no_launcher_waiting(two: Network, stopped: str) -> None:
+    """Nobody else on that node could end it, and its launcher waited for ever."""
+    first, second = two.hosts
+    task = write_benchmark(first.disk / "bench", 60)
+    options = gated(first, worker_timeout=3)
+    runs = [start_on(host, static(host, 2, 1), task, **options) for host in two.hosts]
+    runs[0].until(lambda: answers_of(runs[0], "worker-1") > 0, "answers of the second node")
+    (victim,) = second.models() if stopped == "worker" else second.workers()
+    victim.send_signal(signal.SIGSTOP)
+    open_gate(first)
+    assert [run.wait() for run in runs] == [0, 0], "\n".join(run.stderr for run in runs)
+    assert_complete(runs[0], 60)
+
+
 def test_a_node_that_loses_power_is_done_without(two: Network) -> None:
     """Its launcher dies with it. The other node's launcher may wait for it afterwards; the results are there."""
     first, second = two.hosts

@@ -6,6 +6,8 @@ random joins, claims, completions, deaths, comebacks and returns.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -20,19 +22,28 @@ ITEMS = st.builds(
     batch_key=st.integers(0, 2),
     media=st.sampled_from(("", "x", "y")),
 )
+STEPS_BACK = st.lists(st.integers(-6, 3), max_size=40)
+"""How far before each item the one is that it comes after; none where it isn't positive, or before the first."""
 
 
 class QueueMachine(RuleBasedStateMachine):
     """The queue against the model."""
 
     @initialize(
-        items=st.lists(ITEMS, max_size=40), schedule=st.sampled_from(SCHEDULES), replicas=st.integers(1, 5)
+        items=st.lists(ITEMS, max_size=40),
+        back=STEPS_BACK,
+        schedule=st.sampled_from(SCHEDULES),
+        replicas=st.integers(1, 5),
     )
-    def start(self, items: list[Item], schedule: Schedule, replicas: int) -> None:
+    def start(self, items: list[Item], back: list[int], schedule: Schedule, replicas: int) -> None:
+        for index, steps in enumerate(back[: len(items)]):
+            if 0 < steps <= index:
+                items[index] = replace(items[index], after=index - steps)
         self.items = items
         self.schedule = schedule
         self.queue = WorkQueue(items, schedule=schedule, replicas=replicas)
-        self.waiting = set(range(len(items)))
+        self.blocked = {index for index, item in enumerate(items) if item.after is not None}
+        self.waiting = set(range(len(items))) - self.blocked
         self.held: dict[str, set[int]] = {}
         self.batched: dict[str, bool] = {}
         self.deaths = [0] * len(items)
@@ -87,8 +98,26 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.complete(name, index) == expected
         self.done.add(index)
         self.waiting.discard(index)
+        self.blocked.discard(index)
         for mine in self.held.values():
             mine.discard(index)
+        self.unblock()
+
+    def unblock(self) -> None:
+        """What came after something that is done now waits."""
+        freed = {index for index in self.blocked if self.items[index].after in self.done}
+        self.blocked -= freed
+        self.waiting |= freed
+
+    @precondition(lambda self: self.blocked)
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        """A later turn is settled although nobody could claim it: the turn before it failed."""
+        index = data.draw(st.sampled_from(sorted(self.blocked)))
+        assert self.queue.complete("nobody", index) == "accepted"
+        self.blocked.discard(index)
+        self.done.add(index)
+        self.unblock()
 
     @rule(name=st.sampled_from(NAMES))
     def lose(self, name: str) -> None:
@@ -101,6 +130,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert set(loss.requeued) == mine - condemned
         self.done |= condemned
         self.waiting |= mine - condemned
+        self.unblock()
 
     @rule(name=st.sampled_from(NAMES))
     def leave(self, name: str) -> None:
@@ -131,6 +161,7 @@ class QueueMachine(RuleBasedStateMachine):
         held = {index: name for name, mine in self.held.items() for index in mine}
         assert self.queue.total == len(self.items)
         assert self.queue.unclaimed == len(self.waiting)
+        assert self.queue.blocked == len(self.blocked)
         assert self.queue.outstanding == len(held)
         assert self.queue.done == len(self.done)
         assert self.queue.finished == (len(self.done) == len(self.items))

@@ -117,6 +117,21 @@ def test_tasks_in_a_container_see_the_run_and_working_folders(tmp_path: Path) ->
             "doesn't divide the 2 process(es)",
         ),
         (
+            [
+                "--gpus-per-node=4",
+                "--tasks-per-node=1",
+                "--",
+                "--model=demo",
+                "--tasks=digits",
+                "--gpus-per-replica=8",
+            ],
+            "--gpus-per-replica 8: only 4 GPU(s) are visible",
+        ),
+        (
+            ["--", "--model", "demo", "--tasks", "digits", "--secret-file", "s"],
+            "with --listen, or leave it out",
+        ),
+        (
             ["--nodes", "2", "--", "--model", "demo", "--tasks", "digits", "--engine", "ray"],
             "is for one process",
         ),

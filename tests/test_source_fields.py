@@ -216,10 +216,8 @@ def test_coco_captions(tmp_path: Path) -> None:
     assert (six.answers, dict(six.metadata)) == (("six", "half a dozen"), {"width": 8})
     without = {**COCO, "annotations": COCO["annotations"][:1]}
     message = failure(tmp_path, CAPTIONS, captions_json=without)
-    assert (
-        message
-        == "captions.json: images 0 (from 0): source.join (captions): nothing in captions.json has image_id 5"
-    )
+    told = "captions.json: images 0 (from 0): source.join (captions): nothing in captions.json, list annotations has"
+    assert message == f"{told} image_id 5"
     kept = load(tmp_path, CAPTIONS.replace("many: true", "many: true, optional: true"), captions_json=without)
     assert [sample.answers for sample in kept] == [(), ("six",)]
 
@@ -259,7 +257,7 @@ def test_vqa_questions_and_annotations_in_two_files(tmp_path: Path) -> None:
         q_json=questions,
         a_json={"annotations": notes},
     )
-    assert "nothing in a.json has question_id 'how many?'" in message
+    assert "nothing in a.json, list annotations has question_id 'how many?'" in message
     message = failure(
         tmp_path,
         source.replace("records: annotations", "records: annotation"),

@@ -155,6 +155,45 @@ def test_the_revision_is_that_of_the_data(tmp_path: Path) -> None:
     assert revision("one") != before
 
 
+def test_images_of_another_configuration_are_joined_and_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the hub's GQA has them; a copy of each image per question would be forty times the images."""
+    folder = tmp_path / "o" / "d"
+    for config, columns in {
+        "questions": {"id": ["1", "2", "3"], "imageId": ["a", "b", "a"], "question": ["Q1", "Q2", "Q3"]},
+        "images": {
+            "id": ["a", "b"],
+            "image": [{"bytes": PIXEL, "path": "a.png"}, {"bytes": b"b", "path": None}],
+        },
+    }.items():
+        (folder / config).mkdir(parents=True)
+        pq.write_table(pa.table(columns), folder / config / "test-00000-of-00001.parquet")
+    join = "{config: images, match: {imageId: id}, as: picture}"
+    rest = f"join: {join}, fields: {{image: picture.image}}"
+    source = f"{{huggingface: {{dataset: o/d, config: questions, split: test}}, {rest}}}"
+    (tmp_path / "t.yaml").write_text(f"name: t\nsource: {source}\nmetric: exact_match\n")
+    first, second, third = load(tmp_path / "t.yaml", f"t={folder}")
+    assert [each.images[0].data for each in (first, second)] == [PIXEL, b"b"]
+    assert first.images[0].data is third.images[0].data
+    before = revision_of(tmp_path / "t.yaml", f"t={folder}")
+    monkeypatch.setattr("muster.tasks.sources.pack.PACK_ABOVE", 0)
+    monkeypatch.setenv("MUSTER_CACHE", str(tmp_path / "cache"))
+    packed = load(tmp_path / "t.yaml", f"t={folder}")
+    assert packed[0].images[0].extent == packed[2].images[0].extent != packed[1].images[0].extent
+    other = {"id": ["a", "b"], "image": [{"bytes": b"other", "path": None}] * 2}
+    pq.write_table(pa.table(other), folder / "images" / "test-00000-of-00001.parquet")
+    assert revision_of(tmp_path / "t.yaml", f"t={folder}") != before
+
+
+def revision_of(file: Path, *data: str) -> str:
+    [task] = load_task_file(file, DataFolders.parse(data))
+    return task.source.revision()
+
+
+PIXEL = b"the bytes of an image"
+
+
 def test_a_pointer_of_git_lfs_is_told(tmp_path: Path) -> None:
     (tmp_path / "o/d").mkdir(parents=True)
     (tmp_path / "o/d/test.parquet").write_text(

@@ -99,6 +99,14 @@ def test_garbage_is_hung_up_on(said: bytes) -> None:
         assert_undisturbed(served)
 
 
+def test_one_who_is_there_at_the_end_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A scanner, or a rank's question, cost a traceback when the run ended at that moment."""
+    with serving(1) as served:
+        stranger = raw(served.door)
+    stranger.close()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_who_says_nothing_or_too_slowly_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half-open connections and slow loris: each costs a file for as long as a handshake may take."""
     monkeypatch.setattr(wire, "HANDSHAKE_SECONDS", 0.6)
@@ -184,7 +192,7 @@ def offered(served: Served, replicas: int, name: str = "", host: str = "gpu7") -
     again = knock_at(Endpoint("127.0.0.1", served.door), JOIN_SECRET, knock)
     assert isinstance(again, Offer)
     assert again.places == answer.places
-    return knock, [place.name for place in answer.places]
+    return knock, answer.places
 
 
 def test_every_machine_gets_names_of_its_own() -> None:

@@ -26,6 +26,7 @@ TASKS = {
     "bench.yaml": {"bench": 2},
     "talks.yaml": {"talks": 1},
     "boxes.yaml": {"boxes": 2},
+    "follow_ups.yaml": {"follow_ups": 4},
     "sums.py": {"sums": 100},
 }
 

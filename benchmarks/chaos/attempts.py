@@ -92,9 +92,11 @@ class Attempt:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that hold a model."""
-        members = self.members()
-        own = [m.process for m in members if m.part == "worker" or (m.part == "rank" and m.rank > 0)]
-        return own + self.actors()
+        return [m.process for m in self.members() if m.part == "worker"] + self.actors()
+
+    def ranks(self) -> list[psutil.Process]:
+        """The launcher's processes but the coordinator; each keeps a worker going."""
+        return [m.process for m in self.members() if m.part == "rank" and m.rank > 0]
 
     def everything(self) -> list[psutil.Process]:
         """All of it, launchers first, so that none can react to the death of another."""

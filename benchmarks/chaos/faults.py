@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import psutil
 
@@ -50,11 +51,17 @@ class Scene:
         self.threads.append(threading.Thread(target=work, daemon=True))
         self.threads[-1].start()
 
-    def one_of(self, wanted: str) -> psutil.Process:
-        """A worker, or the coordinator, as soon as there is one. Raises `Missed`."""
+    def one_of(self, wanted: Literal["worker", "coordinator", "rank"]) -> psutil.Process:
+        """A worker, the coordinator, or another rank of the launcher, as soon as there is one. Raises `Missed`."""
         limit = time.monotonic() + _TARGET_SECONDS
         while time.monotonic() < limit and self.attempt.alive():
-            found = self.attempt.workers() if wanted == "worker" else self.attempt.coordinator()
+            match wanted:
+                case "worker":
+                    found = self.attempt.workers()
+                case "coordinator":
+                    found = self.attempt.coordinator()
+                case "rank":
+                    found = self.attempt.ranks()
             if found:
                 return self.random.choice(sorted(found, key=lambda process: process.pid))
             time.sleep(POLL_SECONDS)
@@ -94,11 +101,25 @@ class KillWorker(Fault):
 
 
 class KillWorkers(Fault):
-    name, says, engines = "kill-workers", "kill -9 of all workers at once", ("local", "ray")
+    name, says, engines = "kill-workers", "kill -9 of all workers at once", WITH_WORKERS
 
     def strike(self, scene: Scene) -> None:
         scene.one_of("worker")
         send(scene.attempt.workers(), signal.SIGKILL)
+
+
+class KillRank(Fault):
+    name, says, engines = "kill-rank", "kill -9 of a rank, not of its worker", LAUNCHED
+
+    def strike(self, scene: Scene) -> None:
+        send([scene.one_of("rank")], signal.SIGKILL)
+
+
+class StopRank(Fault):
+    name, says, engines = "stop-rank", "SIGSTOP of a rank, not of its worker, for ever", LAUNCHED
+
+    def strike(self, scene: Scene) -> None:
+        send([scene.one_of("rank")], signal.SIGSTOP)
 
 
 class KillNode(Fault):
@@ -136,10 +157,11 @@ class KillCoordinator(Fault):
 
 class RestartGroup(Fault):
     name, engines, restarts = "restart-group", LAUNCHED, RESTARTS
-    says = f"kill -9 of the coordinator or a worker, with --max-restarts={RESTARTS}"
+    says = f"kill -9 of the coordinator or another rank, with --max-restarts={RESTARTS}"
 
     def strike(self, scene: Scene) -> None:
-        send([scene.one_of(scene.random.choice(["worker", "coordinator"]))], signal.SIGKILL)
+        whom: Literal["rank", "coordinator"] = scene.random.choice(["rank", "coordinator"])
+        send([scene.one_of(whom)], signal.SIGKILL)
 
 
 class StopWorker(Fault):
@@ -242,7 +264,6 @@ class Poison(Fault):
         WITH_WORKERS,
         True,
     )
-    restarts = RESTARTS
 
 
 class Preempt(Fault):
@@ -263,6 +284,8 @@ FAULTS: Mapping[str, Fault] = {
         KillWorker(),
         KillWorkers(),
         StopWorker(),
+        KillRank(),
+        StopRank(),
         SlowHost(),
         Poison(),
         KillCoordinator(),

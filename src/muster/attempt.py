@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -82,19 +82,26 @@ def begin(
     return manifest
 
 
+@dataclass(slots=True)
+class Findings:
+    """What is known only once the model is loaded."""
+
+    videos: str = ""
+
+
 @contextmanager
-def attempt_of(folder: RunFolder, manifest: Manifest) -> Iterator[None]:
-    """Note in the manifest how the attempt ended."""
-    status = 1
+def attempt_of(folder: RunFolder, manifest: Manifest) -> Iterator[Findings]:
+    """Note in the manifest how the attempt ended, and what it found out."""
+    status, findings = 1, Findings()
     try:
-        yield
+        yield findings
         status = 0
     except MusterError as error:
         status = error.exit_code
         raise
     finally:
         try:
-            manifest.with_attempt_ended(time.time(), status).save(folder.manifest)
+            manifest.with_attempt_ended(time.time(), status, findings.videos).save(folder.manifest)
         except (OSError, MusterError) as error:
             log.warning("how this attempt ended could not be noted: %s", error)
 

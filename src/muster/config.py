@@ -108,6 +108,7 @@ class RunConfig(BaseModel):
     trust_remote_code: bool = False
     data: Names = Field(default_factory=list)
     prompt_variant: Names = Field(default_factory=list)
+    video: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
     limit: CountOrShare | None = None
     sample_ids: Names | None = None
     engine: Literal["auto", "inline", "local", "torchrun", "ray"] = "auto"
@@ -171,9 +172,14 @@ def load_config(
             values["model_args"] = parse_model_args(args)
     try:
         translate(values)
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_explain(error, origin))) from None
+    if config.secret_file is not None and config.listen is None:
+        raise ConfigurationError(
+            f"{origin['secret_file']} is for a run that machines may join: say where, with --listen, or leave it out"
+        )
+    return config
 
 
 def _read_file(file: Path | None) -> dict[str, object]:

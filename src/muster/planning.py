@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,21 +19,24 @@ from muster.tasks.selection import select_tasks
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.variants import choose_prompts
+from muster.tasks.video_settings import overridden
 
 log = logging.getLogger(__name__)
 
 
-def plan(config: RunConfig) -> list[PlannedTask]:
+def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> list[PlannedTask]:
     """Load the tasks and select their samples.
+
+    `family` says the model's family where that is known otherwise than from its files.
 
     Raises:
         ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples, a convention that a
-            task can't be scored by.
+            task can't be scored by, video settings that make no sense.
     """
     tasks = choose_prompts(
         load_tasks(config.tasks, DataFolders.parse(config.data)),
         config.prompt_variant,
-        cache(partial(model_family, config.model)),
+        family or cache(partial(model_family, config.model)),
     )
     tasks = [scored_by(task, config.scoring) for task in tasks]
     samples = {task.name: task.source.load() for task in tasks}
@@ -45,11 +48,23 @@ def plan(config: RunConfig) -> list[PlannedTask]:
     for task in tasks:
         _warn_of_other_data(task, len(samples[task.name]))
     selected = select_tasks(samples, config.limit, config.sample_ids)
-    return [
-        PlannedTask(task, selected[task.name], generation(task.generation, config), config.repeats)
+    planned = [
+        PlannedTask(
+            task,
+            selected[task.name],
+            generation(task.generation, config),
+            config.repeats,
+            overridden(task.video, config.video),
+        )
         for task in tasks
         if selected[task.name]
     ]
+    if config.collect == "gather" and (talking := [each.task.name for each in planned if each.has_dialogues]):
+        raise ConfigurationError(
+            f"--collect gather: the later turns of {', '.join(talking)} need the answers to the earlier ones, which "
+            "--collect gather keeps with the workers; leave it out"
+        )
+    return planned
 
 
 def _warn_of_other_data(task: Task, count: int) -> None:

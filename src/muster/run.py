@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol, overload
 
-from muster.attempt import RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
+from muster.attempt import Findings, RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
 from muster.config import RunConfig, load_config
 from muster.core import ConfigurationError
 from muster.distributed.coordinator import Coordinator
@@ -19,16 +21,18 @@ from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
 from muster.engines.placement import Shape
 from muster.models.protocol import ModelKind, ModelSettings
-from muster.models.registry import check_settings, load_backend, model_kind, resolve_model, served_by
+from muster.models.registry import check_settings, load_backend, model_kind, require, resolve_model, served_by
 from muster.planning import groups_of, plan
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
+from muster.results.journal_read import JournalReader
 from muster.results.manifest import Manifest, check_covered
 from muster.results.results import Results
 from muster.results.scoring import score_run
 from muster.scheduling.cost import TokenHistory
 from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask
+from muster.tasks.video_readiness import check_videos
 
 
 class Display(Protocol):
@@ -42,6 +46,10 @@ class Display(Protocol):
         """Tell the user one thing."""
         ...
 
+    def announce(self, line: str) -> None:
+        """The same for what nothing can be done without, also where nothing else is shown: how to join."""
+        ...
+
 
 class Silent:
     """Implements `Display` by showing nothing."""
@@ -53,18 +61,68 @@ class Silent:
     def say(self, line: str) -> None:
         """Say nothing."""
 
+    def announce(self, line: str) -> None:
+        """Write a line to standard error; where that is impossible the run goes on without."""
+        with suppress(OSError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
-def evaluate(model: str, tasks: str | list[str], **options: object) -> Results:
-    """Evaluate a model on tasks; everything that `muster run` can do, with the options' names.
+
+@overload
+def evaluate(model: str | os.PathLike[str], tasks: str | Sequence[str], **options: object) -> Results: ...
+
+
+@overload
+def evaluate(
+    model: object,
+    tasks: str | Sequence[str],
+    processor: object,
+    *,
+    overwrite: bool = False,
+    **options: object,
+) -> Results: ...
+
+
+def evaluate(
+    model: object,
+    tasks: str | Sequence[str],
+    processor: object | None = None,
+    *,
+    overwrite: Any = False,
+    **options: object,
+) -> Results:
+    """Evaluate a model on tasks: one that is loaded for it, or one that is here already, even in training.
 
     `muster.evaluate("demo", ["digits"], output="runs/one", replicas=2).tasks["digits_read"].metrics`
+    `muster.evaluate(model, ["digits"], processor, output=f"evals/step-{step}", limit=100)`
+
+    Args:
+        model: a folder, a hub id or whatever `--model` may name; or one of transformers' models, also wrapped by DDP or
+            divided by FSDP or tensor parallelism. Then all ranks of the default process group call together.
+        tasks: names, groups or files, as `--tasks`.
+        processor: of a model that is here.
+        overwrite: of a model that is here: replace what a folder `output` holds, instead of refusing to.
+        options: those of `muster run`, with underscores; of a model that is here, `muster.live.evaluation.OPTIONS`.
+
+    Returns:
+        The results; of a model that is here, on every rank.
 
     Raises:
         ConfigurationError: what was asked can't be done; nothing was started.
         RunError: the run failed; what was answered is in the run folder.
     """
-    config = load_config({"model": model, "tasks": tasks, **options})
-    return run(config, Silent())
+    if isinstance(model, str | os.PathLike):
+        if processor is not None or overwrite:
+            raise ConfigurationError(
+                "muster.evaluate: processor and overwrite are for a model that is here already, not for one that is "
+                "loaded by its name"
+            )
+        config = load_config({"model": os.fspath(model), "tasks": tasks, **options})
+        return run(config, Silent())
+    require("transformers", "torch", "transformers")
+    from muster.live.evaluation import evaluate_live
+
+    return evaluate_live(model, tasks, processor, overwrite=overwrite, options=options)
 
 
 def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> Results:
@@ -90,13 +148,15 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 check_settings(backend, settings)
                 servers = served_by(backend, settings.args)
                 planned = plan(config)
+                if config.backend != "replay":
+                    check_videos(planned, config.model_args)
                 secret = given_secret(config.secret_file) if config.listen is not None else None
             folder = RunFolder(config.output or default_output(config.model))
             with folder.lock():
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display, secret)
-                with attempt_of(folder, manifest), limit.explained():
-                    return _work(config, engine, job, manifest, planned, display, started)
+                with attempt_of(folder, manifest) as findings, limit.explained():
+                    return work(config, engine, job, manifest, planned, display, started, findings)
 
 
 @contextmanager
@@ -110,7 +170,7 @@ def _closed_by(last: ExitStack, engine: Engine) -> Iterator[None]:
     last.callback(engine.close, None)
 
 
-def _work(
+def work(
     config: RunConfig,
     engine: Engine,
     job: Job,
@@ -118,8 +178,12 @@ def _work(
     planned: list[PlannedTask],
     display: Display,
     started: float,
+    findings: Findings,
 ) -> Results:
-    """One attempt: what the journal lacks is answered, then everything is scored."""
+    """One attempt: what the journal lacks is answered, then everything is scored.
+
+    Raises `MusterError`s as `run` does.
+    """
     folder = job.folder
     with Journal.open(folder.journal, manifest.run) as journal:
         with interruptible():
@@ -129,7 +193,10 @@ def _work(
         with how_to_go_on(folder, coordinator.progress):
             if len(workload):
                 with display.show(coordinator.progress):
-                    engine.execute(coordinator, job, journal.sync)
+                    try:
+                        engine.execute(coordinator, job, journal.sync)
+                    finally:
+                        findings.videos = coordinator.videos
             journal.sync()
             timing = timing_of(coordinator, started, time.monotonic()) if len(workload) else None
             with interruptible():
@@ -145,7 +212,9 @@ def _what_is_left(
         display.say(f"journal: {journal.recovery}")
     done = completed_keys(folder.journal)
     check_covered(done, planned)
-    workload = Workload(planned, done, _history([folder, *map(RunFolder, config.lengths_from)]))
+    history = _history([folder, *map(RunFolder, config.lengths_from)])
+    with JournalReader(folder.journal) if done else nullcontext() as earlier:
+        workload = Workload(planned, done, history, earlier.answer if earlier is not None else None)
     if done:
         display.say(f"resuming {folder.root}: {len(done)} answers are there, {len(workload)} to go")
     return workload
@@ -233,7 +302,7 @@ def _job(
         request_timeout=config.request_timeout,
         rendezvous_timeout=config.rendezvous_timeout,
         listening=_listening(config, manifest, secret),
-        say=display.say,
+        say=display.announce,
     )
 
 

@@ -58,6 +58,12 @@ def command(
         str | None,
         typer.Option(help="Another of the tasks' prompts: NAME, or TASK=NAME for one task."),
     ] = None,
+    video: Annotated[
+        str | None,
+        typer.Option(
+            help="What is shown of videos: frames=32,sampling=uniform,max_pixels=… (docs/video.md)."
+        ),
+    ] = None,
     limit: Annotated[
         str | None, typer.Option(help="First N samples of each task, or that fraction (0.1).")
     ] = None,
@@ -187,7 +193,8 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
         from muster.engines.spmd import serve_rank
 
         asked = asked_for(config, aloud=False)  # rank 0 says it
-        return serve_rank(take_seat(asked, ranks, asked.visible()), config.rendezvous_timeout)
+        seat = take_seat(asked, ranks, asked.visible())
+        return serve_rank(seat, config.rendezvous_timeout, config.worker_timeout)
     _hint_at_srun(config)
     from muster.run import run
 

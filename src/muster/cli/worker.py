@@ -124,9 +124,9 @@ def _join(
     accepted = accept(answer, own)
     for warning in accepted.warnings:
         _say(warning)
-    names = ", ".join(place.name for place in answer.places)
+    names = ", ".join(answer.places)
     _say(f"joining the run of {answer.model} at {address} as {names}")
-    status = asyncio.run(JoinedReplicas(address, key, knock, _say).work(answer, accepted, gpus))
+    status = asyncio.run(JoinedReplicas(address, key, knock.party, _say).work(answer, accepted, gpus))
     _say("left the run" if status else "the run is over")
     return status
 

@@ -18,9 +18,11 @@ from muster.core.errors import (
 from muster.core.media import Extent, Media, MediaKind
 from muster.core.request import Generation, Message, Part, Request, RequestKey, Role
 from muster.core.sample import JSON, Sample
+from muster.core.video import Clip, SamplingName, SubtitleUse, VideoSettings
 
 __all__ = [
     "JSON",
+    "Clip",
     "Completion",
     "ConfigurationError",
     "Extent",
@@ -44,6 +46,9 @@ __all__ = [
     "RunTimeoutError",
     "Sample",
     "SampleError",
+    "SamplingName",
+    "SubtitleUse",
     "TransientError",
     "Usage",
+    "VideoSettings",
 ]

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from muster.core.video import Clip, VideoSettings
+
 MediaKind = Literal["image", "video"]
 
 
@@ -29,13 +31,23 @@ class Media:
 
     kind: MediaKind
     path: str | None = None
-    """Absolute path of a file."""
+    """Absolute path of a file; of a video, also of a folder that holds its frames as images."""
     data: bytes | None = None
     """The encoded file itself (PNG, JPEG, MP4 …)."""
     url: str | None = None
     """An http(s) address; only where the user allowed the network."""
     extent: Extent | None = None
     """The encoded file within a larger one."""
+    clip: Clip | None = None
+    """The part of a video that is asked about; None: all of it."""
+    frame_rate: float | None = None
+    """Frames per second of a folder of frames."""
+    subtitles: str | None = None
+    """Absolute path of a video's SRT or JSON file."""
+    subtitles_from: float = 0.0
+    """The second on the subtitles' clock at which the video begins."""
+    shown: VideoSettings | None = None
+    """How a video is shown, as the run has it; backends find it here."""
 
     @property
     def identity(self) -> str:

@@ -26,6 +26,16 @@ class Sample:
     answers: tuple[str, ...] = ()
     """Accepted answers; for multiple choice the letter. Empty when the benchmark hides them."""
     metadata: Mapping[str, JSON] = field(default_factory=dict)
+    previous: Sample | None = field(default=None, repr=False)
+    """The turn before this one, where the sample is a later turn of a dialogue; a sample of the same task."""
+
+    @property
+    def dialogue(self) -> tuple[Sample, ...]:
+        """The turns up to this one, which is the last; alone, where it continues nothing."""
+        turns = [self]
+        while (before := turns[-1].previous) is not None:
+            turns.append(before)
+        return tuple(reversed(turns))
 
     @property
     def answer(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from muster.core import Completion, Failure, Request
+from muster.core import Completion, Failure, Request, RequestKey
 from muster.distributed.progress import Progress, TaskProgress, WorkerProgress
 from muster.distributed.workload import Workload
 from muster.results.journal import Record
@@ -81,6 +81,19 @@ class Worker:
         return self.state in ("starting", "loading", "working")
 
 
+def _unaskable(key: RequestKey, earlier: Completion) -> Completion:
+    """What becomes of a turn of a dialogue when an earlier one has no answer."""
+    reason = earlier.failure.message if earlier.failure else ""
+    return Completion(
+        key,
+        failure=Failure(
+            "sample",
+            "EarlierTurnFailed",
+            f"it continues the answer to sample {earlier.key.sample_id}, which failed: {reason}",
+        ),
+    )
+
+
 class Coordinator:
     """Gives out the work, takes the answers and keeps every answer exactly once."""
 
@@ -99,6 +112,8 @@ class Coordinator:
     ) -> None:
         """`epoch`: the unix time at which the clock of `now` was 0; what is written down has unix times."""
         self.workload = workload
+        self.videos = ""
+        """How the models get videos, where their backend says so."""
         self.workers: dict[str, Worker] = {}
         self.progress = progress
         self.draining = False
@@ -174,8 +189,12 @@ class Coordinator:
         worker.holding.update(dict.fromkeys(claim.indices))
         return Granted([(index, self.workload.request(index)) for index in claim.indices], claim.state)
 
-    def answer(self, name: str, answers: Iterable[tuple[int, Completion]], now: float) -> None:
-        """Keep a worker's completions; the first answer to a request wins, whoever gives it."""
+    def answer(self, name: str, answers: Iterable[tuple[int, Completion]], now: float) -> bool:
+        """Keep a worker's completions; the first answer to a request wins, whoever gives it.
+
+        Returns whether there is something to claim now that had to come after them.
+        """
+        blocked = self._queue.blocked
         worker = self._touch(name, now)
         worker.progressed = now
         if worker.stuck:
@@ -193,6 +212,7 @@ class Coordinator:
             self._keep(index, completion, name, now)
         self.progress.workers[name].answered = worker.answered
         self.progress.workers[name].holding = len(worker.holding)
+        return self._queue.blocked < blocked
 
     def pledge(self, name: str, indices: Iterable[int], now: float) -> None:
         """A worker has answered these and keeps the answers until they are collected."""
@@ -307,6 +327,12 @@ class Coordinator:
             self._keep(index, Completion(self.workload.key(index), failure=failure), worker.name, now)
 
     def _keep(self, index: int, completion: Completion, worker: str, now: float) -> None:
+        self._record(index, completion, worker, now)
+        for later in self.workload.answered(index, completion):
+            if self._queue.complete(worker, later) == "accepted":
+                self._record(later, _unaskable(self.workload.key(later), completion), worker, now)
+
+    def _record(self, index: int, completion: Completion, worker: str, now: float) -> None:
         self._journal.append(Record(completion, worker, now + self._epoch, self._attempt))
         task = self.progress.tasks[self.workload.task(index)]
         task.add(completion, self._live_scores(index, completion, task))

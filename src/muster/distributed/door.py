@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
 
 import msgspec
 
-from muster.distributed.coordinator import Worker
-from muster.distributed.messages import Hello, Knock, Offer, Place, Refused
+from muster.distributed.messages import Hello, Knock, Offer, Refused
 
 MOST_REPLICAS = 1024
 """Of one machine."""
@@ -31,16 +29,15 @@ class Door:
         """The workers' names of each party."""
         self._prefixes: set[str] = set()
 
-    def answer(self, knock: Knock, workers: Mapping[str, Worker]) -> Offer | Refused:
-        """What a machine is told that asks to join, or asks again; `workers` are those that have come so far."""
+    def answer(self, knock: Knock) -> Offer | Refused:
+        """What a machine is told that asks to join, or asks again."""
         if not 0 <= knock.replicas <= MOST_REPLICAS:
             return Refused(f"{knock.replicas} replicas on one machine: at most {MOST_REPLICAS} may join")
         names = self._workers.get(knock.party, [])
         if knock.replicas and not names:
             prefix = self._free_prefix(knock)
             names = self._workers[knock.party] = [f"{prefix}.{number}" for number in range(knock.replicas)]
-        places = [_place(name, workers.get(name)) for name in names]
-        return msgspec.structs.replace(self._offer, places=places)
+        return msgspec.structs.replace(self._offer, places=names)
 
     def admits(self, hello: Hello) -> bool:
         """Whether a worker is one of those that its machine was given a place for."""
@@ -63,7 +60,3 @@ class Door:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:_LONGEST_NAME].strip("-")
-
-
-def _place(name: str, worker: Worker | None) -> Place:
-    return Place(name) if worker is None else Place(name, worker.answered, worker.state == "failed")

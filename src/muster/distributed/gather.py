@@ -23,29 +23,36 @@ CHUNK_BYTES = 16 << 20
 
 
 def gather_answers(
-    answers: Answered, ranks: Ranks, *, position: int, size: int, backend: ProcessGroup, timeout: float
+    answers: Answered,
+    ranks: Ranks,
+    secret: str,
+    *,
+    position: int,
+    size: int,
+    backend: ProcessGroup,
+    timeout: float,
 ) -> list[Answered]:
     """Bring the answers of `size` workers to the one at position 0, which gets them all; the others get nothing.
 
-    `position` is this worker's among those that take part; `timeout` (seconds) is for the group to form and for
-    each exchange.
+    `secret` is the run's; it keeps this group apart from earlier attempts'. `position` is this worker's among those
+    that take part; `timeout` (seconds) is for the group to form and for each exchange.
 
     Raises:
         RuntimeError: a worker died or did not come (torch.distributed's own error).
     """
     payload = msgspec.msgpack.encode(answers)
-    gathered = _gather_bytes(payload, ranks, position, size, backend, timeout)
+    gathered = _gather_bytes(payload, ranks, secret, position, size, backend, timeout)
     return [msgspec.msgpack.decode(each, type=Answered) for each in gathered]
 
 
 def _gather_bytes(
-    payload: bytes, ranks: Ranks, position: int, size: int, backend: ProcessGroup, timeout: float
+    payload: bytes, ranks: Ranks, secret: str, position: int, size: int, backend: ProcessGroup, timeout: float
 ) -> list[bytes]:
     import torch
     import torch.distributed as dist
     from torch._C._distributed_c10d import PrefixStore
 
-    store = PrefixStore("muster/gather", rendezvous.group_store(ranks, timeout))
+    store = PrefixStore("muster/gather", rendezvous.group_store(ranks, timeout, secret))
     if backend == "auto":
         backend = "nccl" if torch.cuda.is_available() else "gloo"
     device = torch.device("cuda" if backend == "nccl" else "cpu")

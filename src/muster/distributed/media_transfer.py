@@ -1,4 +1,4 @@
-"""Images and videos for workers that don't see the coordinator's disk: their bytes travel inside the requests.
+"""Images and videos for workers that don't see the coordinator's disk: they travel inside the requests.
 
 Whether a worker sees the files is found out by trying: the coordinator names some of them, and a worker that reads
 the same bytes there opens all of them by itself. That is right for shared disks, copies, containers and chroots
@@ -8,6 +8,7 @@ alike. Only files that the plan names are ever read for somebody else.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,9 @@ import msgspec
 
 from muster.core import Media, Message, Part, Request, SampleError
 from muster.media.extents import read_extent
+from muster.media.images import describe
+from muster.media.packed_frames import pack
+from muster.media.video import load_video
 from muster.tasks.plan import PlannedTask
 
 PROBES_PER_TASK = 16
@@ -55,7 +59,9 @@ def sees(expected: Iterable[Probe]) -> bool:
 
 
 def with_media(request: Request) -> Request:
-    """The request with the bytes of its files in it. Blocks.
+    """The request with the bytes of its files in it; of a video, with the frames that are shown of it. Blocks.
+
+    What is shown of a film of gigabytes are a few megabytes, without loss: the worker sees the same pixels.
 
     Raises:
         SampleError: a file can't be read, or all of them are too much to send.
@@ -66,7 +72,8 @@ def with_media(request: Request) -> Request:
         parts = []
         for part in message.parts:
             if part.media is not None and _file(part.media) is not None:
-                part = Part(media=_read(part.media, MOST_BYTES - size))  # noqa: PLW2901
+                read = _frames if part.media.kind == "video" else _read
+                part = Part(media=read(part.media, MOST_BYTES - size))  # noqa: PLW2901
             size += part.media.size_hint if part.media is not None else 0
             parts.append(part)
         messages.append(Message(message.role, tuple(parts)))
@@ -107,9 +114,22 @@ def _read(media: Media, room: int) -> Media:
         ) from error
 
 
+def _frames(media: Media, room: int) -> Media:
+    content = pack(load_video(media))
+    if len(content) > room:
+        raise SampleError(
+            f"{describe(media)}: its frames are too large to send with their request ({len(content) >> 20} MiB): show "
+            "fewer or smaller ones (--video), or put the benchmark's files under the same path on every node"
+        )
+    return Media("video", data=content, shown=media.shown)
+
+
 def _digest(path: str) -> str:
-    """Of its size, beginning and end; an empty string where there is no such file."""
+    """Of its size, beginning and end, or of the names in a folder; an empty string where there is no such file."""
     try:
+        if Path(path).is_dir():
+            names = "\0".join(sorted(os.listdir(path)))  # noqa: PTH208 - names alone, of thousands of frames
+            return hashlib.blake2b(names.encode(errors="surrogateescape"), digest_size=16).hexdigest()
         size = Path(path).stat().st_size
         with Path(path).open("rb") as stream:
             content = stream.read(_COMPARED_BYTES)

@@ -9,7 +9,7 @@ import msgspec
 from muster.core import Completion, Failure, Request
 from muster.distributed.media_transfer import Probe
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised with every incompatible change; both sides must agree."""
 MORE_FOLLOWS = 0
 """The number of no pull."""
@@ -31,7 +31,7 @@ class Hello(msgspec.Struct, tag=True, frozen=True):
 
 
 class Knock(msgspec.Struct, tag=True, frozen=True):
-    """A machine asks to join with `replicas` workers, or how they are doing; the answer is an `Offer`.
+    """A machine asks to join with `replicas` workers; the answer is an `Offer`.
 
     With 0 it only wants to know what there is to be done.
     """
@@ -54,6 +54,8 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     device: str = ""
     sees_media: bool = False
     """Whether it reads the plan's images and videos by itself (`Welcome.probes`); else their bytes are sent."""
+    videos: str = ""
+    """`Capacity.videos` of its model."""
 
 
 class Pull(msgspec.Struct, tag=True, frozen=True):
@@ -130,11 +132,28 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     """Names this coordinator: one that takes its place later counts other requests under the same indices."""
 
 
-class Place(msgspec.Struct, frozen=True):
-    """One worker of a joining machine: its name, and what the coordinator has seen of it."""
+class Enquiry(msgspec.Struct, tag=True, frozen=True):
+    """Whoever keeps a worker going asks how the coordinator sees it; the answer is a `Standing`.
 
-    name: str
+    Before any `Hello`, on a connection of its own: the worker may be dead, or stand still.
+    """
+
+    worker: str
+    given_up: str = ""
+    """Why it won't be started again."""
+    schema: int = SCHEMA
+
+
+class Standing(msgspec.Struct, tag=True, frozen=True):
+    """What the coordinator has seen of one worker."""
+
+    session: str
+    """`Welcome.session`."""
+    pid: int = 0
+    """Of the process that introduced itself last, on its own host; 0 before the first has."""
     answered: int = 0
+    lost: bool = False
+    """It was silent for too long, or stuck; its work went to the others."""
     failed: bool = False
     """It could not load the model."""
 
@@ -155,7 +174,8 @@ class Offer(msgspec.Struct, tag=True, frozen=True):
     """The model's, as a MessagePack map."""
     packages: dict[str, str]
     """Versions on the coordinator's side."""
-    places: list[Place]
+    places: list[str]
+    """The names of the machine's workers."""
 
 
 class Grant(msgspec.Struct, tag=True, frozen=True):
@@ -178,8 +198,8 @@ class Acknowledged(msgspec.Struct, tag=True, frozen=True):
 class Stop(msgspec.Struct, tag=True, frozen=True):
     """`drain`: claim no more, finish what is started. `over`: nothing is wanted any more, end soon.
 
-    `dump`: the worker seems to be stuck; send its stack for the log. `abort`: the same, and then die: whoever
-    started the worker starts it again.
+    `dump`: nothing was heard of the worker; send its stack for the log. `abort`: it is stuck: the same, and then die.
+    Whoever started it starts it again.
     """
 
     how: Literal["drain", "over", "dump", "abort"]
@@ -206,8 +226,10 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
-FromWorker: TypeAlias = Hello | Knock | Ready | Pull | Answers | Pledge | Beat | Log | Broken | Leave
-FromCoordinator: TypeAlias = Welcome | Offer | Grant | Acknowledged | Collect | Stop | Refused
+FromWorker: TypeAlias = (
+    Hello | Knock | Enquiry | Ready | Pull | Answers | Pledge | Beat | Log | Broken | Leave
+)
+FromCoordinator: TypeAlias = Welcome | Offer | Standing | Grant | Acknowledged | Collect | Stop | Refused
 
 _encoder = msgspec.msgpack.Encoder()
 _from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)

@@ -76,6 +76,8 @@ class Reception:
             await self._serve(channel, entrance)
         except wire.HandshakeError as error:
             self._report(writer, error)
+        except asyncio.CancelledError:
+            log.debug("a stranger had to go")  # asyncio's servers would show a traceback
         finally:
             self._strangers.pop(task, None)
             writer.close()

@@ -22,6 +22,7 @@ import msgspec
 from muster.core import RunError
 from muster.distributed.environment import Ranks, host_name, master_address
 from muster.distributed.interfaces import describe_interfaces
+from muster.distributed.wire import HandshakeError
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 
 _kept: list[Store] = []
 """The process that hosts a store must keep it alive until it ends."""
-_met: list[Meeting] = []
-"""What this process published or found."""
 _KEY = "muster/coordinator"
 _ARRIVED = "muster/told_that_it_is_over"
 _LONGEST_PAUSE = 1.0
@@ -51,18 +50,19 @@ class Meeting:
 
 
 OVER = Meeting([], "", "over")
-Unreachable = Callable[[Meeting], str]
-"""Why nobody can be met there, or an empty string."""
+Reach = Callable[[Meeting], tuple[str, int]]
+"""Where somebody is met who knows the secret. Raises `OSError` or `HandshakeError`."""
 
 
 def publish(ranks: Ranks, meeting: Meeting, timeout: float) -> None:
     """Rank 0: tell the others. Raises `RunError` when the store can't be reached."""
     open_store(ranks, timeout).set(_KEY, msgspec.json.encode(meeting).decode())
-    _met.append(meeting)
 
 
-def join(ranks: Ranks, timeout: float, unreachable: Unreachable) -> Meeting:
-    """Other ranks: the meeting that rank 0 published, once somebody answers there, or `OVER`.
+def join(ranks: Ranks, timeout: float, reach: Reach) -> Meeting:
+    """Other ranks: the meeting that rank 0 published, at the one address where somebody answers, or `OVER`.
+
+    Its other addresses may be those of nobody, or of other machines in this network.
 
     Raises:
         RunError: rank 0 never came, or can't be reached from here; says where and for how long it was tried.
@@ -76,10 +76,12 @@ def join(ranks: Ranks, timeout: float, unreachable: Unreachable) -> Meeting:
         if lost:
             store = _reopen(ranks, limit)
         elif meeting is not None:
-            reason = "" if meeting.state == "over" else unreachable(meeting)
-            if not reason:
-                _met.append(meeting)
+            if meeting.state == "over":
                 return meeting
+            try:
+                return Meeting([reach(meeting)], meeting.secret)
+            except (OSError, HandshakeError) as error:
+                reason = str(error)
             if not problem and time.monotonic() >= complain_at:
                 problem = _cannot_reach(ranks, meeting, reason)
                 log.warning("%s; still trying", problem)
@@ -151,13 +153,13 @@ def _reopen(ranks: Ranks, limit: float) -> Store:
     return open_store(ranks, max(1.0, limit - time.monotonic()))
 
 
-def group_store(ranks: Ranks, timeout: float) -> Store:
-    """The group's store, under names that belong to this coordinator alone."""
+def group_store(ranks: Ranks, timeout: float, secret: str = "") -> Store:
+    """The group's store, under names that belong to this coordinator alone, by its `secret`, or to this attempt."""
     from torch._C._distributed_c10d import PrefixStore
 
     store = _kept[-1] if _kept else open_store(ranks, timeout)
-    secret = _met[-1].secret if _met else str(ranks.attempt)
-    return PrefixStore(f"muster/{hashlib.sha256(secret.encode()).hexdigest()[:16]}", store)
+    name = secret or str(ranks.attempt)
+    return PrefixStore(f"muster/{hashlib.sha256(name.encode()).hexdigest()[:16]}", store)
 
 
 def uses_agent_store(env: Mapping[str, str] = os.environ) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from muster.core import Completion, Failure, MusterError, Request, SampleError
+from muster.core import Completion, ConfigurationError, Failure, MusterError, Request, SampleError
 from muster.distributed.coordinator import Coordinator, Granted
 from muster.distributed.door import Door
 from muster.distributed.media_transfer import media_bytes, needs_files, probes, with_media
@@ -24,6 +24,7 @@ from muster.distributed.messages import (
     Beat,
     Broken,
     Collect,
+    Enquiry,
     FromCoordinator,
     FromWorker,
     Grant,
@@ -35,6 +36,7 @@ from muster.distributed.messages import (
     Pull,
     Ready,
     Refused,
+    Standing,
     Stop,
     Welcome,
     decode_from_worker,
@@ -72,15 +74,21 @@ class CoordinatorServer:
         *,
         on_log: Callable[[str, str], None],
         on_broken: Callable[[str, Broken], None],
+        on_given_up: Callable[[str, str], None] = lambda _worker, _reason: None,
         missing: Callable[[], list[int]] = list,
+        replicas: Mapping[str, int] | None = None,
     ) -> None:
-        """The callbacks get the worker's name first. `missing`: ranks that workers who leave at the end hear of."""
+        """The callbacks get the worker's name first. `missing`: ranks that workers who leave at the end hear of.
+
+        `replicas`: which replica each worker has; None where this process has started all but the joined ones.
+        """
         files = probes(coordinator.workload.planned)
         self._coordinator, self._inside = coordinator, Entrance(secret)
         self._welcome = msgspec.structs.replace(welcome, probes=files)
         self._media_readers = ThreadPoolExecutor(_MEDIA_READERS, "muster-media")
         self._sending: set[asyncio.Task[None]] = set()
-        self._on_log, self._on_broken, self._missing = on_log, on_broken, missing
+        self._on_log, self._on_broken, self._on_given_up = on_log, on_broken, on_given_up
+        self._missing, self._replicas = missing, replicas
         self._peers: dict[str, _Peer] = {}
         self._reception = Reception(self._serve)
         self._door: Door | None = None
@@ -181,11 +189,16 @@ class CoordinatorServer:
         if isinstance(first, Knock) and entrance.for_joiners:
             channel.send(encode(self._offer(first)))
             return None
+        if isinstance(first, Enquiry):
+            channel.send(encode(self._standing(first, entrance)))
+            return None
         if not isinstance(first, Hello):
             return None
         if (objection := self._objection(first, entrance)) is not None:
             channel.send(encode(Refused(objection)))
             return None
+        if not entrance.for_joiners:
+            self._check_replica(first)
         return self._take_on(first, channel)
 
     def _offer(self, knock: Knock) -> FromCoordinator:
@@ -194,7 +207,23 @@ class CoordinatorServer:
             return Refused(_other_version(knock.schema))
         if self._coordinator.draining:
             return Stop("over", "the run is ending")
-        return self._door.answer(knock, self._coordinator.workers)
+        return self._door.answer(knock)
+
+    def _standing(self, enquiry: Enquiry, entrance: Entrance) -> FromCoordinator:
+        if enquiry.schema != SCHEMA:
+            return Refused(_other_version(enquiry.schema))
+        if self._coordinator.draining:
+            return Stop("over", "the run is ending")
+        worker = self._coordinator.workers.get(enquiry.worker)
+        here = (worker is not None and worker.joined) == entrance.for_joiners
+        if worker is not None and not here:
+            return Refused(f"{enquiry.worker} came in by another way")
+        if enquiry.given_up and here:
+            self._on_given_up(enquiry.worker, enquiry.given_up)
+        if worker is None:
+            return Standing(self._welcome.session)
+        lost, failed = worker.state == "lost", worker.state == "failed"
+        return Standing(self._welcome.session, worker.pid, worker.answered, lost, failed)
 
     def _objection(self, hello: Hello, entrance: Entrance) -> str | None:
         """Why a worker can't take part, or None."""
@@ -207,6 +236,16 @@ class CoordinatorServer:
         if entrance.for_joiners and not (self._door and self._door.admits(hello)):
             return f"no machine has asked for a worker named {hello.worker!r} here"
         return None
+
+    def _check_replica(self, hello: Hello) -> None:
+        """Raise `ConfigurationError`, which ends the run, where a node divides its ranks into other replicas."""
+        if self._replicas is None or (mine := self._replicas.get(hello.worker)) == hello.rank:
+            return
+        raise ConfigurationError(
+            f"{hello.worker} on {hello.host} takes itself for replica {hello.rank}, and rank 0's node counts it "
+            f"{'as none' if mine is None else f'as {mine}'}: with --gpus-per-replica every node needs as many GPUs for "
+            "each process as the others. Start one process per GPU on all nodes, or one per replica on all"
+        )
 
     def _take_on(self, hello: Hello, channel: Channel) -> _Peer:
         if (old := self._peers.pop(hello.worker, None)) is not None:
@@ -237,9 +276,11 @@ class CoordinatorServer:
                     peer.parked = None
                 self._answer_pull(peer, message)
             case Answers():
-                coordinator.answer(name, message.completions, now)
+                freed = coordinator.answer(name, message.completions, now)
                 self.send(name, Acknowledged(message.number))
                 self._after_answers(peer)
+                if freed:
+                    self.unpark()
             case Pledge():
                 coordinator.pledge(name, message.indices, now)
                 self.send(name, Acknowledged(message.number))
@@ -251,6 +292,7 @@ class CoordinatorServer:
             case Ready():
                 peer.sees_media = message.sees_media or not self._welcome.probes
                 coordinator.ready(name, message.slots, message.batched, message.load_seconds, now)
+                coordinator.videos = message.videos or coordinator.videos
                 self.changed.set()
             case Log():
                 self._on_log(name, message.text)
@@ -264,7 +306,7 @@ class CoordinatorServer:
                     self.send(name, Stop("over", "the run is over", self._missing()))
                 self.work_returned()
                 return False
-            case Hello() | Knock():
+            case Hello() | Knock() | Enquiry():
                 return False
         return True
 

@@ -192,6 +192,12 @@ class Connection:
             raise WrongSecretError("the coordinator at this address belongs to another run")
         return _seals(secret, mine, theirs)
 
+    @property
+    def peer(self) -> tuple[str, int]:
+        """The other end's address, in numbers."""
+        host, port, *_ = self._socket.getpeername()
+        return host, port
+
     def send(self, payload: bytes) -> None:
         """Send one frame. Raises `OSError` when the connection is gone."""
         head = self._outgoing.head(payload)

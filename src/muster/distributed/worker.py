@@ -15,19 +15,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from muster.core import ConfigurationError, Failure, LostMemberError, MusterError, ReplicaError
 from muster.distributed import rendezvous
+from muster.distributed.draining import Drain, StoppedWhileLoading
 from muster.distributed.environment import host_name, read_ranks
 from muster.distributed.gather import Answered, gather_answers
 from muster.distributed.link import LostCoordinatorError, SocketLink
 from muster.distributed.media_transfer import sees
 from muster.distributed.messages import Broken, Collect, Hello, Ready, Stop
+from muster.distributed.reports import Met, Over, Report, Reporter
 from muster.distributed.stream import ClaimedRequests
 from muster.distributed.wire import Connection, HandshakeError
 from muster.models.protocol import Model, ModelSettings
@@ -55,9 +56,9 @@ class Start:
 
     name: str
     rank: int | None
-    addresses: list[tuple[str, int]]
-    """Tried in this order."""
-    secret: str
+    addresses: list[tuple[str, int]] = field(default_factory=list)
+    """Tried in this order. Without any the worker asks in its launcher's rendezvous."""
+    secret: str = ""
     """Hexadecimal."""
     publish: list[tuple[str, int]] = field(default_factory=list)
     """Addresses of the coordinator for this worker to tell the other ranks (rank 0 under a launcher)."""
@@ -70,8 +71,8 @@ class Start:
     backend: str | None = None
     settings: ModelSettings | None = None
     """What to load, where the machine has decided that for itself; else the coordinator says."""
-    supervised: bool = False
-    """Whether a worker that is given up is to end itself, because its rank starts another one."""
+    reports: int | None = None
+    """A pipe (its file descriptor) to whoever keeps this worker going, where that isn't the coordinator."""
 
 
 def connect_to_any(addresses: Sequence[tuple[str, int]], secret: bytes) -> Connection:
@@ -97,10 +98,11 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
     ends: list[threading.Timer] = []
 
     def obey(stop: Stop, lost: bool) -> None:
-        on_stop(stop)
-        _obey(stop, supervised=start.supervised)
+        if not lost:
+            on_stop(stop)
+        _obey(stop)
         if stop.how == "over":
-            ends.append(end_soon(EXIT_ALONE if lost else 0))
+            ends.append(_end_soon(EXIT_ALONE if lost else 0))
 
     secret = bytes.fromhex(start.secret)
     hello = Hello(start.name, start.rank, host_name(), os.getpid(), start.session, start.party)
@@ -113,7 +115,7 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
     logging.getLogger().addHandler(handler)
     logging.getLogger("muster").setLevel(logging.INFO)
     # Ctrl-C reaches the ranks of a launcher; children that an engine started leave it to their coordinator.
-    drain = _Drain(link)
+    drain = Drain(link)
     drain.on([signal.SIGTERM, signal.SIGINT] if start.ship_logs else [signal.SIGTERM])
     try:
         status = _serve(link, start, drain)
@@ -127,7 +129,7 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
         logging.getLogger().removeHandler(handler)
 
 
-def _serve(link: SocketLink, start: Start, drain: _Drain) -> int:
+def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
     stream, name = ClaimedRequests(link), start.name
     started = time.monotonic()
     loading = True
@@ -139,12 +141,13 @@ def _serve(link: SocketLink, start: Start, drain: _Drain) -> int:
             *capacity(model),
             load_seconds=time.monotonic() - started,
             sees_media=sees(link.welcome.probes),
+            videos=video_form(model),
         )
         link.ready(ready, lambda: stream.busy_seconds)
         loading = False
         log.info("%s is ready after %.1f s", name, ready.load_seconds)
         stream.answers_from(model.generate)
-        while link.gathering and _collect(link):
+        while link.gathering and _collect(link, start.secret):
             stream.finished = False
             stream.answers_from(model.generate)
     except LostCoordinatorError:
@@ -160,19 +163,19 @@ def _serve(link: SocketLink, start: Start, drain: _Drain) -> int:
     return 0
 
 
-def _collect(link: SocketLink) -> bool:
+def _collect(link: SocketLink, secret: str) -> bool:
     """Bring in the answers that are kept, as the coordinator says; True when there is work again."""
     while (task := link.next_collect()) is not None:
         if task.how == "work":
             return True
         answers = link.kept()
         if task.how == "group":
-            answers = _gathered(link, task, answers)
+            answers = _gathered(link, task, answers, secret)
         link.send_answers(answers)
     return False
 
 
-def _gathered(link: SocketLink, task: Collect, answers: Answered) -> Answered:
+def _gathered(link: SocketLink, task: Collect, answers: Answered, secret: str) -> Answered:
     """All answers on the first worker of the group, none on the others; one's own where the group fails."""
     ranks = read_ranks()
     assert ranks is not None  # only a launcher's ranks gather
@@ -180,6 +183,7 @@ def _gathered(link: SocketLink, task: Collect, answers: Answered) -> Answered:
         parts = gather_answers(
             answers,
             ranks,
+            secret,
             position=task.position,
             size=task.size,
             backend=link.welcome.process_group,
@@ -217,6 +221,11 @@ def capacity(model: Model) -> tuple[int, bool]:
     return slots, bool(getattr(model, "batched", False))
 
 
+def video_form(model: Model) -> str:
+    """How the model gets videos, where its backend says so."""
+    return str(getattr(model, "videos", ""))
+
+
 class _LinkLog(logging.Handler):
     """Sends log lines to the coordinator, which alone writes the run folder."""
 
@@ -231,41 +240,7 @@ class _LinkLog(logging.Handler):
             self._link.log(self.format(record) + "\n")
 
 
-class StoppedWhileLoading(BaseException):
-    """A signal ended the loading of a model; no `except Exception` of a library takes it for a failure."""
-
-
-class _Drain:
-    """What SIGTERM does to a worker: it finishes what it has started, and gives up loading a model."""
-
-    def __init__(self, link: SocketLink) -> None:
-        self.received: list[int] = []
-        self._link = link
-        self._loading = False
-
-    def on(self, signals: Sequence[signal.Signals]) -> None:
-        """Take over these signals."""
-        for each in signals:
-            signal.signal(each, self._handle)
-
-    @contextmanager
-    def loading(self) -> Iterator[None]:
-        """While a model is loaded."""
-        self._loading = True
-        try:
-            yield
-        finally:
-            self._loading = False
-
-    def _handle(self, number: int, _frame: object) -> None:
-        self.received.append(number)
-        log.warning("received %s: finishing what is started", signal.Signals(number).name)
-        threading.Thread(target=self._link.drain, daemon=True).start()  # a handler must not wait for a lock
-        if self._loading:
-            raise StoppedWhileLoading
-
-
-def _obey(stop: Stop, *, supervised: bool) -> None:
+def _obey(stop: Stop) -> None:
     """What the link's thread does about `Stop`, whatever the main thread is stuck in."""
     if stop.how in ("dump", "abort"):
         frames = sys._current_frames()[threading.main_thread().ident or 0]
@@ -274,13 +249,11 @@ def _obey(stop: Stop, *, supervised: bool) -> None:
         log.info("%s", stop.reason)
     if stop.how == "abort":
         threading.Timer(_LAST_WORDS_SECONDS, os.abort).start()  # the stack is on its way to the coordinator
-    elif stop.how == "dump" and supervised:
-        end_soon(EXIT_BROKEN, _LAST_WORDS_SECONDS)
 
 
-def end_soon(status: int, seconds: float = OVER_SECONDS) -> threading.Timer:
-    """End the process in so many seconds, whatever it is stuck in by then."""
-    sure_end = threading.Timer(seconds, os._exit, [status])
+def _end_soon(status: int) -> threading.Timer:
+    """End the process in `OVER_SECONDS`, whatever it is stuck in by then."""
+    sure_end = threading.Timer(OVER_SECONDS, os._exit, [status])
     sure_end.daemon = True
     sure_end.start()
     return sure_end
@@ -306,12 +279,48 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     start = msgspec.json.decode(sys.stdin.buffer.readline(), type=Start)
     _end_with_parent(sys.stdin.buffer.read)
-    if start.publish and (ranks := read_ranks()) is not None:
-        rendezvous.publish(ranks, rendezvous.Meeting(start.publish, start.secret), start.rendezvous_timeout)
-    status = run_worker(start)
+    reporter = Reporter(start.reports) if start.reports is not None else None
+    status = _work(start, reporter)
     sys.stdout.flush()
     sys.stderr.flush()
+    if reporter is not None:
+        reporter.wake_reader()
     os._exit(status)  # a library's threads must not hold up a finished run
+
+
+def _work(start: Start, reporter: Reporter | None) -> int:
+    """Find the coordinator, or tell the others where it is, and work; returns the exit status."""
+    tell: Callable[[Report], None] = reporter.tell if reporter is not None else lambda _report: None
+    ranks = read_ranks() if start.publish or not start.addresses else None
+    if ranks is not None and start.publish:
+        rendezvous.publish(ranks, rendezvous.Meeting(start.publish, start.secret), start.rendezvous_timeout)
+    elif ranks is not None:
+        try:
+            meeting = rendezvous.join(ranks, start.rendezvous_timeout, _reach)
+        except MusterError as error:
+            sys.stderr.write(f"{error}\n")
+            return EXIT_ALONE
+        if meeting.state == "over":
+            rendezvous.say_goodbye()
+            tell(Over([]))
+            sys.stderr.write(f"rank {ranks.rank}: rank 0 has ended, and left nothing to do\n")
+            return 0
+        start = replace(start, addresses=meeting.addresses, secret=meeting.secret)
+    tell(Met(start.addresses, start.secret))
+
+    def pass_on(stop: Stop) -> None:
+        if stop.how == "over":
+            tell(Over(stop.missing))
+
+    return run_worker(start, pass_on)
+
+
+def _reach(meeting: rendezvous.Meeting) -> tuple[str, int]:
+    connection = connect_to_any(meeting.addresses, bytes.fromhex(meeting.secret))
+    try:
+        return connection.peer
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from muster.core import Generation, Request, RequestKey
-from muster.scheduling.cost import TokenHistory, predict
+from muster.core import Completion, ConfigurationError, Generation, Request, RequestKey, Sample
+from muster.scheduling.cost import CHARACTERS_PER_TOKEN, TokenHistory, expected_tokens, predict
 from muster.scheduling.queue import Item
-from muster.tasks.plan import PlannedTask
+from muster.tasks.plan import AnswerTo, PlannedTask
 
 
 class _Place(NamedTuple):
@@ -18,29 +18,43 @@ class _Place(NamedTuple):
 
 
 class Workload:
-    """What is left to ask. Holds places, not prompts, so that a million requests stay small."""
+    """What is left to ask. Holds places, not prompts, so that a million requests stay small.
+
+    Of answers it keeps those that a later turn of a dialogue has in its prompt.
+    """
 
     def __init__(
         self,
         planned: Sequence[PlannedTask],
         done: Collection[RequestKey] = (),
         history: TokenHistory | None = None,
+        answer_to: Callable[[RequestKey], str] | None = None,
     ) -> None:
+        """`answer_to` gives the answers to those `done`; for tasks without dialogues it isn't called."""
         self.planned = planned
         self.items: list[Item] = []
         self.most_images = 0
         """In one prompt."""
         self._places: list[_Place] = []
+        self._followers: dict[int, list[int]] = {}
+        self._answers: dict[RequestKey, str] = {}
         batch_keys: dict[Generation, int] = {}
         known = history or TokenHistory()
-        for request, place in _requests(planned):
+        indices: dict[RequestKey, int] = {}
+        talks = [task.has_dialogues for task in planned]
+        for request, place in _requests(planned, known):
             if request.key in done:
                 continue
+            index = len(self._places)
+            after = None
+            if talks[place.task]:
+                after = self._continued(place, indices, done, answer_to)
+                indices[request.key] = index
             batch_key = batch_keys.setdefault(request.generation, len(batch_keys))
             self.most_images = max(self.most_images, sum(media.kind == "image" for media in request.media))
             media = request.media[0].identity if request.media else ""
             cost = predict(request, known.expected(request.key))
-            self.items.append(Item(cost, batch_key, media))
+            self.items.append(Item(cost, batch_key, media, after))
             self._places.append(place)
 
     def __len__(self) -> int:
@@ -53,25 +67,69 @@ class Workload:
     def key(self, index: int) -> RequestKey:
         """The request's name."""
         place = self._places[index]
-        planned = self.planned[place.task]
-        return RequestKey(planned.task.name, planned.samples[place.sample].id, place.repeat)
+        return self.planned[place.task].key(self._sample(place), place.repeat)
 
     def request(self, index: int) -> Request:
-        """The request with its prompt."""
+        """The request with its prompt. Of a later turn only when the turns before it were answered."""
         place = self._places[index]
-        planned = self.planned[place.task]
-        messages = planned.task.prompt.render(planned.samples[place.sample])
-        return Request(self.key(index), messages, planned.generation)
+        return self.planned[place.task].request(self._sample(place), place.repeat, self._answers.__getitem__)
+
+    def answered(self, index: int, completion: Completion) -> list[int]:
+        """Note an answer for the turns that continue it. What can't be asked any more, where there is none."""
+        followers = self._followers.get(index, [])
+        if completion.text is not None:
+            if followers:
+                self._answers[completion.key] = completion.text
+            return []
+        lost = list(followers)
+        for each in lost:
+            lost += self._followers.get(each, [])
+        return lost
 
     def score(self, index: int, text: str) -> Mapping[str, float]:
         """The per-answer scores of a text, for progress while the run goes on."""
         place = self._places[index]
-        planned = self.planned[place.task]
-        return planned.task.metric.score(planned.samples[place.sample], text).scores
+        return self.planned[place.task].task.metric.score(self._sample(place), text).scores
+
+    def _sample(self, place: _Place) -> Sample:
+        return self.planned[place.task].samples[place.sample]
+
+    def _continued(
+        self,
+        place: _Place,
+        indices: Mapping[RequestKey, int],
+        done: Collection[RequestKey],
+        answer_to: Callable[[RequestKey], str] | None,
+    ) -> int | None:
+        """The index of the request whose answer this one continues. Where they are there, the answers are noted."""
+        planned, sample = self.planned[place.task], self._sample(place)
+        if sample.previous is None or not planned.continues(sample):
+            return None
+        for turn in sample.dialogue[:-1]:
+            key = planned.key(turn, place.repeat)
+            if key in done and answer_to is not None:
+                self._answers[key] = answer_to(key)
+            elif key not in indices:
+                raise ConfigurationError(
+                    f"task {key.task}: sample {sample.id!r} continues {turn.id!r}, which doesn't come before it"
+                )
+        before = indices.get(planned.key(sample.previous, place.repeat))
+        if before is not None:
+            self._followers.setdefault(before, []).append(len(self._places))
+        return before
 
 
-def _requests(planned: Sequence[PlannedTask]) -> Iterator[tuple[Request, _Place]]:
+def _requests(planned: Sequence[PlannedTask], known: TokenHistory) -> Iterator[tuple[Request, _Place]]:
+    """Each request as far as it is known, with filler of the expected length for answers that a dialogue continues."""
     for task_index, task in enumerate(planned):
-        for number, request in enumerate(task.requests()):
+        for number, request in enumerate(task.requests(_expected(task.generation, known))):
             sample, repeat = divmod(number, task.repeats)
             yield request, _Place(task_index, sample, repeat)
+
+
+def _expected(generation: Generation, known: TokenHistory) -> AnswerTo:
+    def filler(key: RequestKey) -> str:
+        tokens = known.expected(key)
+        return "x" * int(CHARACTERS_PER_TOKEN * (expected_tokens(generation) if tokens is None else tokens))
+
+    return filler

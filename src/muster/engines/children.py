@@ -8,18 +8,21 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+from muster.distributed.reports import Report, read_report
 from muster.engines.replica import Replica
 
 log = logging.getLogger(__name__)
 
 _ABORT_SECONDS = 3.0
+_LAST_REPORT_SECONDS = 1.0
+_LONGEST_REPORT = 1 << 20
 
 
 @dataclass(slots=True)
@@ -29,8 +32,11 @@ class Child(Replica):
     env: Mapping[str, str]
     log_file: Path | None
     """Where its standard output and error go; None: to this process's standard error."""
+    on_report: Callable[[Report], None] | None = None
+    """Called in the event loop with what the worker reports; None: it isn't asked to."""
     process: asyncio.subprocess.Process | None = None
     _output: BinaryIO | None = field(default=None, repr=False)
+    _listener: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
     def running(self) -> bool:
@@ -43,30 +49,46 @@ class Child(Replica):
             self.log_file.parent.mkdir(parents=True, exist_ok=True)
             self._output = self.log_file.open("ab")
         output = sys.stderr.fileno() if self._output is None else self._output
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # a user's queue.py or yaml.py in the working directory must not shadow a library's
-            "-m",
-            "muster.distributed.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **self.env},
-            start_new_session=True,
-        )
+        start, reports = self.start, os.pipe() if self.on_report is not None else None
+        if reports is not None:
+            start = replace(start, reports=reports[1])
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # a user's queue.py or yaml.py in the working directory must not shadow a library's
+                "-m",
+                "muster.distributed.worker",
+                self.name,  # for whoever reads `ps`
+                stdin=asyncio.subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self.env},
+                start_new_session=True,
+                pass_fds=reports[1:] if reports is not None else (),
+            )
+        except OSError:
+            for pipe in reports or ():
+                os.close(pipe)
+            raise
         stdin = self.process.stdin
         assert stdin is not None
-        stdin.write(msgspec.json.encode(self.start) + b"\n")  # stays open: its end tells the worker to end
+        stdin.write(msgspec.json.encode(start) + b"\n")  # stays open: its end tells the worker to end
+        if reports is not None and self.on_report is not None:
+            os.close(reports[1])
+            self._listener = asyncio.create_task(_listen(reports[0], self.on_report))
 
     async def wait(self) -> str:
         """Wait for the end of the process; see `Replica`."""
-        process, output = self.process, self._output  # another start may replace them meanwhile
+        # Another start may replace them meanwhile.
+        process, output, listener = self.process, self._output, self._listener
         assert process is not None
         status = await process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(
                 process.pid, signal.SIGKILL
             )  # what the model has started, and left behind with its memory
+        if listener is not None:
+            await asyncio.wait([listener], timeout=_LAST_REPORT_SECONDS)
         if output is not None:
             output.close()
         return describe_exit(status)
@@ -85,7 +107,8 @@ class Child(Replica):
     def drain(self) -> None:
         """Have it finish what it has started, and leave."""
         if self.running and self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the process at once."""
@@ -98,6 +121,18 @@ class Child(Replica):
             os.killpg(self.process.pid, number)  # with whatever the model started
         except ProcessLookupError:
             log.debug("%s had ended already", self.name)
+
+
+async def _listen(pipe: int, hear: Callable[[Report], None]) -> None:
+    reader = asyncio.StreamReader(limit=_LONGEST_REPORT)
+    transport, _protocol = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", buffering=0)
+    )
+    try:
+        async for line in reader:
+            hear(read_report(line))
+    finally:
+        transport.close()
 
 
 def describe_exit(status: int) -> str:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -35,6 +36,8 @@ class Expected:
     ranks: Mapping[str, int] = field(default_factory=dict)
     """By the workers' names."""
     timeout: float = 600.0
+    replicas: Mapping[str, int] | None = None
+    """The replica of each worker, where nodes count them for themselves."""
 
 
 class Cluster:
@@ -47,6 +50,8 @@ class Cluster:
         self._interrupted: signal.Signals | None = None
         self._began = self._company_at = time.monotonic()
         self._forgot_absent = False
+        self._abandoned: set[str] = set()
+        """Workers that somebody else kept going, and has given up."""
         self._ending = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,7 +72,9 @@ class Cluster:
             secret,
             on_log=self._write_log,
             on_broken=self._broken,
+            on_given_up=self._given_up,
             missing=lambda: self.missing,
+            replicas=expected.replicas,
         )
 
     async def run(self, children: Sequence[Replica], on_sync: Callable[[], None]) -> None:
@@ -191,13 +198,13 @@ class Cluster:
             self._failures[verdict.worker] = verdict.reason
             self._coordinator.lose(verdict.worker, verdict.reason, time.monotonic())
             worker = self._coordinator.workers[verdict.worker]
-            stuck_joiner = worker.joined and worker.stuck  # whoever started it starts it again
-            self.server.send(verdict.worker, Stop("abort" if stuck_joiner else "dump", verdict.reason))
-            self.server.work_returned()
             child = self._children.get(verdict.worker)
-            # A launcher's rank must not exit, or the launcher would end the whole group.
+            # One that was only silent may come back. Whoever started a worker starts it again when it dies.
+            how: Literal["abort", "dump"] = "abort" if worker.stuck and child is None else "dump"
+            self.server.send(verdict.worker, Stop(how, verdict.reason))
+            self.server.work_returned()
             if child is not None:
-                self._spawn(child.abort())  # its supervisor hangs up on it and starts it again
+                self._spawn(child.abort())
         if self._late() and not self._forgot_absent:
             self._forgot_absent = True
             if absent := self._absent():
@@ -210,6 +217,18 @@ class Cluster:
             self.fail(ConfigurationError(broken.failure.message))
         doing = "could not load the model" if broken.loading else "failed"
         self._failures[worker] = f"{doing}: {broken.failure.type}: {broken.failure.message}"
+        self.server.changed.set()
+
+    def _given_up(self, name: str, reason: str) -> None:
+        """Whoever kept this worker going elsewhere starts it no more."""
+        if (worker := self._coordinator.workers.get(name)) is None:
+            return  # it counts as one that never came
+        self._failures.setdefault(name, reason)
+        self._abandoned.add(name)
+        self._coordinator.lose(name, reason, time.monotonic(), "failed")
+        if worker.rank is not None:
+            self._coordinator.give_up(worker.rank)
+        self.server.work_returned()
         self.server.changed.set()
 
     def _write_log(self, worker: str, text: str) -> None:
@@ -227,6 +246,15 @@ class Cluster:
     def _absent(self) -> list[str]:
         return sorted(name for name in self._expected.ranks if name not in self._coordinator.workers)
 
+    def _may_come_back(self) -> bool:
+        """Whether a rank may be starting its worker again."""
+        now, workers = time.monotonic(), self._coordinator.workers
+        return any(
+            workers[name].state == "lost" and now - workers[name].seen < self._expected.timeout
+            for name in self._expected.ranks
+            if name in workers and name not in self._abandoned
+        )
+
     def _hopeless(self) -> str | None:
         """Why nobody can work any more, or None while somebody can."""
         if any(not child.given_up for child in self._children.values()):
@@ -234,7 +262,7 @@ class Cluster:
         if any(self._coordinator.workers[name].alive for name in self.server.connected):
             return None
         absent = self._absent()
-        if absent and not self._late():
+        if (absent and not self._late()) or self._may_come_back():
             return None
         if self._job.listening is not None and self._may_be_joined():
             return None

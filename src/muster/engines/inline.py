@@ -18,7 +18,7 @@ from muster.core import Completion, InterruptedRunError, MusterError, RunError
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.environment import host_name
 from muster.distributed.stream import ClaimedRequests, Pulled
-from muster.distributed.worker import capacity, load_model
+from muster.distributed.worker import capacity, load_model, video_form
 from muster.engines.job import Job
 from muster.engines.replica import MOST_FRUITLESS_STARTS
 from muster.models.protocol import Model
@@ -100,6 +100,7 @@ class InlineEngine:
                 raise RunError(f"the model could not be loaded: {type(error).__name__}: {error}") from error
             with link.locked():
                 coordinator.ready(NAME, slots, batched, time.monotonic() - started, time.monotonic())
+                coordinator.videos = video_form(model)
             self._work(link, model, coordinator)
             if watch.error is not None:
                 raise watch.error

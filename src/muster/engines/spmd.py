@@ -1,8 +1,8 @@
 """Workers that a launcher started: torchrun, accelerate, srun, mpirun, anything that sets ranks.
 
-Rank 0's process is the coordinator and starts a child that works in its place, so that the coordinator shares no
-interpreter lock with a model. The child tells the other ranks, through the launcher's rendezvous, where the
-coordinator is; from then on they talk to it directly.
+No rank is its model's process: each starts a child that works in its place, so that a model may die without its
+launcher ending the whole group. Rank 0's process is the coordinator. Its child tells those of the other ranks, through
+the launcher's rendezvous, where the coordinator is; from then on they talk to it directly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from types import FrameType
 
 from muster.core import ConfigurationError, InterruptedRunError, RunError
 from muster.distributed import rendezvous
@@ -30,14 +29,13 @@ from muster.distributed.interfaces import (
     interface_addresses,
     is_loopback,
 )
-from muster.distributed.wire import HandshakeError
-from muster.distributed.worker import OVER_SECONDS, Start, connect_to_any, end_soon, run_worker
+from muster.distributed.worker import EXIT_ALONE, OVER_SECONDS, Start
 from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
 from muster.engines.placement import Seat
-from muster.engines.rank_child import supervise
 from muster.engines.stragglers import end_stragglers, siblings
+from muster.engines.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +83,8 @@ class SpmdEngine:
     async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         ranks, secret = self._ranks, secrets.token_bytes(32)
         others = {worker_name(rank): rank for rank in self._seat.leading_ranks[1:]}
-        cluster = Cluster(coordinator, job, secret, Expected(others, job.rendezvous_timeout))
+        replicas = {worker_name(rank): number for number, rank in enumerate(self._seat.leading_ranks)}
+        cluster = Cluster(coordinator, job, secret, Expected(others, job.rendezvous_timeout, replicas))
         bound, hosts = listen_addresses(ranks)
         if not rendezvous.uses_agent_store():
             _check_port_is_free(ranks)
@@ -103,11 +102,14 @@ class SpmdEngine:
         await cluster.run([child], on_sync)
 
 
-def serve_rank(seat: Seat, rendezvous_timeout: float) -> int:
-    """Work as one of the other ranks until the run is over; returns the exit status.
+def serve_rank(seat: Seat, rendezvous_timeout: float, worker_timeout: float) -> int:
+    """Keep a worker going as one of the other ranks until the run is over; returns the exit status.
+
+    It is 0 also where the worker had to be given up: how the run ended is rank 0's to say, and a launcher would restart
+    or end all the others.
 
     Raises:
-        RunError: rank 0 never came.
+        ConfigurationError: there is no way to know where to meet.
     """
     ranks = seat.ranks
     if not seat.leads:
@@ -117,28 +119,51 @@ def serve_rank(seat: Seat, rendezvous_timeout: float) -> int:
             f"{first + seat.ranks_per_replica - 1} ({seat.shape}); this process is not needed and ends\n"
         )
         return 0
-    signal.signal(signal.SIGTERM, _stop_waiting)
-    os.environ.update(_devices(seat))
+    master_address(ranks)
     if ranks.local_world_size != ranks.world_size:
         _warn_of_a_wrong_interface()
-    meeting = rendezvous.join(ranks, rendezvous_timeout, _unreachable)
-    if meeting.state == "over":
-        rendezvous.say_goodbye()
-        sys.stderr.write(f"rank {ranks.rank}: rank 0 has ended, and left nothing to do\n")
-        return 0
-    start = Start(worker_name(ranks.rank), seat.replica, meeting.addresses, meeting.secret, ship_logs=True)
-    if not seat.shape.alone:
-        return supervise(start)
-    missing: list[int] = []
-    status = run_worker(start, lambda stop: missing.extend(stop.missing))
+    name = worker_name(ranks.rank)
+    start = Start(name, seat.replica, rendezvous_timeout=rendezvous_timeout, ship_logs=True)
+    supervisor = Supervisor(start, _devices(seat) | rank_variables(ranks), worker_timeout, _say)
+    status = asyncio.run(_serve(supervisor))
     if not siblings({0}):  # on its own node rank 0 does this itself, when everything is written
-        end_stragglers(missing, _PATIENCE_SECONDS)
-    end_soon(status)  # a library's threads must not keep the launcher waiting
+        end_stragglers(supervisor.missing, _PATIENCE_SECONDS)
     return status
 
 
-def _stop_waiting(number: int, _frame: FrameType | None) -> None:
-    raise InterruptedRunError("told to stop while waiting for rank 0", number)
+async def _serve(supervisor: Supervisor) -> int:
+    received: list[signal.Signals] = []
+
+    def pass_on(number: signal.Signals) -> None:
+        received.append(number)
+        supervisor.stop()
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, pass_on, each)
+    ended = await supervisor.work()
+    if received:
+        if not supervisor.met:
+            _say("told to stop while waiting for rank 0")
+        return 128 + received[0]
+    match ended:
+        case "left":
+            return supervisor.status
+        case "over":
+            return 0
+        case "given up" if supervisor.met:
+            await supervisor.until_over()
+            return 0
+        case "given up":
+            return supervisor.status or EXIT_ALONE
+        case "alone":
+            return EXIT_ALONE
+        case "gone":  # a worker that began while the others finished has found nobody
+            return EXIT_ALONE if supervisor.status == EXIT_ALONE and supervisor.starts == 1 else 0
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _warn_of_a_wrong_interface() -> None:
@@ -151,14 +176,6 @@ def _warn_of_a_wrong_interface() -> None:
 def worker_name(rank: int) -> str:
     """A worker is named after its global rank."""
     return f"worker-{rank}"
-
-
-def _unreachable(meeting: rendezvous.Meeting) -> str:
-    try:
-        connect_to_any(meeting.addresses, bytes.fromhex(meeting.secret)).close()
-    except (OSError, HandshakeError) as error:
-        return str(error)
-    return ""
 
 
 def rank_variables(ranks: Ranks) -> dict[str, str]:

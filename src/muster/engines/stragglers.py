@@ -51,6 +51,20 @@ def end_stragglers(ranks: Collection[int], patience: float) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal and stands still; False where that can't be seen."""
+    try:
+        return _stat(Path(f"/proc/{pid}"))[0] == "T"
+    except (OSError, IndexError):
+        return False
+
+
+def _stat(process: Path) -> list[str]:
+    """Its state, its parent, and the rest."""
+    # "pid (command) state ppid …"; the command may have spaces and brackets
+    return (process / "stat").read_text().rpartition(")")[2].split()
+
+
 def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
@@ -62,8 +76,7 @@ def _siblings() -> Iterator[Straggler]:
     launcher, mine = os.getppid(), Path("/proc/self")
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            # "pid (command) state ppid …"; the command may have spaces and brackets
-            _state, parent, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+            _state, parent, *_ = _stat(process)
             if int(parent) != launcher or int(process.name) == os.getpid():
                 continue
             variables = _environment(process)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from muster.core import Extent, Media, Message, Part, Request, SampleError
+from muster.core import Extent, Message, Part, Request, SampleError
 
 
 def read_extent(extent: Extent) -> bytes:
@@ -37,6 +37,6 @@ def _loaded(part: Part) -> Part:
     if part.media is None or part.media.extent is None:
         return part
     try:
-        return Part(media=Media(part.media.kind, data=read_extent(part.media.extent)))
+        return Part(media=replace(part.media, data=read_extent(part.media.extent), extent=None))
     except SampleError:
         return part

@@ -18,6 +18,7 @@ from muster.metrics.letter_choice import OWN, Convention, LetterChoice
 from muster.metrics.letters.first_character import raw_first, stripped_first
 from muster.metrics.letters.internvl import post_process_scienceqa
 from muster.metrics.letters.lmms_eval import LETTERS, extract_letter
+from muster.metrics.letters.mvbench import read_mvbench
 from muster.metrics.letters.videomme import first_letter
 from muster.metrics.letters.vlmevalkit import infer_letter
 from muster.metrics.protocol import MetricInfo, ScoredSample
@@ -37,7 +38,7 @@ class RealWorldQa(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(extract_letter, compares_text_beyond=LETTERS),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 
@@ -59,7 +60,7 @@ class Ai2d(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(_ai2d_lmms_eval, ignore_case=True),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(_strip_lower, ignore_case=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
@@ -73,7 +74,7 @@ class SeedBench(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(stripped_first, ignore_case=True),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(raw_first),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
@@ -92,7 +93,7 @@ class ScienceQa(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(_letter_or_labelled, ignore_case=True),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(post_process_scienceqa),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
@@ -120,6 +121,21 @@ class VideoMme(LetterChoice):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MvBench(LetterChoice):
+    """MVBench (Li et al. 2024), one of its twenty subsets. lmms-eval prints a percentage of the answers that aren't
+    empty; here an empty answer is a wrong one.
+    """
+
+    name: ClassVar[str] = "mvbench"
+    conventions: ClassVar[Mapping[str, Convention]] = {
+        "muster": OWN,
+        "lmms-eval": Convention(read_mvbench),
+    }
+    variants: ClassVar[tuple[str, ...]] = tuple(conventions)
+    percentages: ClassVar[Mapping[str, str]] = {"lmms-eval": "overall"}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mmvp(LetterChoice):
     """MMVP (Tong et al. 2024): two images that look alike to CLIP, one question; a pair counts where both are right.
 
@@ -129,7 +145,7 @@ class Mmvp(LetterChoice):
     name: ClassVar[str] = "mmvp"
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 
@@ -165,7 +181,7 @@ class MmStar(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(extract_letter),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
 

@@ -11,7 +11,7 @@ from muster.core import Sample
 from muster.metrics.letters.muster import read_choice
 from muster.metrics.letters.options import LetterReader, lettered
 from muster.metrics.mean_metric import MeanMetric
-from muster.metrics.protocol import Score
+from muster.metrics.protocol import Score, UnscoredError
 
 
 class Convention(NamedTuple):
@@ -22,7 +22,14 @@ class Convention(NamedTuple):
     """Whether `b` counts as B."""
     compares_text_beyond: str = ""
     """Where the right answer is none of these letters, the texts are compared (RealWorldQA in lmms-eval)."""
+    needs_options: bool = False
+    """Whether it looks for the sample's options in the answer, and can't where those only stand in the question."""
 
+
+NO_OPTIONS = (
+    "this toolkit looks for the options in the answer, and this data has them only in the question's text; score with "
+    "--samples in which `choices` are given"
+)
 
 OWN = Convention(read_choice)
 
@@ -40,11 +47,16 @@ class LetterChoice(MeanMetric):
     variant: str = "muster"
 
     def score(self, sample: Sample, prediction: str) -> Score:
-        """`accuracy` 0 or 1; `extracted` is the letter."""
+        """`accuracy` 0 or 1; `extracted` is the letter.
+
+        Raises `UnscoredError` where the toolkit needs the options, and the sample's data doesn't have them apart.
+        """
         convention = self.conventions[self.variant]
         options = lettered(sample.choices)
         if self.variant == "muster":
             return _by_our_own_rules(sample, prediction, options)
+        if convention.needs_options and not options:
+            raise UnscoredError(NO_OPTIONS)
         letters = convention.compares_text_beyond
         if letters and sample.answer not in letters:
             normal = prediction.strip().lower().strip().rstrip(".")

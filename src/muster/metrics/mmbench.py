@@ -42,7 +42,7 @@ class MmBench(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(static),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(post_process),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)

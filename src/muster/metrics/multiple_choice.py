@@ -24,7 +24,7 @@ class MultipleChoice(LetterChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         "lmms-eval": Convention(extract_letter, compares_text_beyond=LETTERS),
-        "vlmevalkit": Convention(infer_letter),
+        "vlmevalkit": Convention(infer_letter, needs_options=True),
         "internvl": Convention(post_process),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)

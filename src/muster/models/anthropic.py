@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from muster.core import JSON, Message, Part, Request, SampleError, Usage
+from muster.core import JSON, Message, Part, Request, Usage
 from muster.media.images import describe
 from muster.models.api.failures import (
     Asked,
@@ -35,6 +35,7 @@ from muster.models.api.options import (
 from muster.models.api.prompts import check_images
 from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.reach import check_reachable
+from muster.models.api.videos import with_frames
 from muster.models.protocol import ModelSettings
 from muster.models.registry import require
 
@@ -84,8 +85,9 @@ class MessagesFormat:
 
     def body(self, request: Request) -> Prepared[dict[str, JSON]]:
         """The request as the API wants it. Raises `SampleError` for what it doesn't take."""
+        request, note = with_frames(request)
         check_images(request, self.options.max_images)
-        notes: list[str] = []
+        notes = [note] if note else []
         generation = request.generation
         system = "\n\n".join(message.text for message in request.messages if message.role == "system")
         content: dict[str, JSON] = {
@@ -115,8 +117,6 @@ class MessagesFormat:
         media = part.media
         if media is None:
             return {"type": "text", "text": part.text or ""}
-        if media.kind == "video":
-            raise SampleError(f"{describe(media)}: Anthropic's API has no videos")
         if media.url is not None and self.options.image_urls:
             return {"type": "image", "source": {"type": "url", "url": media.url}}
         image = encode_image(media, self.image_limits)

@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from muster.core import Message, Part, Request, SampleError, Usage
 from muster.media.images import describe
@@ -33,6 +33,7 @@ from muster.models.api.options import (
 from muster.models.api.prompts import check_images, read_video, seed_of
 from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.reach import check_reachable
+from muster.models.api.videos import Framed, check_whole, with_frames
 from muster.models.protocol import ModelSettings
 from muster.models.registry import require
 
@@ -54,6 +55,13 @@ FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
 WITHHELD = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"})
 
 
+class GeminiOptions(ApiOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`--model-args` of this backend."""
+
+    video: Literal["frames", "file"] = "frames"
+    """Videos as images, or as the files they are: then Gemini takes one frame a second, whatever `--video` says."""
+
+
 class Asking(NamedTuple):
     """What is asked, and how it is to be answered."""
 
@@ -66,12 +74,13 @@ class ContentFormat:
     """What the server is asked, beside the request itself."""
 
     image_limits: ImageLimits
-    options: ApiOptions
+    options: GeminiOptions
 
     def body(self, request: Request) -> Prepared[Asking]:
         """The request as the SDK wants it. Raises `SampleError` for what it doesn't take."""
+        request, note = with_frames(request) if self.options.video == "frames" else Framed(request)
         check_images(request, self.options.max_images)
-        notes: list[str] = []
+        notes = [note] if note else []
         generation = request.generation
         sampled = generation.temperature > 0
         system = "\n\n".join(message.text for message in request.messages if message.role == "system")
@@ -99,6 +108,7 @@ class ContentFormat:
         if media is None:
             return types.Part(text=part.text or "")
         if media.kind == "video":
+            check_whole(media)
             media_type, data = read_video(media)
             return types.Part.from_bytes(data=data, mime_type=media_type)
         image = encode_image(media, self.image_limits)
@@ -208,9 +218,10 @@ class GeminiModel(ApiModel[Asking]):
 
     default_url = DEFAULT_URL
     url_variable = URL_VARIABLE
+    options = GeminiOptions
 
     def __init__(self, settings: ModelSettings) -> None:
-        options = parse_options(settings.args, ApiOptions)
+        options = parse_options(settings.args, GeminiOptions)
         urls = self.urls(options)
         variable = options.api_key_env or next(
             (name for name in KEY_VARIABLES if os.environ.get(name)), KEY_VARIABLES[0]

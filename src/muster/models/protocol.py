@@ -114,3 +114,5 @@ class Capacity(Protocol):
     """How many requests it works on at the same time (the batch size); 1 where it says nothing."""
     batched: bool
     """Whether those are one static batch that ends together; false where it says nothing."""
+    videos: str
+    """How it gets videos, for the manifest: `video`, as they are; `frames`, as images."""

@@ -39,6 +39,8 @@ class RichDisplay:
         """Print a line."""
         self._console.print(line, markup=False, highlight=False)
 
+    announce = say
+
 
 class PlainDisplay:
     """Implements `Display` with a line now and then, for logs."""
@@ -68,6 +70,8 @@ class PlainDisplay:
         """Print a line; where that is impossible (a log on a full disk) the run goes on without."""
         with suppress(OSError):
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    announce = say
 
 
 def summary(progress: Progress) -> str:

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from muster.results.results import MetricResult, Results, SampleCounts, TaskResults, VariantResults
+from muster.results.results import MetricResult, Results, SampleCounts, TaskResults
 
 WIDE = 110
 """Columns of a terminal from which there is room to say how each task was scored."""
@@ -16,7 +16,8 @@ WIDE = 110
 def results_table(results: Results, width: int) -> Table:
     """One row per task and metric, the task's headline metric first and bold, for a terminal `width` columns wide.
 
-    Scores by further conventions stand in columns of their own; what a convention could not do stands below.
+    Scores by further conventions stand in columns of their own, one per convention: there a task's own scores stand
+    twice, so that each column is whole. What a convention could not do stands below.
     """
     variants = list(dict.fromkeys(variant for task in results.tasks.values() for variant in task.variants))
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
@@ -27,16 +28,10 @@ def results_table(results: Results, width: int) -> Table:
         table.add_column(variant, justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
-    table.add_column("answered", justify="right")
+    table.add_column("answered", justify="right", min_width=len("answered"))
     says_how = width >= WIDE or bool(variants)
     if says_how:
-        table.add_column("scored as", style="dim")
-    cost = results.usage.get("cost")
-    if cost is not None:
-        table.caption = Text(
-            f"{results.usage.get('prompt_tokens'):,.0f} tokens in, "
-            f"{results.usage.get('completion_tokens'):,.0f} out, cost {cost:.4g}"
-        )
+        table.add_column("scored as", style="dim", no_wrap=bool(variants))
     for name, task in results.tasks.items():
         for row, metric in enumerate(_metrics(task)):
             result = task.metrics.get(metric)
@@ -45,13 +40,14 @@ def results_table(results: Results, width: int) -> Table:
                 Text(name if row == 0 else ""),
                 Text(metric or "no answers", style=style),
                 Text(_value(result) if result or not metric else "", style=style),
-                *(_by_variant(task.variants.get(variant), metric) for variant in variants),
+                *(_by_variant(task, variant, metric) for variant in variants),
                 _interval(result),
                 _unit(task, metric),
                 _counts(task.samples) if row == 0 else "",
             ]
             if says_how:
-                cells.append(Text(f"{task.metric} ({task.metric_variant})" if row == 0 else ""))
+                how = task.metric_variant if variants else f"{task.metric} ({task.metric_variant})"
+                cells.append(Text(how if row == 0 else ""))
             table.add_row(*cells)
     for name, group in results.groups.items():
         for metric, result in group.metrics.items():
@@ -59,7 +55,7 @@ def results_table(results: Results, width: int) -> Table:
             table.add_row(
                 *value, Text(), Text(result.unit), Text(f"{len(group.tasks)} tasks"), style="italic"
             )
-    if remarks := _remarks(results):
+    if remarks := [*_cost(results), *_remarks(results)]:
         table.caption = Text("\n".join(remarks))
         table.caption_justify = "left"
     return table
@@ -72,11 +68,20 @@ def _metrics(task: TaskResults) -> list[str]:
     return list(dict.fromkeys([*own, *others])) or [""]
 
 
-def _by_variant(variant: VariantResults | None, metric: str) -> Text:
-    result = variant.metrics.get(metric) if variant else None
+def _by_variant(task: TaskResults, variant: str, metric: str) -> Text:
+    scores = task if variant == task.metric_variant else task.variants.get(variant)
+    result = scores.metrics.get(metric) if scores else None
     if result is None:
         return Text("")
-    return Text(_value(result), style="bold" if variant and metric == variant.primary else "")
+    return Text(_value(result), style="bold" if scores and metric == scores.primary else "")
+
+
+def _cost(results: Results) -> list[str]:
+    cost = results.usage.get("cost")
+    if cost is None:
+        return []
+    tokens_in, tokens_out = results.usage.get("prompt_tokens"), results.usage.get("completion_tokens")
+    return [f"{tokens_in:,.0f} tokens in, {tokens_out:,.0f} out, cost {cost:.4g}"]
 
 
 def _unit(task: TaskResults, metric: str) -> str:

@@ -12,8 +12,8 @@ def cluster_ids(rows: Sequence[ScoredSample], cluster_key: str | None = None) ->
     """The cluster of every row; repeats of a sample are always in one cluster.
 
     With `cluster_key`, rows with the same value of that metadata key are one cluster, and a sample without the
-    key is one of its own. Without, samples that share any media, directly or through others, are one cluster,
-    named after its first sample; a sample without media is one of its own.
+    key is one of its own. Without, samples that share any media, directly or through others, and the turns of a
+    dialogue are one cluster, named after its first sample; a sample without any of these is one of its own.
     """
     samples = {row.sample.id: row.sample for row in rows}
     if cluster_key is None:
@@ -29,8 +29,9 @@ def _by_key(sample: Sample, key: str) -> str:
 
 
 def _by_media(samples: Sequence[Sample]) -> dict[str, str]:
-    """Union-find over the samples, joined by the first sample that showed each medium."""
-    seen = [sample for sample in samples if sample.images or sample.videos]
+    """Union-find over the samples, joined by the first sample that showed each medium, or began the dialogue."""
+    seen = [sample for sample in samples if sample.images or sample.videos or sample.previous]
+    seen = list({each.id: each for sample in seen for each in (sample.dialogue[0], sample)}.values())
     parent = {sample.id: sample.id for sample in seen}
     shown_by: dict[str, str] = {}
 
@@ -42,8 +43,12 @@ def _by_media(samples: Sequence[Sample]) -> dict[str, str]:
 
     position = {sample.id: number for number, sample in enumerate(seen)}
     for sample in seen:
-        for media in (*sample.images, *sample.videos):
-            first, second = root(shown_by.setdefault(media.identity, sample.id)), root(sample.id)
+        shared = [media.identity for media in (*sample.images, *sample.videos)]
+        for first_shown in (
+            sample.dialogue[0].id,
+            *(shown_by.setdefault(each, sample.id) for each in shared),
+        ):
+            first, second = root(first_shown), root(sample.id)
             if first != second:
                 earlier, later = sorted((first, second), key=position.__getitem__)
                 parent[later] = earlier

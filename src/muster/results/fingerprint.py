@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from muster.core import JSON, ConfigurationError, Generation
+from muster.core import JSON, ConfigurationError, Generation, VideoSettings
 from muster.results.folder import RunFolder
 from muster.results.redaction import is_secret_name, redact
 from muster.tasks.definition import Task
@@ -89,17 +89,25 @@ def model_fingerprint(
     return {"name": model, "revision": revision, "commit": _cached_commit(model, revision), **fingerprint}
 
 
-def task_fingerprint(task: Task, generation: Generation) -> dict[str, JSON]:
-    """What decides the questions of a task: its version, prompt, data and generation settings.
+def task_fingerprint(
+    task: Task, generation: Generation, video: VideoSettings | None = None
+) -> dict[str, JSON]:
+    """What decides the questions of a task: its version, prompt, data, generation and video settings.
 
     The metric isn't part of it: scores can be computed again from the same answers.
     """
     settings = asdict(generation)
+    shown: dict[str, JSON] = {} if video is None else {"video": asdict(video)}
+    earlier: dict[str, JSON] = (
+        {} if task.earlier_answers == "model" else {"earlier_answers": task.earlier_answers}
+    )
     return {
         "version": task.version,
         "prompt": task.prompt.digest(),
         "data": task.source.revision(),
         "generation": {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()},
+        **shown,
+        **earlier,
     }
 
 

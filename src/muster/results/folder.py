@@ -108,6 +108,20 @@ class RunFolder:
                 f"Choose another one with --output."
             ) from error
 
+    def clear(self) -> None:
+        """Remove a run: its manifest last, so that what is left of it is still known for one. Hold the lock.
+
+        Raises `ConfigurationError` when that can't be done.
+        """
+        try:
+            for path in (*self.logs.glob("*.log"), self.results, self.samples, self.report, self.journal):
+                path.unlink(missing_ok=True)
+            self.manifest.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot replace the run in {self.root}: {error.strerror or error}"
+            ) from error
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process. The system releases it when the process ends, however it ends.

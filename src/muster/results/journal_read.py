@@ -155,6 +155,13 @@ class JournalReader:
         place = self._places.get(key)
         return place is not None and place.succeeded
 
+    def answer(self, key: RequestKey) -> str:
+        """The text that the request was answered with. Raises `RunError` where there is none."""
+        record = self.get(key)
+        if record is None or record.completion.text is None:
+            raise RunError(f"{self._file.name} has no answer to {key}")
+        return record.completion.text
+
     def get(self, key: RequestKey) -> Record | None:
         """The request's record: its first success, else its last failure, else None."""
         place = self._places.get(key)

@@ -44,7 +44,7 @@ class TaskEntry:
         """The entry of a planned task."""
         info = planned.task.metric.info
         return cls(
-            fingerprint=task_fingerprint(planned.task, planned.generation),
+            fingerprint=task_fingerprint(planned.task, planned.generation, planned.shown),
             metric=info.name,
             metric_variant=info.variant,
             metric_version=info.version,
@@ -71,6 +71,8 @@ class Attempt:
     gpus_per_replica: int = 1
     parallelism: str = "device-map"
     """How a replica's GPUs share the model, where it has several."""
+    videos: str = ""
+    """How the model got videos, where it was loaded and its backend says so: `video`, or `frames` as images."""
 
     def described(self) -> str:
         """`engine local: 4 replicas of 2 GPUs (tensor)`."""
@@ -159,9 +161,9 @@ class Manifest:
         command = redact_command(attempt.command)
         return replace(self, attempts=(*self.attempts, replace(attempt, command=command)))
 
-    def with_attempt_ended(self, ended: float, exit_status: int) -> Self:
+    def with_attempt_ended(self, ended: float, exit_status: int, videos: str = "") -> Self:
         """With the last attempt's end."""
-        last = replace(self.attempts[-1], ended=ended, exit_status=exit_status)
+        last = replace(self.attempts[-1], ended=ended, exit_status=exit_status, videos=videos)
         return replace(self, attempts=(*self.attempts[:-1], last))
 
 

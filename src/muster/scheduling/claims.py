@@ -18,6 +18,9 @@ class Item:
     """Requests with the same key may share a static batch."""
     media: str = ""
     """Identity of its media: requests that share it stand together among equal costs."""
+    after: int | None = None
+    """The index, a smaller one, of the request that must be done before this one can be claimed: of a dialogue, the
+    turn before."""
 
 
 class Claim(NamedTuple):

@@ -22,8 +22,10 @@ IMAGE_TOKENS = 576
 """LLaVA-1.5 at 336×336: 24×24 patches. Where nothing is known of an image's size."""
 IMAGE_TOKEN_LIMITS = (64, 4096)
 """A SmolVLM tile has 64; 12 InternVL tiles 3,328; tiling models and Qwen-VL's processor stop near 4,000."""
-VIDEO_TOKENS = 8192
-"""32 frames of 256 tokens: the usual frame count, and InternVL's tokens per frame."""
+FRAME_TOKENS = 256
+"""Of a video: InternVL's, and about what Qwen-VL and LLaVA-OneVision make of one."""
+USUAL_FRAMES = 32
+"""Where it depends on the video's length how many are shown."""
 BYTES_PER_IMAGE_TOKEN = 200.0
 """A token covers about 28×28 pixels (Qwen2-VL, InternVL); JPEG takes about 0.25 bytes for a pixel."""
 
@@ -52,11 +54,17 @@ def expected_tokens(generation: Generation) -> float:
 def media_tokens(media: Media) -> float:
     """Tokens that an image or video puts into the prompt, by its encoded size where that is at hand."""
     if media.kind == "video":
-        return VIDEO_TOKENS
+        return FRAME_TOKENS * frames_shown(media)
     if not media.size_hint:
         return IMAGE_TOKENS
     low, high = IMAGE_TOKEN_LIMITS
     return min(max(media.size_hint / BYTES_PER_IMAGE_TOKEN, low), high)
+
+
+def frames_shown(media: Media) -> int:
+    """How many frames of a video are shown, as far as that can be told without opening it."""
+    shown = media.shown
+    return (shown and (shown.frames or (shown.fps and shown.max_frames))) or USUAL_FRAMES
 
 
 class TokenHistory:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 
-WAITING, HELD, DONE, ALONE = range(4)
-"""What a request's byte in the shared table of states says. `ALONE` waits too, but in no line."""
+WAITING, HELD, DONE, ALONE, BLOCKED = range(5)
+"""What a request's byte in the shared table of states says. `ALONE` waits too, but in no line. `BLOCKED` can't be
+claimed until another one is done."""
 
 
 class Line:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from muster.scheduling import allowance
 from muster.scheduling.claims import Claim, ClaimState, Item, Loss
-from muster.scheduling.line import ALONE, DONE, HELD, WAITING, Line
+from muster.scheduling.line import ALONE, BLOCKED, DONE, HELD, WAITING, Line
 from muster.scheduling.schedules import SCHEDULES, Schedule, longest_first
 from muster.scheduling.supply import CommonSupply, SharedOutSupply, Supply
 
@@ -50,7 +50,10 @@ class WorkQueue:
     """
 
     def __init__(self, items: Sequence[Item], *, schedule: Schedule = "dynamic", replicas: int) -> None:
-        """`replicas` is the number expected; fewer or more may join. Raises `ValueError` for bad costs."""
+        """`replicas` is the number expected; fewer or more may join.
+
+        Raises `ValueError` for bad costs, and for an item that comes before the one that it is `after`.
+        """
         if replicas < 1:
             raise ValueError(f"replicas must be at least 1, not {replicas}")
         if schedule not in SCHEDULES:
@@ -59,13 +62,18 @@ class WorkQueue:
         if not (np.isfinite(costs).all() and (costs >= 0).all()):
             raise ValueError("predicted costs must be finite and not negative")
         dynamic = schedule == "dynamic"
-        order = longest_first(costs, [item.media for item in items]) if dynamic else np.arange(len(items))
+        order = (
+            longest_first(_to_the_end(costs, items), [item.media for item in items])
+            if dynamic
+            else np.arange(len(items))
+        )
         keys = np.fromiter((item.batch_key for item in items), np.int64, len(items))[order]
         self._index = array("q", order.tobytes())
         self._place = array("q", np.argsort(order).tobytes())
         self._scale, self._units = _whole_units(costs[order])
         self._keys = array("q", keys.tobytes())
         self._states = bytearray(len(items))
+        self._followers = self._block(items)
         self._supply: Supply = (
             CommonSupply(keys, self._states)
             if dynamic
@@ -79,8 +87,12 @@ class WorkQueue:
         self._deaths: dict[int, int] = {}
         self._suspects: list[int] = []
         self._reserved: set[str] = set()
-        self._unclaimed = len(items)
-        self._unclaimed_units = self._remaining_units = sum(self._units)
+        self._blocked = self._states.count(BLOCKED)
+        self._unclaimed = len(items) - self._blocked
+        self._remaining_units = sum(self._units)
+        self._unclaimed_units = self._remaining_units - sum(
+            self._units[place] for places in self._followers.values() for place in places
+        )
         self._done = 0
 
     # Workers come and go
@@ -175,7 +187,8 @@ class WorkQueue:
     def complete(self, worker: str, index: int) -> Literal["accepted", "duplicate"]:
         """An answer has come. The first one counts, even from a worker that was lost in the meantime.
 
-        `worker` need not be in, nor hold the request. Raises `IndexError` for an index that doesn't exist.
+        What had to come after it can now be claimed. `worker` need not be in, nor hold the request.
+        Raises `IndexError` for an index that doesn't exist.
         """
         del worker  # whose answer it is makes no difference: the first one counts
         place = self._place_of(index)
@@ -184,6 +197,8 @@ class WorkQueue:
             return "duplicate"
         if state == HELD:
             self._take_from_holder(place)
+        elif state == BLOCKED:
+            self._blocked -= 1
         else:
             self._unclaimed -= 1
             self._unclaimed_units -= self._units[place]
@@ -199,7 +214,10 @@ class WorkQueue:
         self._wait_again([place for place in places if place in me.held], me.share)
 
     def reopen(self, indices: Iterable[int]) -> None:
-        """Take completions back: their answers were lost with the worker that kept them. Nobody is blamed."""
+        """Take completions back: their answers were lost with the worker that kept them. Nobody is blamed.
+
+        What came after them is not blocked again.
+        """
         places = [place for index in indices if self._states[place := self._place_of(index)] == DONE]
         for place in places:
             self._states[place] = WAITING
@@ -218,8 +236,13 @@ class WorkQueue:
 
     @property
     def unclaimed(self) -> int:
-        """Requests that wait."""
+        """Requests that wait and can be claimed."""
         return self._unclaimed
+
+    @property
+    def blocked(self) -> int:
+        """Requests that can't be claimed before another one is done."""
+        return self._blocked
 
     @property
     def outstanding(self) -> int:
@@ -243,7 +266,7 @@ class WorkQueue:
 
     @property
     def unclaimed_cost(self) -> float:
-        """Predicted cost of everything that waits, in the unit of the items."""
+        """Predicted cost of everything that waits and can be claimed, in the unit of the items."""
         return self._unclaimed_units / self._scale
 
     def holder(self, index: int) -> str | None:
@@ -257,6 +280,19 @@ class WorkQueue:
         return () if me is None else tuple(self._index[place] for place in me.held)
 
     # Inside
+
+    def _block(self, items: Sequence[Item]) -> dict[int, list[int]]:
+        """Block what must come after something else; by the place of that, the places of those."""
+        followers: dict[int, list[int]] = {}
+        for index, item in enumerate(items):
+            if item.after is not None:
+                if not 0 <= item.after < index:
+                    raise ValueError(
+                        f"item {index} can't come after {item.after}: that must be an earlier one"
+                    )
+                self._states[self._place[index]] = BLOCKED
+                followers.setdefault(self._place[item.after], []).append(self._place[index])
+        return followers
 
     def _place_of(self, index: int) -> int:
         if index < 0:  # would count from the end
@@ -373,9 +409,29 @@ class WorkQueue:
         self._states[place] = DONE
         self._done += 1
         self._remaining_units -= self._units[place]
+        if followers := self._followers.pop(place, None):
+            self._unblock([each for each in followers if self._states[each] == BLOCKED])
+
+    def _unblock(self, places: list[int]) -> None:
+        for place in places:
+            self._states[place] = WAITING
+            self._blocked -= 1
+            self._unclaimed += 1
+            self._unclaimed_units += self._units[place]
+        self._supply.put_back(places, None)
 
     def _indices(self, places: Iterable[int]) -> tuple[int, ...]:
         return tuple([self._index[place] for place in places])
+
+
+def _to_the_end(costs: NDArray[np.float64], items: Sequence[Item]) -> NDArray[np.float64]:
+    """What each request costs together with the longest chain of those after it: none of them can start sooner."""
+    chains = costs.copy()
+    for index in range(len(items) - 1, -1, -1):
+        before = items[index].after
+        if before is not None and before < index:
+            chains[before] = max(chains[before], costs[before] + chains[index])
+    return chains
 
 
 def _whole_units(costs: NDArray[np.float64]) -> tuple[float, array[int]]:

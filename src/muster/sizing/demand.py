@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from muster.core import Media, Request, SampleError
 from muster.media.extents import read_extent
-from muster.scheduling.cost import VIDEO_TOKENS
+from muster.scheduling.cost import FRAME_TOKENS, frames_shown
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.image_tokens import ImageCost, ImageRule
 from muster.sizing.memory import Demand
@@ -77,7 +77,8 @@ def _requests(planned: Sequence[PlannedTask]) -> Iterator[Request]:
 def media_cost(media: Media, rule: ImageRule) -> ImageCost:
     """Tokens and patches of one image by its real size; the most there can be where that isn't at hand."""
     if media.kind == "video":
-        return ImageCost(VIDEO_TOKENS, 4 * VIDEO_TOKENS)
+        tokens = FRAME_TOKENS * frames_shown(media)
+        return ImageCost(tokens, 4 * tokens)
     size = image_size(media)
     return rule.most if size is None else rule.cost(size)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from muster.config import RunConfig
 from muster.core import ConfigurationError
 from muster.distributed.environment import Ranks
-from muster.engines.placement import Asked, take_seat
+from muster.engines.placement import Asked, replicas_here, take_seat
 from muster.models.registry import known_kind, list_backends, resolve_model
 from muster.slurm.request import JobRequest
 from muster.tasks.registry import load_tasks
@@ -28,6 +28,8 @@ def check_run(config: RunConfig, request: JobRequest, *, elsewhere: bool) -> Non
                 "with --nodes 1 --tasks-per-node 1"
             )
         _check_replicas(config, request, tasks)
+    elif config.engine != "ray" and (gpus := _gpus_of_a_node(config, request)) is not None:
+        replicas_here(Asked.by(config), config.replicas, len(gpus))
     if not (elsewhere and _is_path(config.model)):
         resolve_model(config.model, known_kind(config.backend))
     names = [name for name in config.tasks if not (elsewhere and _is_path(name))]
@@ -47,15 +49,11 @@ def without_output(words: Sequence[str]) -> list[str]:
 
 
 def _check_replicas(config: RunConfig, request: JobRequest, tasks: int) -> None:
-    """The tasks and GPUs of a node as each task will find them, where that is known here.
-
-    It isn't where sbatch is told in its own words who gets which GPUs, nor whether a backend of one's own uses them.
-    """
-    replicas, own_words = tasks, any("gpu" in name or name == "gres" for name in request.more)
-    if request.gpus_per_node is not None and ":" not in config.backend and not own_words:
-        asked = Asked.by(config)
-        gpus = [] if asked.on_cpu else [str(number) for number in range(request.gpus_per_node)]
-        replicas = len(take_seat(asked, Ranks(0, tasks, 0, request.tasks, "torchrun"), gpus).leading_ranks)
+    """The tasks and GPUs of a node as each task will find them, where that is known here."""
+    replicas, gpus = tasks, _gpus_of_a_node(config, request)
+    if gpus is not None:
+        ranks = Ranks(0, tasks, 0, request.tasks, "torchrun")
+        replicas = len(take_seat(Asked.by(config), ranks, gpus).leading_ranks)
     elif config.gpus_per_replica is not None:
         return
     if config.replicas not in (None, replicas):
@@ -63,6 +61,17 @@ def _check_replicas(config: RunConfig, request: JobRequest, tasks: int) -> None:
             f"--replicas {config.replicas}, but the job has {tasks} tasks, which makes {replicas} replica(s): leave "
             "--replicas out"
         )
+
+
+def _gpus_of_a_node(config: RunConfig, request: JobRequest) -> list[str] | None:
+    """Those that the model will find there, or None where that isn't known here.
+
+    It isn't where sbatch is told in its own words who gets which GPUs, nor whether a backend of one's own uses them.
+    """
+    own_words = any("gpu" in name or name == "gres" for name in request.more)
+    if request.gpus_per_node is None or ":" in config.backend or own_words:
+        return None
+    return [] if Asked.by(config).on_cpu else [str(number) for number in range(request.gpus_per_node)]
 
 
 def _check_backend(name: str, *, elsewhere: bool) -> None:

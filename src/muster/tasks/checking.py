@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
 from muster.media import load_image
+from muster.media.glance import glance
 from muster.metrics.protocol import CategorisingMetric, Score, ScoredSample, UnscoredError
 from muster.tasks.definition import Task
+from muster.tasks.dialogue import conversation
+from muster.tasks.plan import with_settings
 from muster.tasks.problems import did_you_mean, shown
 from muster.tasks.sources.mapped import MappedSource
 
@@ -21,7 +23,7 @@ MOST_GOLDS = 20_000
 
 
 class FirstPrompt(NamedTuple):
-    """What the first sample is asked."""
+    """What the first sample is asked; of a dialogue, its last turn."""
 
     sample: Sample
     messages: tuple[Message, ...]
@@ -103,13 +105,23 @@ def _check_prompts(task: Task, samples: Sequence[Sample], report: Report) -> Non
     for name, prompt in prompts.items():
         for sample in samples:
             try:
-                messages = prompt.render(sample)
+                messages = conversation(replace(task, prompt=prompt), sample, _an_answer)
             except ConfigurationError as error:
                 cases.append(_Case(sample.id, f"prompt {name}: {error}"))
                 continue
-            if report.first is None and name == task.variant:
-                report.first = FirstPrompt(sample, messages)
+            if name == task.variant and _shows_more(sample, report.first):
+                report.first = FirstPrompt(sample, with_settings(messages, task.video))
     report.problems += _told("prompts that can't be rendered", cases)
+
+
+def _an_answer(turn: Sample) -> str:
+    """What stands for the model's answer, which only a run has."""
+    return f"(what the model answered to {turn.id})"
+
+
+def _shows_more(sample: Sample, first: FirstPrompt | None) -> bool:
+    """Of a dialogue the last turn is shown, which has the others in its prompt."""
+    return first is None or sample.previous is first.sample
 
 
 def _check_media(samples: Sequence[Sample], most: int | None, report: Report) -> None:
@@ -117,7 +129,7 @@ def _check_media(samples: Sequence[Sample], most: int | None, report: Report) ->
     if not media:
         report.facts.append("no images or videos: the questions are text only")
         return
-    without = sum(1 for sample in samples if not sample.images and not sample.videos)
+    without = sum(1 for sample in samples if not any(turn.images or turn.videos for turn in sample.dialogue))
     if without:
         report.warnings.append(f"{without} of {len(samples)} samples have neither image nor video")
     chosen = media if most is None or most >= len(media) else media[:: -(-len(media) // max(1, most))]
@@ -129,13 +141,13 @@ def _check_media(samples: Sequence[Sample], most: int | None, report: Report) ->
 
 
 def _broken(media: Media) -> str | None:
-    if media.kind == "video":
-        missing = media.path is not None and not Path(media.path).is_file()
-        return f"{media.path} does not exist" if missing else None
     if media.url is not None:
         return None  # fetched by whoever asks the model
     try:
-        load_image(media)
+        if media.kind == "video":
+            glance(media)
+        else:
+            load_image(media)
     except SampleError as error:
         return str(error)
     return None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
-from muster.core import Generation, Message, Sample
+from muster.core import Generation, Message, Sample, VideoSettings
 from muster.metrics.protocol import Metric
+
+EarlierAnswers: TypeAlias = Literal["model", "reference"]
+"""Whose answers a later turn of a dialogue has before it: the model's own, or the data's."""
 
 
 class Source(Protocol):
@@ -17,7 +20,10 @@ class Source(Protocol):
     """One line for `muster tasks NAME`: the file or dataset, and the split."""
 
     def load(self) -> Sequence[Sample]:
-        """All samples in the benchmark's own order, ids unique. Raises `ConfigurationError`."""
+        """All samples in the benchmark's own order, ids unique, a dialogue's turns in theirs.
+
+        Raises `ConfigurationError`.
+        """
         ...
 
     def revision(self) -> str:
@@ -26,13 +32,20 @@ class Source(Protocol):
 
 
 class Prompt(Protocol):
-    """Turns a sample into what the model is asked."""
+    """Turns a sample into what the model is asked.
+
+    For a later turn of a dialogue (`sample.previous`) into what this turn adds: no system message, no examples. The
+    turns before it, and their answers, are put in front by whoever asks.
+    """
 
     description: str
     """The template, as `muster tasks NAME` shows it."""
 
     def render(self, sample: Sample) -> tuple[Message, ...]:
-        """The conversation. Raises `ConfigurationError` where the template asks for what the sample lacks."""
+        """The conversation, of a dialogue this turn's part of it.
+
+        Raises `ConfigurationError` where the template asks for what the sample lacks.
+        """
         ...
 
     def digest(self) -> str:
@@ -53,6 +66,10 @@ class Task:
     also: tuple[Metric, ...] = field(default=(), kw_only=True)
     """Further conventions that the answers are scored by, to be shown beside it."""
     generation: Generation = field(default_factory=Generation)
+    video: VideoSettings = field(default_factory=VideoSettings)
+    """What is shown of its videos."""
+    earlier_answers: EarlierAnswers = field(default="model", kw_only=True)
+    """For dialogues."""
     description: str = ""
     by: tuple[str, ...] = ()
     """Metadata keys whose values get scores of their own in the results."""

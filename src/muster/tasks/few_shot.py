@@ -30,7 +30,12 @@ class FewShotPrompt:
         self.description = f"{shown}\n{self.prompt.description}"
 
     def render(self, sample: Sample) -> tuple[Message, ...]:
-        """See `Prompt`. Raises `ConfigurationError` also where there are too few examples."""
+        """See `Prompt`; a later turn of a dialogue has no examples of its own.
+
+        Raises `ConfigurationError` also where there are too few examples.
+        """
+        if sample.previous is not None:
+            return self.prompt.render(sample)
         chosen = [example for example in self._candidates() if example.id != sample.id][: self.count]
         if len(chosen) < self.count:
             raise ConfigurationError(
@@ -53,6 +58,6 @@ class FewShotPrompt:
     def _candidates(self) -> list[Sample]:
         """One more than are shown, for the sample that is itself among them."""
         if self._loaded is None:
-            answered = [sample for sample in self.examples.load() if sample.answers]
+            answered = [sample for sample in self.examples.load() if sample.answers and not sample.previous]
             self._loaded = answered[: self.count + 1]
         return self._loaded

@@ -10,6 +10,7 @@ from muster.core import ConfigurationError, Media, MediaKind, Part, Sample
 
 MARKER = re.compile(r"<(image|video)(?: (\d{1,4}))?>")
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # Unicode keeps these out of texts: programs' own use
+_BREAK = "\ufdd2"
 _TOKEN = re.compile(rf"<(image|video)(?: (\d{{1,4}}))?>|{_OPEN}(image|video)(?: (\d{{1,4}}))?{_CLOSE}")
 
 
@@ -34,16 +35,17 @@ def protect(template_text: str) -> str:
     return MARKER.sub(lambda match: f"{_OPEN}{match[0][1:-1]}{_CLOSE}", template_text)
 
 
-def place_media(text: str, sample: Sample) -> tuple[Part, ...]:
-    """The rendered `text` as parts, media where their markers are, trailing whitespace gone.
+def place_media(texts: Sequence[str], sample: Sample) -> list[tuple[Part, ...]]:
+    """The rendered `texts` of messages as parts, media where their markers are, trailing whitespace gone.
 
-    The template's own markers must fit the sample's media exactly. Markers in the sample's own text place the
-    media where they fit, and are text where they don't. Media without markers come first, images before videos.
+    The templates' own markers must fit the sample's media exactly. Markers in the sample's own text place the
+    media where they fit, and are text where they don't. Media without markers come first in the last message, images
+    before videos.
 
     Raises:
-        ConfigurationError: the template's markers don't fit the sample's media.
+        ConfigurationError: the templates' markers don't fit the sample's media.
     """
-    tokens = [_token(match) for match in _TOKEN.finditer(text)]
+    tokens = [_token(match) for match in _TOKEN.finditer(_BREAK.join(texts))]
     placed: dict[int, Media] = {}
     front: list[Media] = []
     kinds: tuple[tuple[MediaKind, tuple[Media, ...]], ...] = (
@@ -55,7 +57,18 @@ def place_media(text: str, sample: Sample) -> tuple[Part, ...]:
         placed.update({start: media[index] for start, index in at.items()})
         if not at:
             front.extend(media)
-    return _parts(text, tokens, placed, front)
+    messages: list[tuple[Part, ...]] = []
+    start = 0
+    for number, text in enumerate(texts, 1):
+        own = [
+            token._replace(start=token.start - start, end=token.end - start)
+            for token in tokens
+            if start <= token.start < start + len(text)
+        ]
+        here = {token.start: placed[token.start + start] for token in own if token.start + start in placed}
+        messages.append(_parts(text, own, here, front if number == len(texts) else ()))
+        start += len(text) + len(_BREAK)
+    return messages
 
 
 def _token(match: re.Match[str]) -> _Token:

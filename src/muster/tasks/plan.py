@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from muster.core import Generation, Request, RequestKey, Sample
+from muster.core import Generation, Message, Part, Request, RequestKey, Sample, VideoSettings
 from muster.tasks.definition import Task
+from muster.tasks.dialogue import conversation
+
+AnswerTo: TypeAlias = Callable[[RequestKey], str]
+"""The model's answer to a request, for those that continue it."""
+
+CHARACTERS_PER_TOKEN = 4
+"""So that an answer that isn't known yet takes as much of the prompt as it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +25,70 @@ class PlannedTask:
     samples: Sequence[Sample]
     generation: Generation
     repeats: int = 1
+    video: VideoSettings | None = None
+    """What is shown of its videos; None: what the task says."""
+
+    @property
+    def shown(self) -> VideoSettings | None:
+        """What is shown of its videos; None where it has none."""
+        return (self.video or self.task.video) if any(sample.videos for sample in self.samples) else None
+
+    @property
+    def has_dialogues(self) -> bool:
+        """Whether some samples continue others' answers."""
+        return any(map(self.continues, self.samples))
 
     def keys(self) -> Iterator[RequestKey]:
         """Every request of the task, sample by sample, repeats of a sample together."""
         for sample in self.samples:
             for repeat in range(self.repeats):
-                yield RequestKey(self.task.name, sample.id, repeat)
+                yield self.key(sample, repeat)
 
-    def requests(self) -> Iterator[Request]:
-        """The requests in the order of `keys`. Prompts are rendered once per sample."""
+    def requests(self, answer_to: AnswerTo | None = None) -> Iterator[Request]:
+        """The requests in the order of `keys`. Prompts are rendered once per sample, but for later turns of dialogues.
+
+        Without `answer_to` the model's earlier answers in a dialogue are filler, as long as answers may be.
+        """
+        known = answer_to or (lambda _key: "x" * (CHARACTERS_PER_TOKEN * self.generation.max_new_tokens))
         for sample in self.samples:
-            messages = self.task.prompt.render(sample)
-            for repeat in range(self.repeats):
-                yield Request(RequestKey(self.task.name, sample.id, repeat), messages, self.generation)
+            request = self.request(sample, 0, known)
+            yield request
+            for repeat in range(1, self.repeats):
+                key = self.key(sample, repeat)
+                yield (
+                    self.request(sample, repeat, known)
+                    if self.continues(sample)
+                    else Request(key, request.messages, self.generation)
+                )
+
+    def request(self, sample: Sample, repeat: int, answer_to: AnswerTo) -> Request:
+        """The request for one sample and repeat, with the turns before it where it is a turn of a dialogue."""
+        messages = conversation(self.task, sample, lambda turn: answer_to(self.key(turn, repeat)))
+        shown = with_settings(messages, self.video or self.task.video)
+        return Request(self.key(sample, repeat), shown, self.generation)
+
+    def key(self, sample: Sample, repeat: int) -> RequestKey:
+        """The name of the request for one sample and repeat."""
+        return RequestKey(self.task.name, sample.id, repeat)
+
+    def continues(self, sample: Sample) -> bool:
+        """Whether the sample can only be asked when the model has answered another one."""
+        return sample.previous is not None and self.task.earlier_answers == "model"
+
+
+def with_settings(messages: tuple[Message, ...], video: VideoSettings) -> tuple[Message, ...]:
+    """The messages with what is to be shown of their videos."""
+    if all(part.media is None or part.media.kind == "image" for each in messages for part in each.parts):
+        return messages
+    return tuple(
+        Message(
+            message.role,
+            tuple(
+                Part(media=replace(part.media, shown=video))
+                if part.media is not None and part.media.kind == "video"
+                else part
+                for part in message.parts
+            ),
+        )
+        for message in messages
+    )

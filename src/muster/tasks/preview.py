@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from muster.core import Media, Message, RunError, Sample, SampleError
+from muster.core import Media, Message, RunError, Sample, SampleError, VideoSettings
 from muster.media import describe, load_image
+from muster.media.glance import glance
+from muster.media.video import load_video
 
 
 def preview(messages: Sequence[Message]) -> str:
@@ -15,22 +18,32 @@ def preview(messages: Sequence[Message]) -> str:
     return "\n".join(f"[{message.role}]\n{_text(message)}" for message in messages)
 
 
-def save_media(sample: Sample, folder: Path) -> list[Path]:
-    """Write the sample's images as the model gets them into `folder`, numbered in their order, as PNG.
+def save_media(sample: Sample, folder: Path, video: VideoSettings) -> list[Path]:
+    """Write the images and video frames of the sample, and of the turns before it, as the model gets them.
 
-    Raises `RunError` where they can't be written; an image that can't be decoded is left out.
+    Into `folder`, numbered in their order, as PNG. Raises `RunError` where they can't be written; what can't be decoded
+    is left out.
     """
     name = re.sub(r"[^\w.-]+", "_", sample.id)[:60] or "sample"
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for number, media in enumerate(sample.images, 1):
+        for number, media in enumerate((media for turn in sample.dialogue for media in turn.images), 1):
             file = folder / f"{name}-{number}.png"
             try:
                 load_image(media).save(file)
             except SampleError:
                 continue
             written.append(file)
+        for number, media in enumerate((media for turn in sample.dialogue for media in turn.videos), 1):
+            try:
+                frames = load_video(replace(media, shown=video)).images()
+            except SampleError:
+                continue
+            for place, frame in enumerate(frames, 1):
+                file = folder / f"{name}-video{number}-{place:03}.png"
+                frame.save(file)
+                written.append(file)
     except OSError as error:
         raise RunError(f"{folder} can't be written: {error.strerror or error}") from error
     return written
@@ -43,9 +56,11 @@ def _text(message: Message) -> str:
 def _media(media: Media | None) -> str:
     if media is None:
         return ""
-    if media.kind == "video" or media.url is not None:
+    if media.url is not None:
         return f"[{describe(media)}]\n"
     try:
+        if media.kind == "video":
+            return f"[{glance(media)}]\n"
         width, height = load_image(media).size
     except SampleError as error:
         return f"[{error}]\n"

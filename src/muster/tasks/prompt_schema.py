@@ -7,13 +7,34 @@ from typing import NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from muster.tasks.definition import Prompt, Source
+from muster.tasks.definition import EarlierAnswers, Prompt, Source
 from muster.tasks.entries import Complaint, Entry, Name, complain
 from muster.tasks.few_shot import FewShotPrompt
 from muster.tasks.problems import did_you_mean
-from muster.tasks.prompts import DEFAULT_TEMPLATE, TemplatePrompt, check_template
+from muster.tasks.prompts import DEFAULT_TEMPLATE, TemplatePrompt, TemplateTurn, check_template
 from muster.tasks.source_schema import SourceEntry
 from muster.tasks.variants import DEFAULT_VARIANT
+
+
+class TurnEntry(Entry):
+    """One of `before:`, a message of the user or of the assistant."""
+
+    user: str | None = None
+    assistant: str | None = None
+
+    @model_validator(mode="after")
+    def _one_message(self) -> TurnEntry:
+        if (self.user is None) == (self.assistant is None):
+            complain(Complaint((), "is one message: give `user` or `assistant`"))
+        role, template = self.build()
+        complain(*(Complaint((role,), problem.message, problem.line) for problem in check_template(template)))
+        return self
+
+    def build(self) -> TemplateTurn:
+        """The message."""
+        if self.user is not None:
+            return TemplateTurn("user", self.user)
+        return TemplateTurn("assistant", self.assistant or "")
 
 
 class VariantEntry(Entry):
@@ -21,6 +42,7 @@ class VariantEntry(Entry):
 
     system: str | None = None
     template: str | None = None
+    before: list[TurnEntry] | None = None
 
     @field_validator("template")
     @classmethod
@@ -51,6 +73,7 @@ class PromptEntry(VariantEntry):
     variants: dict[Name, VariantEntry] = Field(default_factory=dict)
     families: dict[str, str] = Field(default_factory=dict)
     examples: ExamplesEntry | None = None
+    earlier_answers: EarlierAnswers = "model"
 
     @model_validator(mode="after")
     def _families_have_variants(self) -> PromptEntry:
@@ -69,18 +92,16 @@ class PromptEntry(VariantEntry):
     def build(self, source: Source, examples: Callable[[SourceEntry], Source]) -> Prompts:
         """The prompts of a task whose samples are `source`'s; `examples` makes the source of examples."""
 
-        def prompt(template: str, system: str | None) -> Prompt:
-            plain = TemplatePrompt(template, system)
+        def prompt(entry: VariantEntry) -> Prompt:
+            before = self.before if entry.before is None else entry.before
+            plain = TemplatePrompt(
+                self.template if entry.template is None else entry.template,
+                self.system if entry.system is None else entry.system,
+                tuple(turn.build() for turn in before or ()),
+            )
             if self.examples is None:
                 return plain
             shown = source if self.examples.source is None else examples(self.examples.source)
             return FewShotPrompt(plain, shown, self.examples.count)
 
-        variants = {
-            name: prompt(
-                self.template if entry.template is None else entry.template,
-                self.system if entry.system is None else entry.system,
-            )
-            for name, entry in self.variants.items()
-        }
-        return Prompts(prompt(self.template, self.system), variants)
+        return Prompts(prompt(self), {name: prompt(entry) for name, entry in self.variants.items()})

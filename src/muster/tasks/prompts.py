@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from muster.core import ConfigurationError, Message, Part, Sample
 from muster.tasks.markers import place_media, protect
@@ -27,7 +27,16 @@ DEFAULT_TEMPLATE = """\
 Answer with the letter of the correct option.{% endif %}"""
 """The question; where there are choices, those by letter and how to answer."""
 
-VARIABLES = ("question", "choices", "choice_lines", "letters", "metadata", "image_count", "video_count")
+VARIABLES = (
+    "question",
+    "choices",
+    "choice_lines",
+    "letters",
+    "metadata",
+    "image_count",
+    "video_count",
+    "turn",
+)
 """What a template can use. The answer isn't among them, so that no prompt can give it away."""
 
 
@@ -38,46 +47,70 @@ class TemplateProblem(NamedTuple):
     message: str
 
 
+class TemplateTurn(NamedTuple):
+    """A message before the one that asks, as a template."""
+
+    role: Literal["user", "assistant"]
+    template: str
+
+
 @dataclass(slots=True)
 class TemplatePrompt:
-    """A user message rendered from a sandboxed jinja2 template, after an optional system message.
+    """A user message rendered from a sandboxed jinja2 template, after an optional system message and other `before`.
 
-    `<image>` and `<video>` in the template place the sample's media; without them, media come before the text.
+    `<image>` and `<video>` in the templates place the sample's media; without them, media come before the last
+    message's text.
     """
 
     template: str = DEFAULT_TEMPLATE
     system: str | None = None
+    before: tuple[TemplateTurn, ...] = ()
+    """Turns that were before it, the same for every sample but for what their templates say of it."""
     description: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raises `ConfigurationError` where the template can't be used, whatever the sample."""
-        if problems := check_template(self.template):
+        templates = [*(turn.template for turn in self.before), self.template]
+        if problems := [problem for each in templates for problem in check_template(each)]:
             raise ConfigurationError("\n".join(f"template line {line}: {text}" for line, text in problems))
-        self.description = f"[system] {self.system}\n{self.template}" if self.system else self.template
+        first = [f"[system] {self.system}"] if self.system else []
+        turns = [f"[{turn.role}] {turn.template.rstrip()}" for turn in self.before]
+        last = f"[user] {self.template}" if self.before else self.template
+        self.description = "\n".join((*first, *turns, last))
 
     def render(self, sample: Sample) -> tuple[Message, ...]:
-        """The system message, where there is one, and the user's.
+        """The system message, where there is one, the turns before and the user's; of a later turn only the last.
 
         Raises:
-            ConfigurationError: the template asks for what the sample lacks, its markers don't fit the sample's
+            ConfigurationError: a template asks for what the sample lacks, the markers don't fit the sample's
                 media, or nothing came out.
         """
+        before = self.before if sample.previous is None else ()
+        texts = [self._text(each, sample) for each in (*(turn.template for turn in before), self.template)]
+        messages = [
+            Message(role, parts)
+            for role, parts in zip(
+                (*(turn.role for turn in before), "user"), place_media(texts, sample), strict=True
+            )
+        ]
+        if not all(message.parts for message in messages):
+            raise ConfigurationError(f"sample {sample.id!r}: the prompt's template gives an empty prompt")
+        if self.system and sample.previous is None:
+            messages.insert(0, Message("system", (Part(text=self.system),)))
+        return tuple(messages)
+
+    def _text(self, template: str, sample: Sample) -> str:
         try:
-            text = _compiled(self.template).render(_variables(sample))
+            return _compiled(template).render(_variables(sample))
         except Exception as error:  # a template runs arbitrary expressions over the sample
             raise ConfigurationError(
                 f"sample {sample.id!r}: the prompt's template can't be rendered: {error} "
                 f"(the sample's metadata: {', '.join(sample.metadata) or 'none'})"
             ) from error
-        parts = place_media(text, sample)
-        if not parts:
-            raise ConfigurationError(f"sample {sample.id!r}: the prompt's template gives an empty prompt")
-        user = Message("user", parts)
-        return (Message("system", (Part(text=self.system),)), user) if self.system else (user,)
 
     def digest(self) -> str:
-        """Covers the template and the system message."""
-        text = json.dumps(["template-1", self.template, self.system])
+        """Covers the templates and the system message."""
+        text = json.dumps(["template-1", self.template, self.system, *self.before])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -114,6 +147,7 @@ def _variables(sample: Sample) -> dict[str, object]:
         "metadata": dict(sample.metadata),
         "image_count": len(sample.images),
         "video_count": len(sample.videos),
+        "turn": len(sample.dialogue),
     }
 
 

@@ -33,13 +33,15 @@ def select(
     """The samples named by `sample_ids`, of those the first `limit`, in the benchmark's own order.
 
     `limit` is a count (the int 1 is one sample) or, as a float up to 1, a fraction, rounded up (the float 1.0 is
-    everything). An id that isn't there is passed over: it may be another task's (see `select_tasks`).
+    everything). An id that isn't there is passed over: it may be another task's (see `select_tasks`). A later turn of
+    a dialogue brings the turns before it.
 
     Raises:
         ConfigurationError: `limit` is neither.
     """
     if sample_ids is not None:
-        wanted = frozenset(sample_ids)
+        named = frozenset(sample_ids)
+        wanted = {turn.id for sample in samples if sample.id in named for turn in sample.dialogue}
         samples = [sample for sample in samples if sample.id in wanted]
     return list(samples if limit is None else samples[: _counted(limit, len(samples))])
 

@@ -83,10 +83,12 @@ class DownloadEntry(Entry):
 
 
 class JoinEntry(Entry):
-    """One of `join:`."""
+    """One of `join:`; `file` and `records` of files, `config` and `split` of the same dataset of the hub."""
 
     file: str | None = None
     records: str | None = None
+    config: str | None = None
+    split: Listed = Field(default_factory=list)
     match: dict[str, str] = Field(min_length=1, max_length=1)
     name: str = Field(alias="as", min_length=1)
     many: bool = False
@@ -106,6 +108,7 @@ class SourceEntry(Entry):
     records: str | None = None
     join: Annotated[list[JoinEntry], BeforeValidator(listed)] = Field(default_factory=list)
     explode: Listed = Field(default_factory=list)
+    turns: str | None = Field(default=None, min_length=1)
     where: dict[str, object] = Field(default_factory=dict)
     fields: dict[str, object] = Field(default_factory=dict)
     allow_urls: bool = False
@@ -152,10 +155,15 @@ class SourceEntry(Entry):
             complain(Complaint(("data",), "a hub dataset lies in the folder of its name"))
         if self.file is None and (self.records is not None):
             complain(Complaint(("records",), "is for `file`"))
-        if self.file is None and any(join.file is None for join in self.join):
-            complain(Complaint(("join",), "name the `file` that is joined"))
-        if self.file is None and self.join:
-            complain(Complaint(("join",), "is for `file`"))
+        if self.file is None and self.huggingface is None and self.join:
+            complain(Complaint(("join",), "is for `file` and `huggingface`"))
+        of_hub = [bool(join.config or join.split) for join in self.join]
+        if self.huggingface is not None and (
+            not all(of_hub) or any(join.file or join.records for join in self.join)
+        ):
+            complain(Complaint(("join",), "say which `config` or `split` of the dataset is joined"))
+        if self.file is not None and any(of_hub):
+            complain(Complaint(("join",), "`config` and `split` are for `huggingface`"))
         return self
 
     def build(self, task: str, beside: Path, data: DataFolders) -> MappedSource:
@@ -169,8 +177,9 @@ class SourceEntry(Entry):
             cast("dict[str, JSON]", self.where),
             cast("Columns", self.fields),
             self.allow_urls,
-            [self._join(entry, folder) for entry in self.join],
+            [self._join(entry, folder, task, data) for entry in self.join],
             tuple(self.explode),
+            self.turns,
             confined=self.data is not None or self.huggingface is not None,
             expected_rows=self.rows,
         )
@@ -186,13 +195,23 @@ class SourceEntry(Entry):
         if self.folder is not None:
             return FolderRows(folder, self.folder)
         hub = cast("HubEntry", self.huggingface)
-        repository = HubDataset(hub.dataset, hub.revision, data.folder(task, hub.dataset), task)
-        return HubRows(repository, tuple(hub.config), tuple(hub.split), self.media)
+        return HubRows(_repository(hub, task, data), tuple(hub.config), tuple(hub.split), self.media)
 
-    def _join(self, entry: JoinEntry, folder: BenchmarkFolder) -> Join:
+    def _join(self, entry: JoinEntry, folder: BenchmarkFolder, task: str, data: DataFolders) -> Join:
         [(own_key, key)] = entry.match.items()
-        file = folder.path / (entry.file or cast("str", self.file))
-        return Join(file, entry.records, own_key, key, entry.name, entry.many, entry.optional)
+        origin: RowSource
+        if self.huggingface is None:
+            origin = FileRows(folder, entry.file or cast("str", self.file), entry.records)
+        else:
+            configs = (entry.config,) if entry.config else tuple(self.huggingface.config)
+            splits = tuple(entry.split or self.huggingface.split)
+            origin = HubRows(_repository(self.huggingface, task, data), configs, splits)
+        apart = self.huggingface is not None
+        return Join(origin, own_key, key, entry.name, entry.many, entry.optional, entry.records, apart)
+
+
+def _repository(hub: HubEntry, task: str, data: DataFolders) -> HubDataset:
+    return HubDataset(hub.dataset, hub.revision, data.folder(task, hub.dataset), task)
 
 
 def _check_inside(key: str, path: str) -> None:

@@ -192,6 +192,8 @@ def _build(entry: TaskEntry, file: Path, data: DataFolders) -> Task:
         prompt=prompts.default,
         metric=entry.metric.build(),
         generation=entry.generation.build(),
+        video=entry.video.build(),
+        earlier_answers=entry.prompt.earlier_answers,
         description=entry.description.strip(),
         by=tuple(entry.by),
         cluster=entry.cluster,
@@ -244,9 +246,11 @@ def _keys_beside(path: FieldPath) -> list[str]:
         ("source", "downloads"): source_schema.DownloadEntry,
         ("source", "join"): source_schema.JoinEntry,
         ("prompt",): prompt_schema.PromptEntry,
+        ("prompt", "before"): prompt_schema.TurnEntry,
         ("prompt", "examples"): prompt_schema.ExamplesEntry,
         ("prompt", "examples", "source"): source_schema.SourceEntry,
         ("generation",): task_schema.GenerationEntry,
+        ("video",): task_schema.VideoEntry,
     }
     around = tuple(step for step in path[:-1] if not isinstance(step, int))
     model = prompt_schema.VariantEntry if around[:2] == ("prompt", "variants") else models.get(around)

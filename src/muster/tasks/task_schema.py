@@ -7,11 +7,12 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from muster.core import JSON, ConfigurationError, Generation
+from muster.core import JSON, ConfigurationError, Generation, SamplingName, SubtitleUse, VideoSettings
 from muster.metrics.protocol import Metric
 from muster.tasks.entries import Complaint, Entry, Name, complain
 from muster.tasks.prompt_schema import PromptEntry
 from muster.tasks.source_schema import SourceEntry
+from muster.tasks.video_settings import contradictions
 
 
 class GenerationEntry(Entry):
@@ -73,6 +74,32 @@ class MetricEntry(Entry):
         return self._metric
 
 
+class VideoEntry(Entry):
+    """`video:` what is shown of videos; `--video` overrides it."""
+
+    sampling: SamplingName = VideoSettings().sampling
+    frames: int | None = Field(default=None, ge=1)
+    fps: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    min_frames: int | None = Field(default=None, ge=1)
+    max_frames: int | None = Field(default=None, ge=1)
+    min_pixels: int | None = Field(default=None, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
+    total_pixels: int | None = Field(default=None, ge=1)
+    multiple: int = Field(default=VideoSettings().multiple, ge=1)
+    subtitles: SubtitleUse = VideoSettings().subtitles
+    before_subtitles: str = ""
+    without_subtitles: str = ""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> VideoEntry:
+        complain(*(Complaint((name,), problem) for name, problem in contradictions(self.build())))
+        return self
+
+    def build(self) -> VideoSettings:
+        """The settings as a task carries them."""
+        return VideoSettings(**self.model_dump())
+
+
 class TaskEntry(Entry):
     """One task, shared keys merged in."""
 
@@ -85,6 +112,7 @@ class TaskEntry(Entry):
     source: SourceEntry
     prompt: PromptEntry = PromptEntry()
     generation: GenerationEntry = GenerationEntry()
+    video: VideoEntry = VideoEntry()
     metric: MetricEntry
     by: list[str] = Field(default_factory=list)
     cluster: str | None = None

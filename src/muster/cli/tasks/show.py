@@ -44,11 +44,15 @@ def _show(task: Task, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from muster.core import VideoSettings
     from muster.metrics.registry import variants_of
 
     info = task.metric.info
     generation = ", ".join(
         f"{key}={value!r}" for key, value in asdict(task.generation).items() if value not in (None, ())
+    )
+    videos = ", ".join(
+        f"{key}={value!r}" for key, value in asdict(task.video).items() if value not in (None, "")
     )
     rows = {
         "description": task.description,
@@ -59,6 +63,7 @@ def _show(task: Task, console: Console) -> None:
         "other prompts": ", ".join(task.variants),
         "prompts by family": ", ".join(f"{family}: {name}" for family, name in task.families.items()),
         "generation": generation,
+        "videos": "" if task.video == VideoSettings() else videos,
         "metric": f"{info.name}, variant {info.variant}, version {info.version}",
         "conventions": ", ".join(variants_of(task.metric)),
         "scores": "\n".join(

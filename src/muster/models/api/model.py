@@ -45,6 +45,7 @@ class ApiModel(Generic[Body]):
         seconds = SHARE_OF_TIMEOUT * settings.request_timeout
         self._patience = Patience(seconds, options.timeout or seconds / 2, options.max_retries)
         self._api = api
+        self.videos = "frames" if getattr(options, "video", "frames") == "frames" else "video"
         self._pool = EndpointPool(
             endpoints,
             lambda: AdaptiveLimit(most=wanted or MOST, adaptive=wanted is None),

@@ -55,6 +55,9 @@ class Traffic:
         self._answers: SimpleQueue[Completion | _End] = SimpleQueue()
         self._places = threading.Semaphore(0)
         self._closing = False
+        self._owed = 0
+        """Requests that were pulled and whose answers the caller has not passed on."""
+        self._passed_on = threading.Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
 
@@ -65,6 +68,9 @@ class Traffic:
         try:
             while not isinstance(answer := self._answers.get(), _End):
                 yield answer
+                with self._passed_on:
+                    self._owed -= 1
+                    self._passed_on.notify()
             if answer.error is not None:
                 raise answer.error
         finally:
@@ -105,6 +111,19 @@ class Traffic:
                 self._places.release()
                 await floor.clear()
 
+    def _next(self) -> Request | None:
+        """The next request. Where there is none at the moment, an answer may make one: a dialogue's next turn."""
+        while (request := next(self._requests, None)) is None:
+            with self._passed_on:
+                owed = self._owed
+                if not owed:
+                    return None
+                while self._owed == owed and not self._closing:
+                    self._passed_on.wait(timeout=1.0)
+            if self._closing:
+                return None
+        return request
+
     def _pull(self, loop: asyncio.AbstractEventLoop, floor: _Floor) -> None:
         error: BaseException | None = None
         try:
@@ -112,9 +131,11 @@ class Traffic:
                 self._places.acquire()
                 if self._closing:
                     break
-                request = next(self._requests, None)
+                request = self._next()
                 if request is None:
                     break
+                with self._passed_on:
+                    self._owed += 1
                 loop.call_soon_threadsafe(floor.enter, request)
         except BaseException as raised:  # noqa: BLE001  raised again in the caller's thread
             error = raised

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,10 +17,13 @@ from muster.core import (
     SampleError,
     TransientError,
     Usage,
+    VideoSettings,
 )
 from muster.media import load_image
+from muster.media.opening import frame_sequence, said_in
+from muster.media.video import Video, load_video
 from muster.models.chat.options import chat_options, check_settings
-from muster.models.chat.questions import Question, question_of
+from muster.models.chat.questions import IMAGE, Question, question_of
 from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.seeding import request_seed
@@ -29,6 +32,7 @@ from muster.models.transformers.prefetch import OneAhead
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
     from muster.models.chat.loading import ChatCapable, GenerationConfig
 
@@ -54,6 +58,7 @@ class ChatModel:
     """
 
     models: ModelKind = "checkpoint"
+    videos = "frames"
     check = staticmethod(check_settings)
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -80,18 +85,31 @@ class ChatModel:
         from muster.models.chat.tiling import pixel_values
 
         try:
-            question = question_of(request.messages)
-            self._check_takes(question)
-            tiles = [self._loaded.tiling.tiles(load_image(image)) for image in question.images]
+            videos = [load_video(media) for media in request.media if media.kind == "video"]
+            shown = [media.shown or VideoSettings() for media in request.media if media.kind == "video"]
+            question = question_of(request.messages, list(map(_video_text, videos, shown)))
+            tiles = self._tiles(question, videos)
+            self._check_takes(question, len(tiles))
             self._check_length(question, sum(map(len, tiles)))
             pixels = pixel_values([tile for image in tiles for tile in image]) if tiles else None
             return Prepared(request, question, pixels, list(map(len, tiles)))
         except Exception as error:  # noqa: BLE001 - the boundary that turns it into a record
             return Completion(request.key, failure=Failure.from_exception(error))
 
-    def _check_takes(self, question: Question) -> None:
+    def _tiles(self, question: Question, videos: Sequence[Video]) -> list[list[Image]]:
+        """The tiles of each `<image>`: of an image as many as it needs, of a frame one."""
+        opened = iter(videos)
+        tiles: list[list[Image]] = []
+        for media in question.media:
+            if media.kind == "image":
+                tiles.append(self._loaded.tiling.tiles(load_image(media)))
+            else:
+                tiles += [[self._loaded.tiling.single(frame)] for frame in next(opened).images()]
+        return tiles
+
+    def _check_takes(self, question: Question, images: int) -> None:
         parameters = self._loaded.parameters
-        if len(question.images) > 1 and "num_patches_list" not in parameters:
+        if images > 1 and "num_patches_list" not in parameters:
             raise SampleError("this model's chat method takes one image (it has no num_patches_list)")
         if question.history and "history" not in parameters:
             raise SampleError("this model's chat method takes one question (it has no history)")
@@ -164,6 +182,12 @@ class ChatModel:
 
     def _tokens(self, text: str) -> int:
         return len(self._loaded.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _video_text(video: Video, settings: VideoSettings) -> str:
+    """The frames' marks, as InternVL was trained on them, and the subtitles."""
+    pieces = frame_sequence(video, settings, "internvl")
+    return "".join(IMAGE if isinstance(piece, int) else piece for piece in pieces) + said_in(video, settings)
 
 
 def generation_config(generation: Generation) -> GenerationConfig:

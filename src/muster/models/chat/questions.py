@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
@@ -30,16 +30,17 @@ class Question:
     history: tuple[Turn, ...] = ()
     system: str | None = None
     """In place of the model's own system message; None leaves that."""
-    images: tuple[Media, ...] = ()
-    """Of all turns, one per `<image>`."""
+    media: tuple[Media, ...] = ()
+    """Of all turns: an image for one `<image>`, a video for as many as it has frames."""
 
 
-def question_of(messages: Sequence[Message]) -> Question:
+def question_of(messages: Sequence[Message], video_texts: Sequence[str] = ()) -> Question:
     """Messages in the form that InternVL was trained on.
 
     A single image comes first, as `<image>` on a line of its own. Several are numbered through all turns, `Image-1:
     <image>`, one per line before the turn's text; where an image stood in the middle of a text, the text says
-    `<Image-1>` (as VLMEvalKit writes it). Raises `SampleError` for what `chat` can't express.
+    `<Image-1>` (as VLMEvalKit writes it). A video stands before the text too, as its entry in `video_texts` (by the
+    order of videos): a line `Frame1: <image>` for each frame. Raises `SampleError` for what `chat` can't express.
     """
     system = [message.text for message in messages if message.role == "system"]
     turns = [message for message in messages if message.role != "system"]
@@ -52,21 +53,25 @@ def question_of(messages: Sequence[Message]) -> Question:
             )
     if len(turns) % 2 == 0:
         raise SampleError("the chat backend needs a question as the last message")
-    images = _images(turns)
-    if images:
+    media = _media(turns)
+    if media:
         _check_texts(messages)
-    numbers = count(1)
-    texts = [_turn_text(message, numbers, numbered=len(images) > 1) for message in turns]
+    numbers, videos = count(1), iter(video_texts)
+    several = sum(each.kind == "image" for each in media) > 1
+    texts = [_turn_text(message, numbers, videos, numbered=several) for message in turns]
     history = tuple(map(Turn, texts[:-1:2], texts[1:-1:2]))
-    return Question(texts[-1], history, system[0] if system else None, images)
+    return Question(texts[-1], history, system[0] if system else None, media)
 
 
-def _turn_text(message: Message, numbers: count[int], *, numbered: bool) -> str:
+def _turn_text(message: Message, numbers: count[int], videos: Iterator[str], *, numbered: bool) -> str:
     marks: list[str] = []
     text = ""
     for part in message.parts:
         if part.media is None:
             text += part.text or ""
+            continue
+        if part.media.kind == "video":
+            marks.append(next(videos))
             continue
         number = next(numbers)
         marks.append(f"Image-{number}: {IMAGE}\n" if numbered else f"{IMAGE}\n")
@@ -75,16 +80,16 @@ def _turn_text(message: Message, numbers: count[int], *, numbered: bool) -> str:
     return "".join(marks) + (text.lstrip("\n") if marks else text)
 
 
-def _images(turns: Sequence[Message]) -> tuple[Media, ...]:
+def _media(turns: Sequence[Message]) -> tuple[Media, ...]:
     found: list[Media] = []
     for message in turns:
         for part in message.parts:
             if part.media is None:
                 continue
-            if part.media.kind == "video":
-                raise SampleError(f"{describe(part.media)}: the chat backend doesn't take videos yet")
             if message.role == "assistant":
-                raise SampleError(f"{describe(part.media)}: the chat backend takes no images in answers")
+                raise SampleError(
+                    f"{describe(part.media)}: the chat backend takes no {part.media.kind}s in answers"
+                )
             found.append(part.media)
     return tuple(found)
 

@@ -71,6 +71,12 @@ class Tiling:
             tiles.append(image.resize((size, size), Resampling.BICUBIC))
         return tiles
 
+    def single(self, image: Image) -> Image:
+        """The whole image as one tile: how frames of a video are shown."""
+        from PIL.Image import Resampling
+
+        return image.resize((self.size, self.size), Resampling.BICUBIC)
+
 
 @lru_cache
 def grids(min_num: int, max_num: int) -> tuple[Grid, ...]:

@@ -23,7 +23,7 @@ class OpenAIOptions(ApiOptions, frozen=True, kw_only=True, forbid_unknown_fields
 
     limit_field: LimitField | None = None
     """How the server calls the longest answer; None: max_completion_tokens at OpenAI's own, else max_tokens."""
-    video: Video = "none"
+    video: Video = "frames"
 
 
 class OpenAIModel(ApiModel[bytes]):

@@ -13,18 +13,20 @@ from typing import Literal
 
 import msgspec
 
-from muster.core import JSON, Generation, Media, Message, Part, Request, SampleError
+from muster.core import JSON, Generation, Media, Message, Part, Request
 from muster.media.images import describe
 from muster.models.api.images import ImageLimits, encode_image
 from muster.models.api.options import with_extra
 from muster.models.api.prompts import check_images, read_video, seed_of
 from muster.models.api.protocol import Prepared
+from muster.models.api.videos import Framed, check_whole, with_frames
 
 MOST_STOPS = 4
 """OpenAI's limit; the rest is cut off here."""
 
 LimitField = Literal["max_tokens", "max_completion_tokens"]
-Video = Literal["none", "video_url"]
+Video = Literal["frames", "video_url"]
+"""Videos as images, or as the files they are, for servers that choose frames themselves."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -38,17 +40,18 @@ class ChatFormat:
     image_limits: ImageLimits = field(default_factory=ImageLimits)
     max_images: int | None = None
     image_urls: bool = False
-    video: Video = "none"
+    video: Video = "frames"
     extra_body: Mapping[str, JSON] = field(default_factory=dict)
 
     def body(self, request: Request) -> Prepared[bytes]:
         """The request as JSON, and what was done to its images.
 
         Raises:
-            SampleError: more images than the server takes, a video, an image that can't be read.
+            SampleError: more images than the server takes, an image or a video that can't be read.
         """
+        request, note = with_frames(request) if self.video == "frames" else Framed(request)
         check_images(request, self.max_images)
-        notes: list[str] = []
+        notes = [note] if note else []
         content: dict[str, JSON] = {
             "model": self.model,
             "messages": [self._message(message, notes) for message in request.messages],
@@ -79,11 +82,7 @@ class ChatFormat:
         return {"type": "image_url", "image_url": {"url": image.data_uri}}
 
     def _video(self, media: Media) -> str:
-        if self.video == "none":
-            raise SampleError(
-                f"{describe(media)}: OpenAI's API has no videos; for a server that takes them as vLLM does: "
-                "--model-args video=video_url"
-            )
+        check_whole(media)
         if media.url is not None:
             return media.url
         media_type, data = read_video(media)

@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from muster.core import Completion, Failure, ReplicaError, Request, TransientError, Usage
 from muster.models.fetch import fetch_model
@@ -14,7 +14,7 @@ from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.transformers.batch_size import BatchSize
 from muster.models.transformers.cores import wants_process
 from muster.models.transformers.device_errors import classify
-from muster.models.transformers.options import Options, check_settings, parse_options
+from muster.models.transformers.options import Options, VideoForm, check_settings, parse_options
 from muster.models.transformers.prefetch import OneAhead
 from muster.models.transformers.preparation import Batch, Prepared, Preparer
 from muster.models.transformers.preparation_process import PreparationProcess
@@ -28,6 +28,16 @@ from muster.models.transformers.tensor.members import Members
 
 if TYPE_CHECKING:
     from muster.models.transformers.generation import Answer
+    from muster.models.transformers.loading import Loaded
+    from muster.models.transformers.memory import DeviceMemory
+
+
+class Answering(Protocol):
+    """What runs batches: `Generator`, alone or with others."""
+
+    def answer(self, batch: Batch) -> list[Answer]:
+        """Answers in the batch's order. Raises whatever the device raises."""
+        ...
 
 
 class TransformersModel:
@@ -73,17 +83,46 @@ class TransformersModel:
             loaded = load(folder, options, trust_remote_code=trust, gpus=settings.gpus_per_replica)
         else:
             loaded = load_parts(members, folder, options, settings)
-        self._loaded = loaded
-        self._on_gpu = loaded.input_device.type == "cuda"
-        self._preparer = Preparer(loaded.processor, loaded.context_limit, pin_memory=self._on_gpu)
-        self._batch_size = BatchSize.choose(settings.batch_size, on_gpu=self._on_gpu)
         # The background thread pads with the processor's tokenizer while this one decodes; a tokenizer can't do both.
         tokenizer = copy.deepcopy(loaded.processor.tokenizer)
         memory = watch_memory(loaded.devices)
-        self._memory = memory if members is None else SharedMemory(memory, members)
-        self._generator = (
-            Generator(loaded, tokenizer) if members is None else LeadingGenerator(loaded, tokenizer, members)
+        batch_size = BatchSize.choose(settings.batch_size, on_gpu=loaded.input_device.type == "cuda")
+        if members is None:
+            self._equip(loaded, Generator(loaded, tokenizer), memory, batch_size, options.video)
+        else:
+            shared = SharedMemory(memory, members)
+            leading = LeadingGenerator(loaded, tokenizer, members)
+            self._equip(loaded, leading, shared, batch_size, options.video)
+
+    @classmethod
+    def of_loaded(
+        cls, loaded: Loaded, generator: Answering, memory: DeviceMemory, batch_size: BatchSize
+    ) -> Self:
+        """A replica of a model that is loaded already, answering through `generator`."""
+        model = cls.__new__(cls)
+        model._process = model._members = None
+        model._equip(loaded, generator, memory, batch_size, "auto")
+        return model
+
+    def _equip(
+        self,
+        loaded: Loaded,
+        generator: Answering,
+        memory: DeviceMemory,
+        batch_size: BatchSize,
+        videos: VideoForm,
+    ) -> None:
+        self._loaded, self._generator, self._memory = loaded, generator, memory
+        self._on_gpu = loaded.input_device.type == "cuda"
+        self._preparer = Preparer(
+            loaded.processor, loaded.context_limit, pin_memory=self._on_gpu, videos=videos
         )
+        self._batch_size = batch_size
+
+    @property
+    def videos(self) -> str:
+        """How it gets videos. See `Capacity`."""
+        return "video" if self._preparer.takes_videos else "frames"
 
     @property
     def slots(self) -> int:
@@ -168,6 +207,7 @@ def _completions(batch: Batch, answers: list[Answer], seconds: float) -> list[Co
             usage=Usage(prompt_tokens, answer.tokens),
             seconds=seconds,
             finish_reason=answer.finish_reason,
+            note=row.note,
         )
         for row, answer, prompt_tokens in zip(batch.rows, answers, batch.prompt_tokens, strict=True)
     ]

@@ -13,7 +13,7 @@ from muster.core import ConfigurationError
 _TASK = "it belongs to the task's prompt (`prompt.system`, docs/tasks.md)"
 _TEMPLATE = "the prompt's form comes from the model's own chat template; chat_template=FILE gives another"
 _PROCESSOR = "a setting of the model's image processor is written processor_NAME=… (docs/models.md)"
-_VIDEOS = "how many frames of a video are shown is not a model argument"
+_VIDEOS = "how many frames of a video are shown is not a model argument: --video frames=N (docs/video.md)"
 
 MEANINGS = {
     "conv_template": _TEMPLATE,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from muster.core import Completion, Request
+from muster.models.transformers.options import VideoForm
 from muster.models.transformers.preparation import Batch, Prepared, Row
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Setup:
     processor: dict[str, Any]
     chat_template: str | None
     trust_remote_code: bool
+    videos: VideoForm = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class StoredBatch(NamedTuple):
     """Which of the requests, by their place in `Work`."""
     prompt_tokens: tuple[int, ...]
     tensors: tuple[StoredTensor, ...]
+    notes: tuple[str | None, ...]
+    """Per row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,8 @@ def send_prepared(connection: socket.socket, prepared: Prepared, requests: Seque
             )
             end += padding + len(content)
         rows = tuple(places[id(row.request)] for row in batch.rows)
-        batches.append(StoredBatch(rows, batch.prompt_tokens, tuple(tensors)))
+        notes = tuple(row.note for row in batch.rows)
+        batches.append(StoredBatch(rows, batch.prompt_tokens, tuple(tensors), notes))
     send_frame(connection, Reply(tuple(batches), prepared.failures), [part for part in parts if part])
 
 
@@ -140,7 +145,9 @@ def receive_prepared(
         return None
     batches = tuple(
         Batch(
-            tuple(Row(requests[place]) for place in batch.rows),
+            tuple(
+                Row(requests[place], note=note) for place, note in zip(batch.rows, batch.notes, strict=True)
+            ),
             {tensor.name: _tensor(buffer, tensor) for tensor in batch.tensors},
             batch.prompt_tokens,
         )

@@ -21,6 +21,10 @@ TOKENS_PER_CHARACTER = 4
 """A stop string of n characters spans at most 4n tokens where tokens are bytes."""
 
 
+TIMES = frozenset({"second_per_grid_ts"})
+"""Inputs whose values are positions in time: half precision would move them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the model said to one row."""
@@ -48,10 +52,14 @@ class Generator:
         return self.generate(batch, self.place(batch.inputs))
 
     def place(self, inputs: Inputs) -> dict[str, torch.Tensor]:
-        """Inputs where the model wants them; pixels in its precision."""
+        """Inputs where the model wants them; pixels in its precision, times in theirs."""
         dtype = self._model.dtype
         return {
-            name: value.to(self._device, dtype if value.is_floating_point() else None, non_blocking=True)
+            name: value.to(
+                self._device,
+                dtype if value.is_floating_point() and name not in TIMES else None,
+                non_blocking=True,
+            )
             for name, value in inputs.items()
         }
 

@@ -57,8 +57,9 @@ class Processor(Protocol):
         padding: bool,
         return_tensors: str,
         add_special_tokens: bool,
+        **videos: object,
     ) -> MutableMapping[str, torch.Tensor]:
-        """The model's inputs for a batch of prompts; one list of images per prompt."""
+        """The model's inputs for a batch of prompts; one list of images per prompt, all videos in one."""
         ...
 
 

@@ -53,9 +53,9 @@ def load(
         device = _device(options.device)
         placement = _divided(tensor_parallel) if tensor_parallel > 1 else _placement(options, device, gpus)
         model = _load_model(folder, options, device, placement, trust_remote_code)
-        _prepare_generation(model, processor, options.generation)
+        prepare_generation(model, processor, options.generation)
     return Loaded(
-        cast("VisionLanguageModel", model), processor, _context_limit(model), _computing_devices(model)
+        cast("VisionLanguageModel", model), processor, context_limit(model), _computing_devices(model)
     )
 
 
@@ -177,7 +177,7 @@ def _quantization(settings: Mapping[str, JSON]) -> object:
     return BitsAndBytesConfig(**settings)
 
 
-def _prepare_generation(model: Any, processor: Processor, overrides: Mapping[str, JSON]) -> None:
+def prepare_generation(model: Any, processor: Processor, overrides: Mapping[str, JSON]) -> None:
     """Take from the model's generation config what the request decides; keep the rest (repetition penalty …)."""
     config = model.generation_config
     tokenizer = processor.tokenizer
@@ -196,6 +196,7 @@ def _prepare_generation(model: Any, processor: Processor, overrides: Mapping[str
         setattr(config, name, value)
 
 
-def _context_limit(model: Any) -> int | None:
+def context_limit(model: Any) -> int | None:
+    """Tokens of prompt and answer together, where the model's configuration says."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None

@@ -13,6 +13,11 @@ from muster.models.transformers.elsewhere import refuse_what_belongs_elsewhere
 Preparation: TypeAlias = Literal["auto", "thread", "process"]
 PREPARATIONS = ("auto", "thread", "process")
 
+VideoForm: TypeAlias = Literal["auto", "video", "frames"]
+"""How the model gets videos: `video`, through its processor's own video part; `frames`, as images; `auto`: as videos
+where the processor and its chat template have them."""
+VIDEO_FORMS = ("auto", "video", "frames")
+
 PROCESSOR_PREFIX = "processor_"
 GENERATION_PREFIX = "generation_"
 PROCESSOR_ARGS = frozenset({"min_pixels", "max_pixels"})
@@ -45,6 +50,7 @@ class Options:
     """A file with a Jinja chat template, in place of the model's own."""
     preparation: Preparation = "auto"
     """Where batches are prepared: in a thread of the replica or in a process beside it; auto goes by the cores."""
+    video: VideoForm = "auto"
     quantization: Mapping[str, JSON] = field(default_factory=dict)
     """For `BitsAndBytesConfig`: load_in_4bit, load_in_8bit, bnb_4bit_…, llm_int8_…"""
     processor: Mapping[str, JSON] = field(default_factory=dict)
@@ -94,6 +100,7 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
         preparation=_preparation(rest),
+        video=_video(rest),
         quantization=_take_quantization(rest),
         processor=_take_processor(rest),
         generation=_take_generation(rest),
@@ -135,6 +142,13 @@ def _preparation(args: dict[str, JSON]) -> Preparation:
     if value not in PREPARATIONS:
         raise ConfigurationError(f"--model-args preparation={value}: expected {', '.join(PREPARATIONS)}")
     return cast("Preparation", value)
+
+
+def _video(args: dict[str, JSON]) -> VideoForm:
+    value = args.pop("video", "auto")
+    if value not in VIDEO_FORMS:
+        raise ConfigurationError(f"--model-args video={value}: expected {', '.join(VIDEO_FORMS)}")
+    return cast("VideoForm", value)
 
 
 def _take_quantization(args: dict[str, JSON]) -> dict[str, JSON]:

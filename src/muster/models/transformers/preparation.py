@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from muster.core import Completion, Failure, Request, SampleError
-from muster.media import load_image
+from muster.core import Completion, ConfigurationError, Failure, Request, SampleError
+from muster.media.opening import open_prompt
+from muster.media.video import Video
 from muster.models.transformers.interfaces import Inputs, Processor
+from muster.models.transformers.options import VideoForm
 from muster.models.transformers.prompts import PromptRenderer
 
 if TYPE_CHECKING:
@@ -29,12 +31,15 @@ NOT_FOR_GENERATION = ("labels",)
 class Row:
     """One request, ready for the processor.
 
-    In a batch that came from the preparation process the prompt and the images have stayed there.
+    In a batch that came from the preparation process the prompt, the images and the videos have stayed there.
     """
 
     request: Request
     prompt: str = ""
     images: tuple[Image, ...] = ()
+    videos: tuple[Video, ...] = ()
+    note: str | None = None
+    """What had to be changed in the request."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,13 +64,30 @@ class Prepared:
 
 
 class Preparer:
-    """Decodes images, renders prompts and runs the processor. Safe to call from several threads."""
+    """Decodes media, renders prompts and runs the processor. Safe to call from several threads."""
 
-    def __init__(self, processor: Processor, context_limit: int | None, *, pin_memory: bool = False) -> None:
+    def __init__(
+        self,
+        processor: Processor,
+        context_limit: int | None,
+        *,
+        pin_memory: bool = False,
+        videos: VideoForm = "auto",
+    ) -> None:
+        """`videos`: whether the processor gets videos or their frames as images.
+
+        Raises `ConfigurationError` where it is to get videos and has no part for them.
+        """
+        if videos == "video" and getattr(processor, "video_processor", None) is None:
+            raise ConfigurationError(
+                "--model-args video=video: this model's processor has no part for videos, or has lost it because "
+                "torchvision isn't installed"
+            )
         self._processor = processor
         self._renderer = PromptRenderer(processor)
         self._context_limit = context_limit
         self._pin_memory = pin_memory
+        self.takes_videos = videos == "video" or (videos == "auto" and self._renderer.takes_videos)
         # Padding is state inside a tokenizer.
         self._lock = threading.Lock()
 
@@ -86,8 +108,13 @@ class Preparer:
         return Prepared(tuple(batches), tuple(failures))
 
     def _row(self, request: Request) -> Row:
-        prompt = self._renderer.render(request.messages)
-        return Row(request, prompt, tuple(load_image(media) for media in request.media))
+        if not request.media:
+            return Row(request, self._renderer.render(request.messages))
+        opened = open_prompt(request.messages, takes_videos=self.takes_videos)
+        prompt = self._renderer.render(opened.messages)
+        images = tuple(visual for visual in opened.visuals if not isinstance(visual, Video))
+        videos = tuple(visual for visual in opened.visuals if isinstance(visual, Video))
+        return Row(request, prompt, images, videos, opened.note)
 
     def _batches(self, rows: Sequence[Row]) -> tuple[list[Batch], list[Completion]]:
         """One batch where possible. Where the processor refuses it, row by row, to find out whose fault it is."""
@@ -131,6 +158,7 @@ class Preparer:
                 padding=True,
                 return_tensors="pt",
                 add_special_tokens=self._renderer.adds_special_tokens(rows[0].prompt),
+                **video_arguments([video for row in rows for video in row.videos]),
             )
         tensors = {name: value for name, value in inputs.items() if name not in NOT_FOR_GENERATION}
         prompt_tokens = tuple(tensors["attention_mask"].sum(dim=1).tolist())
@@ -166,11 +194,35 @@ def _compatible(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows grouped so that one call of the processor and of the model serves each group.
 
     A take shares its generation settings by contract, so this mostly parts questions without images from those with.
+    Processors that make one tensor of all videos need equally many frames.
     """
     groups: dict[object, list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.request.generation, bool(row.images)), []).append(row)
+        frames = tuple(len(video.indices) for video in row.videos)
+        groups.setdefault((row.request.generation, bool(row.images), frames), []).append(row)
     return list(groups.values())
+
+
+def video_arguments(videos: Sequence[Video]) -> dict[str, object]:
+    """What a processor takes of videos: frames, not to be chosen from again, and what tells their times."""
+    if not videos:
+        return {}
+    metadata = [
+        {
+            "total_num_frames": video.total_frames,
+            "fps": video.fps,
+            "duration": video.duration,
+            "width": video.size.width,
+            "height": video.size.height,
+            "frames_indices": list(video.indices),
+        }
+        for video in videos
+    ]
+    return {
+        "videos": [video.pixels for video in videos],
+        "video_metadata": metadata,
+        "do_sample_frames": False,
+    }
 
 
 def _each(

@@ -51,7 +51,7 @@ def main() -> None:
     while True:
         work = msgspec.msgpack.decode(headers.get(), type=Work)
         if work.context_limit not in preparers:
-            preparers[work.context_limit] = Preparer(processor, work.context_limit)
+            preparers[work.context_limit] = Preparer(processor, work.context_limit, videos=setup.videos)
         _answer(connection, preparers[work.context_limit], work)
 
 

@@ -62,7 +62,11 @@ class PreparationProcess:
                 )
             started = cls(process, ours)
             setup = Setup(
-                str(folder.resolve()), dict(options.processor), options.chat_template, trust_remote_code
+                str(folder.resolve()),
+                dict(options.processor),
+                options.chat_template,
+                trust_remote_code,
+                options.video,
             )
             send_frame(ours, setup)
         except (OSError, ValueError, TypeError) as error:

@@ -28,18 +28,28 @@ def load_processor(folder: Path, options: Options, *, trust_remote_code: bool) -
         processor = loader.from_pretrained(folder, **arguments)
     except Exception as error:
         raise ConfigurationError(f"the processor in {folder} can't be loaded: {error}") from error
+    check_processor(processor, str(folder))
+    _check_arguments(processor, options.processor)
+    if options.chat_template is not None:
+        processor.chat_template = _read_template(options.chat_template)
+    return pad_left(cast("Processor", processor))
+
+
+def check_processor(processor: object, where: str) -> None:
+    """Raise `ConfigurationError` unless this is a processor for text and images. `where` it was found."""
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise ConfigurationError(
-            f"{folder} has no processor for text and images, only a {type(processor).__name__}; "
+            f"{where} has no processor for text and images, only a {type(processor).__name__}; "
             "a vision-language model's folder has a preprocessor_config.json or processor_config.json"
         )
-    _check_arguments(processor, options.processor)
+
+
+def pad_left(processor: Processor) -> Processor:
+    """The same processor, set to pad as generation needs it."""
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    if options.chat_template is not None:
-        processor.chat_template = _read_template(options.chat_template)
-    return cast("Processor", processor)
+    return processor
 
 
 def _check_arguments(processor: Any, given: Mapping[str, JSON]) -> None:

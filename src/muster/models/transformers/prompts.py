@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muster.core import JSON, Message, Part, SampleError
-from muster.media import describe
+from muster.core import JSON, Message, SampleError
 from muster.models.transformers.interfaces import Conversation, Processor, Tokenizer
 
 DEFAULT_IMAGE_TOKEN = "<image>"  # noqa: S105 - a placeholder, not a secret
@@ -25,11 +24,13 @@ class PromptRenderer:
             (holder for holder in (processor, processor.tokenizer) if holder.chat_template), None
         )
         self._takes_parts = self._template is not None and takes_parts(self._template)
+        self.takes_videos = (
+            self._takes_parts and self._template is not None and takes_videos(processor, self._template)
+        )
+        """Whether the model has videos of its own; else their frames have to be shown as images."""
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt. Raises `SampleError` for what the model or its template can't express."""
-        for message in messages:
-            _check_parts(message.parts)
         if self._template is None:
             return "\n".join(flat_text(message, self._image_token) for message in messages)
         turns = (
@@ -61,6 +62,31 @@ def takes_parts(template: Processor | Tokenizer) -> bool:
     return "'type'" not in rendered and '"type"' not in rendered
 
 
+def takes_videos(processor: Processor, template: Processor | Tokenizer) -> bool:
+    """Whether a processor has a part for videos and its chat template a place for them.
+
+    Processors of a library without torchvision have lost that part, and many templates of models for images alone
+    ignore what is no image.
+    """
+    token = next(
+        (
+            token
+            for holder in (processor, processor.tokenizer)
+            if isinstance(token := getattr(holder, "video_token", None), str)
+        ),
+        None,
+    )
+    if token is None or getattr(processor, "video_processor", None) is None:
+        return False
+    turns: Conversation = [
+        {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "probe"}]}
+    ]
+    try:
+        return token in template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    except Exception:  # noqa: BLE001 - templates raise as they like
+        return False
+
+
 def _renders_texts(template: Processor | Tokenizer) -> bool:
     try:
         template.apply_chat_template(
@@ -76,7 +102,7 @@ def conversation(messages: Sequence[Message]) -> Conversation:
     turns: Conversation = []
     for message in messages:
         content: list[JSON] = [
-            {"type": "image"} if part.media is not None else {"type": "text", "text": part.text or ""}
+            {"type": part.media.kind} if part.media is not None else {"type": "text", "text": part.text or ""}
             for part in message.parts
         ]
         turns.append({"role": message.role, "content": content})
@@ -100,9 +126,3 @@ def image_token(processor: Processor) -> str:
         if isinstance(token, str):
             return token
     return DEFAULT_IMAGE_TOKEN
-
-
-def _check_parts(parts: Sequence[Part]) -> None:
-    for part in parts:
-        if part.media is not None and part.media.kind == "video":
-            raise SampleError(f"{describe(part.media)}: the transformers backend doesn't take videos yet")

@@ -1,9 +1,8 @@
-"""Muster's cache: what was made of a benchmark's files once, for all runs on this node."""
+"""Making something of a benchmark's files once, for all processes of this node."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,13 +12,6 @@ from muster.core import ConfigurationError, RunError
 
 LOCK_TIMEOUT = 6 * 3600.0
 """Seconds to wait for another process that downloads or converts; enough for hundreds of gigabytes."""
-
-
-def cache_folder(env: Mapping[str, str] = os.environ) -> Path:
-    """`MUSTER_CACHE`, else `muster` in `XDG_CACHE_HOME` (`~/.cache`)."""
-    if env.get("MUSTER_CACHE"):
-        return Path(env["MUSTER_CACHE"]).expanduser()
-    return Path(env.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "muster"
 
 
 @contextmanager

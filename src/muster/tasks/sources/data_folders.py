@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from muster.core import ConfigurationError
-from muster.tasks.sources.cache import cache_folder
+from muster.core.cache_folder import cache_folder
 from muster.tasks.sources.downloads import Download, fetch_all, wrong_checksums
 
 VARIABLE = "MUSTER_DATA"

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from muster.core import ConfigurationError
-from muster.tasks.sources.cache import cache_folder
+from muster.core.cache_folder import cache_folder
 
 REMEMBERED_ABOVE = 64 << 20
 """Bytes of a file from which on its digest is kept in the cache."""

@@ -16,7 +16,21 @@ from muster.tasks.sources.references import (
 from muster.tasks.yaml_lines import as_mapping
 
 NativeField = Literal[
-    "id", "question", "images", "image", "videos", "video", "choices", "answer", "answers", "metadata"
+    "id",
+    "question",
+    "images",
+    "image",
+    "videos",
+    "video",
+    "clip_start",
+    "clip_end",
+    "frame_rate",
+    "subtitles",
+    "subtitles_from",
+    "choices",
+    "answer",
+    "answers",
+    "metadata",
 ]
 NATIVE_FIELDS: tuple[NativeField, ...] = get_args(NativeField)
 LIST_FIELDS = ("images", "videos", "choices", "answer", "answers")

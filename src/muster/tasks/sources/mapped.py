@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from muster.core import JSON, Sample
 from muster.tasks.problems import did_you_mean, raise_problems
@@ -13,8 +13,9 @@ from muster.tasks.sources.field_rules import Columns, NamedColumn, Rules, parse_
 from muster.tasks.sources.media_cells import MediaPlace
 from muster.tasks.sources.protocol import Located, RowSource
 from muster.tasks.sources.row_reader import FieldProblem, RowReader
-from muster.tasks.sources.rows import Row, read_rows
+from muster.tasks.sources.rows import Row
 from muster.tasks.sources.shaping import Join, exploded, joined
+from muster.tasks.sources.turns import turns
 
 
 @dataclass(slots=True)
@@ -30,6 +31,8 @@ class MappedSource:
     """Whether images and videos may be http addresses."""
     joins: Sequence[Join] = ()
     explode: Sequence[str] = ()
+    turns: str | None = None
+    """The column whose items are the turns of a dialogue."""
     confined: bool = False
     """Whether media paths must stay in the data's folder."""
     expected_rows: int | None = None
@@ -61,16 +64,23 @@ class MappedSource:
                 unseen.look(row, metadata)
                 if not self._kept(row, metadata):
                     continue
-                sample = reader.sample(row, metadata)
-                if sample.id in places:
-                    message = f"{sample.id!r} is already the id of {places[sample.id]}; ids must be unique"
-                    raise FieldProblem(rules.fields["id"].name or "id", message)
+                read = (
+                    [reader.sample(row, metadata)]
+                    if self.turns is None
+                    else self._dialogue(row, reader, unseen)
+                )
+                for sample in read:
+                    if sample.id in places:
+                        message = (
+                            f"{sample.id!r} is already the id of {places[sample.id]}; ids must be unique"
+                        )
+                        raise FieldProblem(rules.fields["id"].name or "id", message)
+                    places[sample.id] = row.place
             except FieldProblem as problem:
                 unseen.look(row, {})
                 problems.append(f"{row.place}: {problem}")
                 continue
-            places[sample.id] = row.place
-            samples.append(sample)
+            samples += read
         unseen.check(", ".join(map(str, located.files[:1])) or self.description)
         raise_problems(problems)
         return samples
@@ -83,6 +93,7 @@ class MappedSource:
         """
         located = self.origin.locate()
         joins = [(j.records, j.own_key, j.key, j.name, j.many, j.optional) for j in self.joins]
+        apart = [join.origin.digest(join.origin.locate()) for join in self.joins if join.apart]
         fields = {**self.origin.default_fields, **self.fields}
         decisive = [
             "mapped-1",
@@ -90,7 +101,9 @@ class MappedSource:
             fields,
             joins,
             list(self.explode),
+            *([f"turns {self.turns}"] if self.turns is not None else []),
             self.origin.digest(located),
+            *apart,
         ]
         text = json.dumps(decisive, sort_keys=True, default=list)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -99,13 +112,32 @@ class MappedSource:
         """Files of the data that aren't what the task file says, one sentence each."""
         return self.origin.wrong_checksums()
 
+    def _dialogue(self, row: Row, reader: RowReader, unseen: _Unseen) -> list[Sample]:
+        """The row's turns, each of which continues the one before."""
+        read: list[Sample] = []
+        name = reader.name(row)
+        items = list(turns(row, self.turns or "", reader.rules.media_columns()))
+        for turn in items:
+            number = len(read) + 1
+            try:
+                metadata = reader.metadata(turn)
+                unseen.look(turn, metadata)
+                sample = reader.sample(turn, metadata)
+            except FieldProblem as problem:
+                raise FieldProblem(f"turn {number}", str(problem)) from problem
+            marks: Mapping[str, JSON] = {**metadata, "dialogue": name, "turn": number, "turns": len(items)}
+            previous = read[-1] if read else None
+            read.append(replace(sample, id=f"{name}-{number}", metadata=marks, previous=previous))
+        return read
+
     def _rules(self) -> Rules:
         return parse_rules({**self.origin.default_fields, **self.fields})
 
     def _rows(self, located: Located, rules: Rules) -> Iterator[Row]:
-        rows = self.origin.rows(located, rules.media_columns())
+        media = rules.media_columns()
+        rows = self.origin.rows(located, media)
         for join in self.joins:
-            rows = joined(rows, join, read_rows)
+            rows = joined(rows, join, media)
         return exploded(rows, self.explode) if self.explode else rows
 
     def _kept(self, row: Row, metadata: Mapping[str, JSON]) -> bool:

@@ -21,7 +21,8 @@ from typing import BinaryIO
 import msgspec
 
 from muster.core import Extent, RunError
-from muster.tasks.sources.cache import cache_folder, locked
+from muster.core.cache_folder import cache_folder
+from muster.tasks.sources.cache import locked
 from muster.tasks.sources.list_text import looks_like_list, parse_list
 from muster.tasks.sources.media_cells import embedded
 from muster.tasks.sources.plain import plain

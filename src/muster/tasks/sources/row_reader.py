@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 
 import msgspec
 
-from muster.core import JSON, Extent, Media, MediaKind, Sample
+from muster.core import JSON, Clip, Extent, Media, MediaKind, Sample
 from muster.tasks.problems import shown
 from muster.tasks.sources.absent import absent
 from muster.tasks.sources.answers import as_letter
@@ -42,11 +43,15 @@ class RowReader:
             id=self._id(row),
             question=self._question(row),
             images=self._media(row, "image"),
-            videos=self._media(row, "video"),
+            videos=self._videos(row),
             choices=choices,
             answers=self._answers(row, choices),
             metadata=metadata,
         )
+
+    def name(self, row: Row) -> str:
+        """What the row's dialogue is called: its id, or its number."""
+        return self._id(row)
 
     def metadata(self, row: Row) -> dict[str, JSON]:
         """The columns that the task file chose; else the `metadata` object and every column that isn't a field.
@@ -154,6 +159,50 @@ class RowReader:
             return tuple(read_media(kind, item, self.place) for item in _items(value))
         except ValueError as error:
             raise FieldProblem(name, str(error)) from error
+
+    def _videos(self, row: Row) -> tuple[Media, ...]:
+        """The videos, with what the row says of which part of them is asked about, and of what is said in them."""
+        videos = self._media(row, "video")
+        if not videos:
+            return ()
+        start, end = self._number(row, "clip_start"), self._number(row, "clip_end")
+        return tuple(
+            replace(
+                video,
+                clip=None if start is None and end is None else Clip(start, end),
+                frame_rate=self._number(row, "frame_rate"),
+                subtitles=self._subtitles(row),
+                subtitles_from=self._number(row, "subtitles_from") or 0.0,
+            )
+            for video in videos
+        )
+
+    def _number(self, row: Row, native: NativeField) -> float | None:
+        value = self._get(row, native)
+        if value is None:
+            return None
+        try:
+            number = float(value) if isinstance(value, str | int | float) else math.nan
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or number < 0 or isinstance(value, bool):
+            raise FieldProblem(self._name(native), f"{shown(value)} is no number from 0 on")
+        return number
+
+    def _subtitles(self, row: Row) -> str | None:
+        value = self._get(row, "subtitles")
+        if value is None:
+            return None
+        name = self._name("subtitles")
+        if not isinstance(value, str):
+            raise FieldProblem(name, f"{shown(value)} is not the path of a file")
+        try:
+            path = read_media("video", value, self.place).path
+        except ValueError as error:
+            raise FieldProblem(name, str(error)) from error
+        if path is None:
+            raise FieldProblem(name, f"{shown(value)} is not the path of a file")
+        return path
 
     def _one_or_many(
         self, row: Row, single: NativeField, plural: NativeField

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,19 +12,16 @@ from muster.core import ConfigurationError
 from muster.tasks.problems import did_you_mean, shown
 from muster.tasks.sources.absent import absent
 from muster.tasks.sources.plain import plain
+from muster.tasks.sources.protocol import RowSource
 from muster.tasks.sources.rows import Row
-
-Reader = Callable[[Path, str | None], Iterator[Row]]
-"""Reads the rows of a file, of a JSON document those of one list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
     """Rows of another list that belong to each row: VQA's annotations, COCO's images, a caption file's captions."""
 
-    file: Path
-    records: str | None
-    """The list of a JSON document."""
+    origin: RowSource
+    """Where the other list is."""
     own_key: str
     """The column of the rows."""
     key: str
@@ -34,16 +31,23 @@ class Join:
     many: bool = False
     optional: bool = False
     """Whether a row without a partner is kept, without the column."""
+    records: str | None = None
+    """The list of a JSON document, where it is one."""
+    apart: bool = False
+    """Whether its files aren't among those of the rows."""
 
 
-def joined(rows: Iterator[Row], join: Join, read: Reader) -> Iterator[Row]:
-    """The rows with their partners.
+def joined(rows: Iterator[Row], join: Join, media: Collection[str]) -> Iterator[Row]:
+    """The rows with their partners; an image of a partner is shared by all its rows.
+
+    `media`: the columns that hold images, those of a partner as `name.column`.
 
     Raises:
         ConfigurationError: a row has no partner, a partner's key is there twice, or a key column is missing.
     """
     label = f"source.join ({join.name})"
-    partners = _partners(join, read, label)
+    inside = {column.removeprefix(f"{join.name}.") for column in media if column.startswith(f"{join.name}.")}
+    partners = _partners(join, inside, label)
     for row in rows:
         if join.own_key not in row.cells:
             raise ConfigurationError(
@@ -56,18 +60,29 @@ def joined(rows: Iterator[Row], join: Join, read: Reader) -> Iterator[Row]:
         found = partners.get(_key(row.cells[join.own_key]), [])
         if not found and not join.optional:
             key = shown(row.cells[join.own_key])
-            raise ConfigurationError(f"{row.place}: {label}: nothing in {join.file} has {join.key} {key}")
-        value: object = [msgspec.json.decode(each) for each in found]
+            where = join.origin.description
+            raise ConfigurationError(f"{row.place}: {label}: nothing in {where} has {join.key} {key}")
+        value: object = [each.cells() for each in found]
         if not join.many:
-            value = msgspec.json.decode(found[0]) if found else None
+            value = found[0].cells() if found else None
         yield replace(row, cells={**row.cells, join.name: value})
 
 
-def _partners(join: Join, read: Reader, label: str) -> dict[str, list[bytes]]:
-    """Encoded, because a million small objects take ten times the room."""
-    partners: dict[str, list[bytes]] = {}
-    row: Row | None = None
-    for row in read(join.file, join.records):
+class _Partner(NamedTuple):
+    """A row of the other list."""
+
+    encoded: bytes
+    """Because a million small objects take ten times the room."""
+    media: Mapping[str, object]
+    """Its images, as they are."""
+
+    def cells(self) -> dict[str, object]:
+        return {**msgspec.json.decode(self.encoded), **self.media}
+
+
+def _partners(join: Join, media: Collection[str], label: str) -> dict[str, list[_Partner]]:
+    partners: dict[str, list[_Partner]] = {}
+    for row in join.origin.rows(join.origin.locate(), media):
         if join.key not in row.cells:
             raise ConfigurationError(
                 f"{row.place}: {label}: no field {join.key!r}{did_you_mean(join.key, row.cells)}"
@@ -78,7 +93,9 @@ def _partners(join: Join, read: Reader, label: str) -> dict[str, list[bytes]]:
                 f"{row.place}: {label}: {join.key} {shown(row.cells[join.key])} is there twice; "
                 "say `many: true` where several belong to a row"
             )
-        same.append(msgspec.json.encode(plain(row.cells)))
+        images = {name: value for name, value in row.cells.items() if name in media}
+        others = {name: value for name, value in row.cells.items() if name not in media}
+        same.append(_Partner(msgspec.json.encode(plain(others)), images))
     return partners
 
 

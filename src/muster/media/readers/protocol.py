@@ -1,0 +1,47 @@
+"""What reads a video's frames: one small contract for all back ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
+
+from muster.media.frame_choice import Size, VideoFacts
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Pixels: TypeAlias = "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]"
+    """A picture (height, width, 3): red, green, blue."""
+
+Source: TypeAlias = "Path | BinaryIO"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A decoded picture, upright, at the video's own size."""
+
+    index: int
+    """In the order in which frames are seen, from 0."""
+    pixels: Pixels
+
+
+class VideoReader(Protocol):
+    """An open video. Not safe for several threads."""
+
+    facts: VideoFacts
+    size: Size
+    """Of an upright frame."""
+
+    def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """Those frames, ascending and each once; holds one picture at a time. Raises `SampleError`."""
+        ...
+
+    def close(self) -> None:
+        """Give the file back."""
+        ...
+
+
+OpenReader: TypeAlias = "Callable[[Source], VideoReader]"
+"""Opens a video. Raises `SampleError` for what is none, in words that fit behind the video's name."""
