@@ -1,6 +1,7 @@
 # make demo   sets up a virtual environment and evaluates the demo model
 # make test   installs the test tools and runs the tests
 # make check  what must hold before a change goes in: formatting, lint and types
+# make test-vllm  makes an environment with vLLM for CPUs, 3.5 GB, and runs the tests that need it
 # make benchmarks  measures speed and memory against the alternatives
 #
 # PYTHON   the interpreter that makes the environment, 3.11 or newer
@@ -19,7 +20,7 @@ BIN = $(VENV)/bin
 INSTALL = $(PYTHON) scripts/install.py --venv "$(VENV)" --torch "$(TORCH)"
 NEEDS = pyproject.toml scripts/install.py
 
-.PHONY: help demo test check benchmarks clean python
+.PHONY: help demo test test-vllm check benchmarks clean python
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -31,6 +32,9 @@ demo: $(VENV)/.installed-transformers
 # cores at a time: many spend their time waiting for a time-out.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 9 $(TESTS)
+
+test-vllm: | python
+	PYTHON="$(PYTHON)" .ci/vllm
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any, Protocol, overload
 
 from muster.attempt import Findings, RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
@@ -203,6 +204,7 @@ def work(
     with Journal.open(folder.journal, manifest.run) as journal:
         with interruptible():
             workload = _what_is_left(config, folder, planned, journal, display)
+        job = replace(job, settings=replace(job.settings, most_images=workload.most_images))
         sink = judge.follow(journal)
         coordinator = _coordinator(config, workload, sink, job.replicas, attempt=len(manifest.attempts))
         with how_to_go_on(folder, coordinator.progress):

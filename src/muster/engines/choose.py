@@ -92,7 +92,7 @@ def _here(config: RunConfig) -> Chosen:
             "--engine local"
         )
     may_be_alone = config.engine == "auto" and replicas == 1 and config.listen is None
-    if config.engine == "inline" or (may_be_alone and fits_inline):
+    if config.engine == "inline" or (may_be_alone and fits_inline and shape.alone):
         return Chosen(InlineEngine(), 1, shape)
     return Chosen(LocalEngine(), replicas, shape)
 

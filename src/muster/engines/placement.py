@@ -15,7 +15,7 @@ from muster.core import ConfigurationError
 from muster.distributed.devices import sees_its_own, share, visible_gpus
 from muster.distributed.environment import Ranks
 from muster.models.protocol import Parallelism
-from muster.models.registry import uses_gpus
+from muster.models.registry import starts_processes, uses_gpus
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,18 @@ class Shape(NamedTuple):
     gpus: int = 1
     """On a machine without GPUs, with `tensor`: processes."""
     parallelism: Parallelism = "device-map"
+    beside: bool = False
+    """Whether the backend starts processes of its own kind: an engine, a server."""
 
     @property
     def processes(self) -> int:
         """How many hold a part of the model."""
         return self.gpus if self.parallelism == "tensor" else 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one process, which lives and dies as a whole."""
+        return self.processes == 1 and not self.beside
 
     def __str__(self) -> str:
         """`2 GPUs per replica, tensor`."""
@@ -46,6 +53,8 @@ class Asked:
     spread: bool = False
     """Whether the model is to lie on several GPUs: where nobody says on how many, on all that there are for it."""
     on_cpu: bool = False
+    beside: bool = False
+    """As `Shape.beside`."""
 
     @classmethod
     def by(cls, config: RunConfig) -> Asked:
@@ -55,6 +64,7 @@ class Asked:
             config.parallelism or "device-map",
             spread=config.parallelism is not None or _spreads(config.model_args.get("device_map")),
             on_cpu=not uses_gpus(config.backend, config.model_args),
+            beside=starts_processes(config.backend),
         )
 
     def visible(self) -> list[str]:
@@ -64,13 +74,13 @@ class Asked:
     def shape(self, gpus: int, replicas: int) -> Shape:
         """A replica's shape where `replicas` share so many GPUs. Raises `ConfigurationError`."""
         if self.gpus is not None:
-            return Shape(self.gpus, self.parallelism)
+            return Shape(self.gpus, self.parallelism, self.beside)
         if self.spread and gpus == 0 and self.parallelism == "tensor":
             raise ConfigurationError(
                 "--parallelism tensor: there are no GPUs to count, so say with --gpus-per-replica how many processes "
                 "share a model"
             )
-        return Shape(max(1, gpus // replicas) if self.spread else 1, self.parallelism)
+        return Shape(max(1, gpus // replicas) if self.spread else 1, self.parallelism, self.beside)
 
 
 def _spreads(device_map: object) -> bool:

@@ -63,6 +63,9 @@ class Declaration(Protocol):
     """`any` where it says nothing: free text, made absolute where it is a path."""
     uses_gpus: bool
     """Whether replicas get this machine's GPUs, and are as many; where it says nothing all but `served` do."""
+    starts_processes: bool
+    """Whether a replica has processes beside its worker's (an engine, a server), of which one may be lost alone; false
+    where it says nothing. Its worker is then a process of its own, which can be started again, under a launcher too."""
 
     def identity(self, args: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """A static method, for `served`: what tells the servers apart that have a model of this name.
@@ -91,6 +94,8 @@ class ModelSettings:
     GPUs. Processes that it needs beside its own are its to start and to end."""
     parallelism: Parallelism = "device-map"
     """What to do with several GPUs. A backend that has a way of its own (an engine) may do that."""
+    most_images: int | None = None
+    """In one prompt of what the run has to ask, for engines that reserve memory for them; None: not known."""
 
 
 class Checked(Protocol):

@@ -30,6 +30,8 @@ class Builtin(NamedTuple):
     summary: str
     gpus: bool = False
     """Whether it puts the model onto this machine's GPUs."""
+    processes: bool = False
+    """Whether it starts processes of its own, any of which may be lost."""
 
 
 BUILTIN = {
@@ -51,11 +53,32 @@ BUILTIN = {
     "replay": Builtin(
         "muster.models.replay:Replay", "any", "gives the answers of an earlier run again: --model RUN_FOLDER"
     ),
+    "sglang-server": Builtin(
+        "muster.models.servers:SglangServerModel",
+        "checkpoint",
+        "starts an SGLang server for each replica and asks it",
+        gpus=True,
+        processes=True,
+    ),
     "transformers": Builtin(
         "muster.models.transformers:TransformersModel",
         "checkpoint",
         "loads the model here, with transformers; the default",
         gpus=True,
+    ),
+    "vllm": Builtin(
+        "muster.models.vllm.backend:VllmModel",
+        "checkpoint",
+        "loads the model here, in a vLLM engine",
+        gpus=True,
+        processes=True,
+    ),
+    "vllm-server": Builtin(
+        "muster.models.servers:VllmServerModel",
+        "checkpoint",
+        "starts `vllm serve` for each replica and asks it; vLLM may live in an environment of its own",
+        gpus=True,
+        processes=True,
     ),
 }
 ENTRY_POINTS = "muster.models"
@@ -155,6 +178,13 @@ def uses_gpus(backend: str, args: Mapping[str, JSON]) -> bool:
         return BUILTIN[backend].gpus
     loaded = load_backend(backend)
     return bool(getattr(loaded, "uses_gpus", model_kind(loaded) != "served"))
+
+
+def starts_processes(backend: str) -> bool:
+    """Whether a backend of this name starts processes of its own, of which one may be lost alone."""
+    if backend in BUILTIN:
+        return BUILTIN[backend].processes
+    return bool(getattr(load_backend(backend), "starts_processes", False))
 
 
 def resolve_model(name: str, kind: ModelKind = "checkpoint") -> str:

@@ -27,6 +27,7 @@ NEUTRAL_ARGS = frozenset(
     # how it is reached and how long to wait
     | {"base_url", "api_base", "host", "port", "timeout", "request_timeout", "max_retries", "headers"}
     | {"connect_timeout", "wait_for_server", "price_input", "price_output"}
+    | {"command", "python", "ready_timeout"}
     # where files come from and what is logged
     | {"cache_dir", "download_dir", "local_files_only", "force_download", "use_safetensors"}
     | {"disable_log_stats", "disable_log_requests", "verbose"}

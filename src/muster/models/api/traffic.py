@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 from muster.core import Completion, Request
 from muster.models.protocol import RequestStream
@@ -44,8 +44,14 @@ class _End:
 class Traffic:
     """Answers a stream of requests with a worker, as many at a time as it has places."""
 
-    def __init__(self, requests: RequestStream, open_worker: Open) -> None:
-        self._requests, self._open = requests, open_worker
+    def __init__(
+        self,
+        requests: RequestStream,
+        open_worker: Open,
+        run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run,
+    ) -> None:
+        """`run` runs a coroutine to its end, in a new event loop or in one that the worker's parts belong to."""
+        self._requests, self._open, self._run_in_loop = requests, open_worker, run
         self._answers: SimpleQueue[Completion | _End] = SimpleQueue()
         self._places = threading.Semaphore(0)
         self._closing = False
@@ -81,7 +87,7 @@ class Traffic:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            asyncio.run(self._serve())
+            self._run_in_loop(self._serve())
         except BaseException as raised:  # noqa: BLE001  raised again in the caller's thread
             error = raised
         self._answers.put(_End(error))

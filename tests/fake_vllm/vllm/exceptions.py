@@ -1,0 +1,5 @@
+"""As vLLM's module of this name."""
+
+
+class VLLMClientError(Exception):
+    pass
