@@ -113,10 +113,10 @@ def _work_or_follow(party: Party, held: Copy, processor: Processor, config: RunC
     group = _meet_copy(party, held, config)
     try:
         if group is not None and group.position > 0:
-            follow(follower(load_live(held, processor, lambda: None), group), group)
+            follow(follower(load_live(held, processor), group), group)
             return
         with _link(party, meeting) as link:
-            model = leader(load_live(held, processor, link.drain), config.batch_size, group)
+            model = leader(load_live(held, processor), config.batch_size, group)
             _answer(link, model)
         if group is not None:
             group.order(None)

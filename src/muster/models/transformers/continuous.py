@@ -56,7 +56,7 @@ class ContinuousBatching:
         """How many requests to claim now. May be asked in another thread."""
         return claim_size(self._batch_size.limit, self._tokens)
 
-    def answers(self, ahead: OneAhead[Prepared]) -> Iterator[Completion]:
+    def answers(self, ahead: OneAhead[list[Request], Prepared]) -> Iterator[Completion]:
         """Answers to all that comes, each as soon as it has ended. What `ahead` raises is raised when all have."""
         error: Exception | None = None
         while self._waiting or len(self._rows) or not ahead.over:
