@@ -83,7 +83,8 @@ class ContinuousBatching:
         return fits and not self._crowded and self._rows.accepts(batch)
 
     def _join(self, batch: Batch) -> Iterator[Completion]:
-        running = len(self._rows)
+        before = self._rows.requests
+        running = len(before)
         if running == 0:
             self._crowded = False
             self._memory.begin()
@@ -100,6 +101,9 @@ class ContinuousBatching:
             yield from self._fallback.answer(requests)
         elif failure is None:
             yield from self._counted(ended)
+        elif not self._rows.whole:
+            self._rows.clear()
+            yield from self._fallback.answer_in_halves([*before, *requests], failure)
         elif failure.kind == "transient" and running:
             self._crowded = True
             self._memory.release()
