@@ -40,7 +40,7 @@ def test_programs_that_a_run_names_are_not_started_on_its_word(backend: str, arg
 
 
 def test_what_would_change_answers_is_the_runs_to_say() -> None:
-    asked = {"server_args": "--dtype float32", "command": "vllm", "max_images": 2}
+    asked: dict[str, JSON] = {"server_args": "--dtype float32", "command": "vllm", "max_images": 2}
     with pytest.raises(ConfigurationError, match="server_args: could change the answers"):
         accept(offer("vllm-server", asked), Own(args={"server_args": "--dtype half", "command": "vllm"}))
     own = {"server_args": "--dtype float32", "command": "/here/vllm"}
