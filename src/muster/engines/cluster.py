@@ -177,7 +177,7 @@ class Cluster:
                 self.server.unpark()
                 self.server.changed.set()
                 return
-            if self._interrupted is not None or self._coordinator.finished:
+            if self._ending or self._interrupted is not None or self._coordinator.finished:
                 return
             log.warning("%s %s; starting it again", child.name, reason)
             self._coordinator.progress.notice = f"{child.name} {reason}; started again"
