@@ -203,7 +203,7 @@ def failures() -> dict[str, Any]:
     seen["unknown"] = error_of(model, "unknown", sample_ids="nobody")
     previous = signal.signal(signal.SIGTERM, lambda number, _frame: terminated.append(number))
     hook = on_forward(model, "again", terminates)
-    seen["again"] = str(evaluate(model, "raises", limit=8, overwrite=True).tasks)
+    seen["again"] = str(evaluate(model, "raises", overwrite=True).tasks)
     hook.remove()
     signal.signal(signal.SIGTERM, previous)
     seen["terminated"] = terminated
@@ -223,7 +223,7 @@ def divided(divide: Callable[[], Any]) -> dict[str, Any]:
         if step == 0:
             failed: list[str] = []
             hook = fail_once(model, failed)
-            seen["errored"] = evaluate(model, f"{divide.__name__}-between", limit=8).errored
+            seen["errored"] = evaluate(model, f"{divide.__name__}-between").errored
             seen["failed"] = failed
             hook.remove()
             seen["notes"] = [len(e) for module in sharded_modules(model) for e in notes_for_backward(module)]
