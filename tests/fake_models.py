@@ -273,7 +273,7 @@ class PrefetchingRaises(Raises):
         self.slots, self.batched = 4, True
 
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
-        with OneAhead(lambda: requests.take(self.slots) or None) as batches:
+        with OneAhead(lambda: requests.take(self.slots) or None, list[Request]) as batches:
             for batch in batches:
                 time.sleep(self.number("seconds"))
                 for request in batch:

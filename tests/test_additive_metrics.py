@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from muster.core import JSON, Media, Sample
 from muster.metrics.mme import COGNITION, PERCEPTION, Mme
-from muster.metrics.protocol import AdditiveMetric, Metric, Score, ScoredSample
+from muster.metrics.protocol import AdditiveMetric, Metric, Score, ScoredSample, UnscoredError
 from muster.metrics.registry import build_metric, metric_names, metric_variants
 from muster.results import bootstrap, statistics
 from muster.results.additive_bootstrap import additive_replicates
@@ -80,11 +80,16 @@ def table(metric: Metric, generator: random.Random, images: int) -> list[ScoredS
                 "?",
                 images=(Media("image", path=f"/{image}.png"),),
                 answers=(generator.choice(["yes", "yes", "no", "?"]),),
+                # some toolkits score nothing where these aren't apart from the question
+                choices=() if metric.info.name in READ_FROM_TEXT else ("yes", "no"),
                 metadata=metadata,
             )
             for repeat in range(generator.choice([1, 1, 2])):
                 text = generator.choice([sample.answer, "yes", "no", "No.", "hm"])
-                score = metric.score(sample, text)
+                try:
+                    score = metric.score(sample, text)
+                except UnscoredError:  # a judge's to say
+                    continue
                 if metric.info.name not in READ_FROM_TEXT:
                     score = Score({name: float(generator.random() < 0.6) for name in score.scores})
                 rows.append(ScoredSample(sample, text, score, repeat))

@@ -182,8 +182,8 @@ def test_the_python_page_runs_from_top_to_bottom(tmp_path: Path) -> None:
 
 
 def test_exit_codes_in_the_table_are_the_real_ones() -> None:
-    from muster.cli.run import TOO_MANY_FAILURES
     from muster.core import ConfigurationError, InterruptedRunError, RunError, RunTimeoutError
+    from muster.results.results import TOO_MANY_FAILURES
 
     quickstart = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
     codes = re.findall(r"^\| ([\d, ]+) \|", quickstart.partition("## Exit codes")[2], re.MULTILINE)

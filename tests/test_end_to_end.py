@@ -158,6 +158,10 @@ def test_ones_own_model_and_benchmark_with_broken_images(tmp_path: Path) -> None
     assert mended.wait() == 0, mended.stderr
     assert "2 answers are there, 2 to go" in mended.stderr
     assert mended.results().tasks["own"].samples.succeeded == 4
+    attempts = json.loads((run.output / "manifest.json").read_text())["attempts"]
+    assert [attempt["exit_status"] for attempt in attempts] == [3, 0], (
+        "where a launcher hides it, it stands here"
+    )
 
 
 def test_options_from_file_environment_and_command_line(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from muster.live.as_found import as_found
 from muster.live.copies import _across, check_copies, unwrapped
 from muster.live.party import Arrival
 from muster.results.journal import read_journal
+from video_files import write_video
 
 JOB = Path(__file__).parent / "live_training.py"
 DOCS = Path(__file__).parents[1] / "docs" / "training.md"
@@ -201,6 +202,20 @@ def test_without_output_each_evaluation_has_a_folder(
     for _again in range(2):
         muster.evaluate(model, "digits_read", processor, limit=1)
     assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_videos_are_looked_for_first_and_noted(model: Any, processor: Any, tmp_path: Path) -> None:
+    """As for a model that is loaded: of the same code's two ways here, one had neither."""
+    row = {"id": "1", "question": "?", "video": str(tmp_path / "film.mp4"), "answer": "x"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    task = tmp_path / "films.yaml"
+    task.write_text("name: films\nsource: {file: rows.jsonl}\nmetric: exact_match\nvideo: {frames: 2}\n")
+    with pytest.raises(ConfigurationError, match="none of its videos is there"):
+        muster.evaluate(model, str(task), processor, output=tmp_path / "run")
+    write_video(tmp_path / "film.mp4", 8)
+    muster.evaluate(model, str(task), processor, output=tmp_path / "run", max_new_tokens=2)
+    [attempt] = json.loads((tmp_path / "run" / "manifest.json").read_text())["attempts"]
+    assert attempt["videos"] == "frames"
 
 
 def test_what_cannot_be_done_is_refused(model: Any, processor: Any, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from muster.core import ConfigurationError, Generation, ReplicaError, Request
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
 from muster.models.transformers.batch_size import BatchSize, claim_size
-from muster.models.transformers.row_cache import SlotCache
+from muster.models.transformers.row_cache import SlotCache, SlotLayer
 from muster.models.transformers.running import RunningRows
 from tiny_models import CHAT_TEMPLATE, TEXT_SIZE, VISION_SIZE, build_tokenizer, model_folder, save, token_ids
 from tiny_requests import ListStream, answers, ask, noise, texts
@@ -192,6 +192,27 @@ def test_out_of_memory_loses_nothing_and_leaves_fewer_rows_at_a_time(
     assert texts(answers(model, questions(20))) == expected
     assert model.slots < 8
     assert max(most[-5:]) <= model.slots
+
+
+@pytest.mark.parametrize("method", ["arrange", "write"])
+def test_memory_that_runs_out_between_two_layers_leaves_no_row_half_moved(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Making room for rows that join is what takes memory, and some layers have made it then and others not."""
+    expected = texts(answers(model, questions(20)))
+    inner, calls = getattr(SlotLayer, method), 0
+
+    def full(self: SlotLayer, *arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:  # the second of two layers, for the second batch
+            raise RuntimeError(FULL)
+        inner(self, *arguments)
+
+    monkeypatch.setattr(SlotLayer, method, full)
+    completions = answers(model, questions(20))
+    assert calls > 4
+    assert texts(completions) == expected
 
 
 def test_what_the_model_chokes_on_is_found_among_the_rows(

@@ -9,7 +9,7 @@ import pytest
 
 from muster.core import Request
 from muster.models.protocol import ModelSettings
-from muster.models.transformers import TransformersModel
+from muster.models.transformers import TransformersModel, prefetch
 from muster.models.transformers.prefetch import OneAhead
 from tiny_models import model_folder
 from tiny_requests import ListStream, ask, noise
@@ -26,7 +26,7 @@ class Steps:
         self.made = 0
         self.started = [threading.Event() for _ in range(count + 1)]
 
-    def __call__(self) -> int | None:
+    def claim(self) -> int | None:
         self.started[self.made].set()
         if self.made == self.count:
             return None
@@ -38,13 +38,13 @@ class Steps:
 
 
 def test_items_come_once_and_in_order() -> None:
-    with OneAhead(Steps(5)) as ahead:
+    with OneAhead(Steps(5).claim, int) as ahead:
         assert list(ahead) == [0, 1, 2, 3, 4]
 
 
 def test_the_next_item_is_made_while_one_is_in_use_and_no_further() -> None:
     steps = Steps(4)
-    with OneAhead(steps) as ahead:
+    with OneAhead(steps.claim, int) as ahead:
         items = iter(ahead)
         steps.wait_for(0)
         assert not steps.started[1].is_set(), "nothing was consumed yet: one ahead is item 0"
@@ -58,22 +58,49 @@ def test_the_next_item_is_made_while_one_is_in_use_and_no_further() -> None:
 
 def test_closing_ends_the_thread() -> None:
     steps = Steps(100)
-    with OneAhead(steps, "watched") as ahead:
+    with OneAhead(steps.claim, int, "watched") as ahead:
         next(iter(ahead))
     assert all(thread.name != "watched" for thread in threading.enumerate())
     assert steps.made <= 2
 
 
+def test_closing_waits_for_what_is_made_and_not_for_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work may be withheld until others have answered; a model that has failed must not wait for it."""
+    monkeypatch.setattr(prefetch, "JOIN_SECONDS", PATIENCE)
+    claiming, let_go = threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def claim() -> int | None:
+        if made:
+            claiming.set()
+            assert let_go.wait(2 * PATIENCE)
+        return len(made)
+
+    def make(claimed: int) -> int:
+        made.append(claimed)
+        return claimed
+
+    with pytest.raises(OSError, match="broken"), OneAhead(claim, make, "kept") as ahead:
+        next(iter(ahead))
+        assert claiming.wait(PATIENCE)
+        raise OSError("broken")
+    kept = [thread for thread in threading.enumerate() if thread.name == "kept"]
+    assert kept, "closing waited for the scheduler"
+    let_go.set()
+    kept[0].join(PATIENCE)
+    assert len(made) == 1, "nobody wants what was claimed afterwards"
+
+
 def test_an_error_arrives_after_what_came_before_it() -> None:
     made = iter([1, 2])
 
-    def produce() -> int:
+    def claim() -> int:
         try:
             return next(made)
         except StopIteration:
             raise OSError("broken pipe") from None
 
-    with OneAhead(produce) as ahead:
+    with OneAhead(claim, int) as ahead:
         items = iter(ahead)
         assert [next(items), next(items)] == [1, 2]
         with pytest.raises(OSError, match="broken pipe"):

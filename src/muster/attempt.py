@@ -84,9 +84,12 @@ def begin(
 
 @dataclass(slots=True)
 class Findings:
-    """What is known only once the model is loaded."""
+    """What is known only while the attempt goes on."""
 
     videos: str = ""
+    """`Attempt.videos`, once the model is loaded."""
+    exit_status: int = 0
+    """Of an attempt that raises nothing."""
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def attempt_of(folder: RunFolder, manifest: Manifest) -> Iterator[Findings]:
     status, findings = 1, Findings()
     try:
         yield findings
-        status = 0
+        status = findings.exit_status
     except MusterError as error:
         status = error.exit_code
         raise

@@ -222,9 +222,11 @@ def work(
             timing = timing_of(coordinator, started, ended, time.monotonic()) if len(workload) else None
             with interruptible():
                 groups = groups_of(planned)
-                return score_run(
+                results = score_run(
                     folder, planned, manifest=manifest, timing=timing, groups=groups, verdicts=judge.book
                 )
+            findings.exit_status = results.exit_status(config.max_failures)
+            return results
 
 
 def _what_is_left(

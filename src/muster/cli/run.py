@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from muster.results.results import Results
     from muster.run import Display
 
-TOO_MANY_FAILURES = 3
-"""Exit code of a complete run with more errored samples than `--max-failures` allows."""
-
 
 def command(
     model: Annotated[
@@ -279,15 +276,14 @@ def _exit_status(results: Results, config: RunConfig) -> int:
         raise RunError(
             f"{missing} of {requested} samples were neither answered nor failed; run the same command again"
         )
-    allowed = config.max_failures
-    tolerated = allowed * requested if isinstance(allowed, float) else allowed
-    if results.errored <= tolerated:
+    if (status := results.exit_status(config.max_failures)) == 0:
         return 0
     unscored = results.unscored
     tell_unscored(results)
     if results.errored > unscored:
         sys.stderr.write(
-            f"muster: {results.errored - unscored} of {requested} samples have no answer, {allowed} allowed by "
-            "--max-failures; `muster status` groups the reasons, running the same command again retries them\n"
+            f"muster: {results.errored - unscored} of {requested} samples have no answer, {config.max_failures} "
+            "allowed by --max-failures; `muster status` groups the reasons, running the same command again retries "
+            "them\n"
         )
-    return TOO_MANY_FAILURES
+    return status

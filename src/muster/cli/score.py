@@ -128,7 +128,8 @@ def _score_file(
 
 def _finish(results: Results, *, judged: bool, as_json: bool) -> None:
     """Show the scores; where a judge was asked and answers are unscored all the same, exit 3 as a run would."""
-    from muster.cli.run import TOO_MANY_FAILURES, show, tell_unscored
+    from muster.cli.run import show, tell_unscored
+    from muster.results.results import TOO_MANY_FAILURES
 
     show(results, as_json=as_json)
     tell_unscored(results)

@@ -12,9 +12,10 @@ import msgspec
 from muster.core import JSON, ConfigurationError
 from muster.distributed.messages import Offer
 from muster.models.protocol import ModelSettings
-from muster.models.registry import backend_source, known_kind, resolve_model
+from muster.models.registry import BUILTIN, backend_source, known_kind, resolve_model
 from muster.results.environment import package_versions
 from muster.results.fingerprint import NEUTRAL_ARGS, differences, model_fingerprint
+from muster.results.redaction import redact_settings
 
 _OF_THE_FILES = ("files", "weights", "weight_bytes")
 """Parts of a fingerprint that are the same wherever the model lies and whatever runs it."""
@@ -58,7 +59,14 @@ def accept(offer: Offer, own: Own) -> Accepted:
             f"the run of {offer.model} was started with --trust-remote-code: say it here too, if Python code that "
             "comes with the model may run on this machine"
         )
-    if stray := sorted(set(own.args) - NEUTRAL_ARGS):
+    if unsaid := _to_be_said(offer.backend, asked.args) - set(own.args):
+        told = ",".join(f"{name}={redact_settings(asked.args)[name]}" for name in sorted(unsaid))
+        raise ConfigurationError(
+            "the run's model arguments may name programs and plug-ins, which a coordinator can't make this machine "
+            f"run: {told}. If you agree, say them here too, in --model-args"
+        )
+    same = {name for name, value in own.args.items() if name in asked.args and asked.args[name] == value}
+    if stray := sorted(set(own.args) - NEUTRAL_ARGS - same):
         raise ConfigurationError(
             f"--model-args {', '.join(stray)}: could change the answers, and all workers of a run must give the same; "
             "a joining machine may say where the model runs (device, device_map …), the run says the rest"
@@ -71,6 +79,13 @@ def accept(offer: Offer, own: Own) -> Accepted:
         batch_size=asked.batch_size if own.batch_size is None else own.batch_size,
     )
     return Accepted(backend, settings, _other_versions(offer.packages, package_versions()))
+
+
+def _to_be_said(backend: str, args: Mapping[str, JSON]) -> set[str]:
+    """Arguments that are more than numbers, where they may name a program or an engine's plug-ins."""
+    if backend not in BUILTIN or not BUILTIN[backend].processes:
+        return set()
+    return {name for name, value in args.items() if not isinstance(value, int | float | None)}
 
 
 def _backend(offer: Offer, own: str | None) -> str:

@@ -48,6 +48,7 @@ class Cluster:
         self._children: dict[str, Replica] = {}
         self._failures: dict[str, str] = {}
         self._interrupted: signal.Signals | None = None
+        self._at_once = False
         self._began = self._company_at = time.monotonic()
         self._forgot_absent = False
         self._abandoned: set[str] = set()
@@ -136,7 +137,7 @@ class Cluster:
                 self._company_at = time.monotonic()
             if self._interrupted is not None:
                 draining_since = draining_since or time.monotonic()
-                late = time.monotonic() - draining_since > self._job.drain_seconds
+                late = self._at_once or time.monotonic() - draining_since > self._job.drain_seconds
                 idle = coordinator.outstanding == 0 and not coordinator.keepers
                 if coordinator.finished or late or idle:
                     break
@@ -176,7 +177,7 @@ class Cluster:
                 self.server.unpark()
                 self.server.changed.set()
                 return
-            if self._interrupted is not None or self._coordinator.finished:
+            if self._ending or self._interrupted is not None or self._coordinator.finished:
                 return
             log.warning("%s %s; starting it again", child.name, reason)
             self._coordinator.progress.notice = f"{child.name} {reason}; started again"
@@ -296,6 +297,7 @@ class Cluster:
 
     def _interrupt(self, number: int) -> None:
         if self._interrupted is not None:  # the second time: don't wait for what is started
+            self._at_once = True
             self._job_over()
         self._interrupted = signal.Signals(number)
         self._coordinator.drain()

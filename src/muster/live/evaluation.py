@@ -21,7 +21,7 @@ from muster.distributed.link import SocketLink
 from muster.distributed.media_transfer import sees
 from muster.distributed.messages import Broken, Hello, Ready
 from muster.distributed.stream import ClaimedRequests
-from muster.distributed.worker import capacity, connect_to_any
+from muster.distributed.worker import capacity, connect_to_any, video_form
 from muster.engines.job import Job
 from muster.engines.spmd import worker_name
 from muster.judging.judge import judge_spec
@@ -39,6 +39,7 @@ from muster.planning import plan
 from muster.results.folder import RunFolder
 from muster.results.results import Results
 from muster.run import Silent, work
+from muster.tasks.video_readiness import check_videos
 
 OPTIONS = frozenset(
     {"output", "data", "prompt_variant", "limit", "sample_ids", "schedule", "lengths_from", "batch_size"}
@@ -113,10 +114,10 @@ def _work_or_follow(party: Party, held: Copy, processor: Processor, config: RunC
     group = _meet_copy(party, held, config)
     try:
         if group is not None and group.position > 0:
-            follow(follower(load_live(held, processor, lambda: None), group), group)
+            follow(follower(load_live(held, processor), group), group)
             return
         with _link(party, meeting) as link:
-            model = leader(load_live(held, processor, link.drain), config.batch_size, group)
+            model = leader(load_live(held, processor), config.batch_size, group)
             _answer(link, model)
         if group is not None:
             group.order(None)
@@ -159,7 +160,12 @@ def _link(party: Party, meeting: Meeting) -> Iterator[SocketLink]:
 def _answer(link: SocketLink, model: Model) -> None:
     """Work as `distributed.worker` does, but in a process that is not ours to end."""
     stream = ClaimedRequests(link)
-    ready = Ready(*capacity(model), load_seconds=0.0, sees_media=sees(link.welcome.probes))
+    ready = Ready(
+        *capacity(model),
+        load_seconds=0.0,
+        sees_media=sees(link.welcome.probes),
+        videos=video_form(model),
+    )
     link.ready(ready, lambda: stream.busy_seconds)
     stream.answers_from(model.generate)
 
@@ -199,6 +205,7 @@ class _Coordination:
         arrivals = self._party.gather(config.rendezvous_timeout)
         leading = check_copies(arrivals)
         planned = plan(config, lambda: getattr(self._held.model.config, "model_type", None))
+        check_videos(planned, config.model_args)
         folder = RunFolder(config.output or _unused(default_output(config.model)))
         with folder.lock():
             _make_room(folder, overwrite=self._overwrite)

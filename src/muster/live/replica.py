@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, cast
 
 import torch
 
-from muster.core import ConfigurationError, ReplicaError
+from muster.core import ConfigurationError
 from muster.live.copies import Copy
 from muster.live.fsdp2 import forget_forward, gather_for_features
 from muster.live.in_step import InStep, Leading, SharedTokens
 from muster.models.transformers.backend import TransformersModel
 from muster.models.transformers.batch_size import CPU_BATCH, BatchSize
-from muster.models.transformers.device_errors import classify
 from muster.models.transformers.generation import Generator
 from muster.models.transformers.interfaces import (
     GenerationSettings,
@@ -33,9 +31,8 @@ GPU_BATCH = 8
 class LiveModel:
     """Implements `VisionLanguageModel`: generates without gradients, and gathers what FSDP1 doesn't by itself."""
 
-    def __init__(self, held: Copy, give_up: Callable[[], None]) -> None:
-        """`give_up` is called when nothing more can be answered, so that what prepares for it doesn't go on."""
-        self._held, self._give_up = held, give_up
+    def __init__(self, held: Copy) -> None:
+        self._held = held
         self._model = model = cast("Any", held.model)
         self.config: ModelConfig = model.config
         self.generation_config: GenerationSettings = model.generation_config
@@ -62,13 +59,8 @@ class LiveModel:
             gather_for_features(self._held.model)
             try:
                 output: torch.Tensor = self._model.generate(**inputs)
-            except Exception as error:
+            except Exception:
                 forget_forward(self._held.model)
-                if isinstance(error, ReplicaError) or classify(error) == "broken device":
-                    self._give_up()
-                raise
-            except BaseException:  # Ctrl-C
-                self._give_up()
                 raise
         return output
 
@@ -98,10 +90,8 @@ class LiveMemory:
         torch.cuda.empty_cache()  # without effect where no GPU is in use
 
 
-def load_live(held: Copy, processor: Processor, give_up: Callable[[], None]) -> Loaded:
+def load_live(held: Copy, processor: Processor) -> Loaded:
     """The model with a processor of its own. Only inside `as_found`, because generation settings are changed.
-
-    `give_up`: see `LiveModel`.
 
     Raises:
         ConfigurationError: the processor can't be copied.
@@ -116,7 +106,7 @@ def load_live(held: Copy, processor: Processor, give_up: Callable[[], None]) -> 
         ) from error
     prepared = pad_left(own)
     # Batches are static, which is all that is asked of it.
-    model = cast("VisionLanguageModel", LiveModel(held, give_up))
+    model = cast("VisionLanguageModel", LiveModel(held))
     prepare_generation(held.model, prepared, {})
     return Loaded(model, prepared, context_limit(held.model), (held.device,))
 

@@ -9,10 +9,12 @@ from typing import Self
 
 import msgspec
 
-from muster.core import ConfigurationError
+from muster.core import ConfigurationError, RunError
 from muster.results.files import write_json
 
 SCHEMA = 1
+TOO_MANY_FAILURES = 3
+"""Exit code of a complete run with more errored samples than `--max-failures` allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,17 @@ class Results:
     def unscored(self) -> int:
         """Answers of all tasks that have no score, because a judge would have to be asked or gave no verdict."""
         return sum(task.samples.unscored for task in self.tasks.values())
+
+    def exit_status(self, max_failures: float) -> int:
+        """What a run with these results ends with: 0, 1 where they aren't complete, or `TOO_MANY_FAILURES`.
+
+        `max_failures`: how many requests may have errored, or (a float) which share of them.
+        """
+        if not self.complete:
+            return RunError.exit_code
+        requested = sum(task.samples.requested for task in self.tasks.values())
+        tolerated = max_failures * requested if isinstance(max_failures, float) else max_failures
+        return 0 if self.errored <= tolerated else TOO_MANY_FAILURES
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -73,11 +73,10 @@ class ChatModel:
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
         """Answer one by one. Raises `ReplicaError` when the device is broken."""
 
-        def prepare_next() -> Prepared | Completion | None:
-            claimed = requests.take(1)
-            return self._prepare(claimed[0]) if claimed else None
+        def prepare(claimed: list[Request]) -> Prepared | Completion:
+            return self._prepare(claimed[0])
 
-        with OneAhead[Prepared | Completion](prepare_next, "muster-prepare") as ahead:
+        with OneAhead(lambda: requests.take(1) or None, prepare, "muster-prepare") as ahead:
             for prepared in ahead:
                 yield self._answer(prepared) if isinstance(prepared, Prepared) else prepared
 

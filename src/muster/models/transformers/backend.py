@@ -147,11 +147,10 @@ class TransformersModel:
         """
         continuous = self._continuous_batching() if self._continuous else None
 
-        def next_batches() -> Prepared | None:
-            claimed = requests.take(self._batch_size.limit if continuous is None else continuous.claim)
-            return self._prepare(claimed) if claimed else None
+        def claim() -> list[Request] | None:
+            return requests.take(self._batch_size.limit if continuous is None else continuous.claim) or None
 
-        with OneAhead(next_batches, "muster-prepare") as ahead:
+        with OneAhead(claim, self._prepare, "muster-prepare") as ahead:
             if continuous is not None:
                 yield from continuous.answers(ahead)
             else:

@@ -56,7 +56,7 @@ class ContinuousBatching:
         """How many requests to claim now. May be asked in another thread."""
         return claim_size(self._batch_size.limit, self._tokens)
 
-    def answers(self, ahead: OneAhead[Prepared]) -> Iterator[Completion]:
+    def answers(self, ahead: OneAhead[list[Request], Prepared]) -> Iterator[Completion]:
         """Answers to all that comes, each as soon as it has ended. What `ahead` raises is raised when all have."""
         error: Exception | None = None
         while self._waiting or len(self._rows) or not ahead.over:
@@ -83,7 +83,8 @@ class ContinuousBatching:
         return fits and not self._crowded and self._rows.accepts(batch)
 
     def _join(self, batch: Batch) -> Iterator[Completion]:
-        running = len(self._rows)
+        before = self._rows.requests
+        running = len(before)
         if running == 0:
             self._crowded = False
             self._memory.begin()
@@ -100,6 +101,9 @@ class ContinuousBatching:
             yield from self._fallback.answer(requests)
         elif failure is None:
             yield from self._counted(ended)
+        elif not self._rows.whole:
+            self._rows.clear()
+            yield from self._fallback.answer_in_halves([*before, *requests], failure)
         elif failure.kind == "transient" and running:
             self._crowded = True
             self._memory.release()

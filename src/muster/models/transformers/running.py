@@ -64,7 +64,7 @@ class Running:
 class RunningRows:
     """Decodes one token for every row at a time. The slot of a row that has ended waits for another row.
 
-    Where a call raises what the device raised, `clear` and begin again.
+    Where `step` raises what the device raised, or `join` and the rows aren't `whole`, `clear` and begin again.
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -73,6 +73,8 @@ class RunningRows:
 
     def clear(self) -> None:
         """Forget all rows."""
+        self.whole = True
+        """No call was interrupted while it moved rows."""
         self._slots: list[Running | None] = []
         self._state: _State | None = None
 
@@ -122,7 +124,9 @@ class RunningRows:
         chosen = choose(prompts.processors, new.ids, outputs.logits[:, -1], rows)
         staying = [number for number, row in enumerate(rows) if not row.end.reached(row.tokens)]
         if staying:
+            self.whole = False
             self._place(new, chosen, prompts.processors, staying, [rows[number] for number in staying])
+            self.whole = True
         return [row.completion() for number, row in enumerate(rows) if number not in staying]
 
     @torch.inference_mode()

@@ -1,0 +1,52 @@
+"""What a joining machine agrees to: a coordinator must not be able to have programs of its choice started there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import msgspec
+import pytest
+
+from muster.core import JSON, ConfigurationError
+from muster.distributed.acceptance import Own, accept
+from muster.distributed.messages import Offer
+from muster.models.protocol import ModelSettings
+from muster.models.registry import resolve_model
+from muster.results.fingerprint import model_fingerprint
+
+
+def offer(backend: str, args: Mapping[str, JSON]) -> Offer:
+    model = resolve_model("demo")
+    settings = msgspec.msgpack.encode(asdict(ModelSettings(model, args)))
+    fingerprint = msgspec.msgpack.encode(model_fingerprint(model, backend, args))
+    return Offer("s", "r", "demo", backend, "", msgspec.Raw(settings), msgspec.Raw(fingerprint), {}, ["w"])
+
+
+@pytest.mark.parametrize(
+    ("backend", "args"),
+    [
+        ("vllm-server", {"command": ["sh", "-c", "anything"]}),
+        ("vllm-server", {"server_args": "--trust-remote-code"}),
+        ("sglang-server", {"python": "/somewhere/bin/python"}),
+        ("vllm", {"worker_cls": "somebody.Else"}),
+    ],
+)
+def test_programs_that_a_run_names_are_not_started_on_its_word(backend: str, args: dict[str, JSON]) -> None:
+    (name,) = args
+    with pytest.raises(ConfigurationError, match=f"can't make this machine run: {name}="):
+        accept(offer(backend, args), Own())
+    assert accept(offer(backend, args), Own(args=args)).settings.args == args
+
+
+def test_what_would_change_answers_is_the_runs_to_say() -> None:
+    asked: dict[str, JSON] = {"server_args": "--dtype float32", "command": "vllm", "max_images": 2}
+    with pytest.raises(ConfigurationError, match="server_args: could change the answers"):
+        accept(offer("vllm-server", asked), Own(args={"server_args": "--dtype half", "command": "vllm"}))
+    own = {"server_args": "--dtype float32", "command": "/here/vllm"}
+    assert accept(offer("vllm-server", asked), Own(args=own)).settings.args == {**asked, **own}
+
+
+def test_numbers_and_other_backends_need_no_word() -> None:
+    assert accept(offer("vllm-server", {"max_images": 2, "batch_invariant": True}), Own())
+    assert accept(offer("transformers", {"dtype": "float32"}), Own())
