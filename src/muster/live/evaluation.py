@@ -39,6 +39,7 @@ from muster.planning import plan
 from muster.results.folder import RunFolder
 from muster.results.results import Results
 from muster.run import Silent, work
+from muster.tasks.video_readiness import check_videos
 
 OPTIONS = frozenset(
     {"output", "data", "prompt_variant", "limit", "sample_ids", "schedule", "lengths_from", "batch_size"}
@@ -199,6 +200,7 @@ class _Coordination:
         arrivals = self._party.gather(config.rendezvous_timeout)
         leading = check_copies(arrivals)
         planned = plan(config, lambda: getattr(self._held.model.config, "model_type", None))
+        check_videos(planned, config.model_args)
         folder = RunFolder(config.output or _unused(default_output(config.model)))
         with folder.lock():
             _make_room(folder, overwrite=self._overwrite)
