@@ -78,14 +78,16 @@ def table(metric: Metric, generator: random.Random, images: int) -> list[ScoredS
             sample = Sample(
                 f"{image}/{number}",
                 "?",
+                choices=() if metric.info.name in READ_FROM_TEXT else ("yes", "no"),
                 images=(Media("image", path=f"/{image}.png"),),
                 answers=(generator.choice(["yes", "yes", "no", "?"]),),
                 metadata=metadata,
             )
             for repeat in range(generator.choice([1, 1, 2])):
-                text = generator.choice([sample.answer, "yes", "no", "No.", "hm"])
+                drawn = metric.info.name not in READ_FROM_TEXT
+                text = "A" if drawn else generator.choice([sample.answer, "yes", "no", "No.", "hm"])
                 score = metric.score(sample, text)
-                if metric.info.name not in READ_FROM_TEXT:
+                if drawn:
                     score = Score({name: float(generator.random() < 0.6) for name in score.scores})
                 rows.append(ScoredSample(sample, text, score, repeat))
             if generator.random() < 0.1:
