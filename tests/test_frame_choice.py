@@ -156,6 +156,8 @@ def test_a_runs_own_number_of_frames_takes_the_place_of_the_tasks() -> None:
         ({"frames": 1, "sampling": "qwen"}, "in pairs"),
         ({"min_pixels": 5}, "is for sampling qwen"),
         ({"frames": "many"}, "--video: "),
+        ({"frames": 10**12}, "frames: more than 100,000 frames"),
+        ({"fps": 1e300, "sampling": "internvl"}, r"fps: 1e\+300 frames a second are more than 1000"),
     ],
 )
 def test_settings_that_make_no_sense(given_settings: dict[str, Any], message: str) -> None:

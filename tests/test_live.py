@@ -229,6 +229,11 @@ def test_what_cannot_be_done_is_refused(model: Any, processor: Any, tmp_path: Pa
         muster.evaluate(3, "digits_read", processor)
     with pytest.raises(ConfigurationError, match="no processor for text and images"):
         muster.evaluate(model, "digits_read", processor.tokenizer, limit=1, output=tmp_path / "run")
+    (tmp_path / "r.jsonl").write_text('{"question": "?", "video": "gone.mp4", "answer": "x"}')
+    films = tmp_path / "films.yaml"
+    films.write_text("name: films\nsource: {file: r.jsonl}\nmetric: exact_match\n")
+    with pytest.raises(ConfigurationError, match="none of its videos is there"):
+        muster.evaluate(model, str(films), processor, output=tmp_path / "run")
     with pytest.raises(ConfigurationError, match="processor and overwrite"):
         muster.evaluate("demo", "digits_read", processor=processor)
 

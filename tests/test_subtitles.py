@@ -61,6 +61,17 @@ def test_a_video_without_a_file_has_none(tmp_path: Path) -> None:
     assert load_subtitles(str(tmp_path / "none.srt")) == ()
 
 
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1", SRT.encode("utf-16")])
+def test_a_file_of_something_else_is_no_video_in_which_nobody_speaks(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "odd.srt").write_bytes(content)
+    with pytest.raises(SampleError, match=r"odd\.srt: not SRT or WebVTT"):
+        load_subtitles(str(tmp_path / "odd.srt"))
+    for empty in ("", "\n", "WEBVTT\n"):
+        (tmp_path / "silent.vtt").write_text(empty)
+        assert load_subtitles(str(tmp_path / "silent.vtt")) == ()
+        load_subtitles.cache_clear()
+
+
 def test_what_is_spoken_while_a_frame_is_seen() -> None:
     cues = [Cue(0.0, 1.0, "a"), Cue(1.0, 1.04, "b"), Cue(2.0, 3.0, "c")]
     assert [cue.text for cue in spoken_at(cues, [0, 24], 25.0)] == ["a"]

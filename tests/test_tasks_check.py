@@ -12,6 +12,9 @@ import yaml
 from PIL import Image
 
 from catalog_fixtures import picture
+from muster.tasks.checking import check_task
+from muster.tasks.registry import load_tasks
+from video_files import write_video
 
 
 def muster(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -139,6 +142,24 @@ def test_what_may_be_meant_is_a_warning(tmp_path: Path) -> None:
     write_task(tmp_path, [{**ROW, "answer": "maybe", "choices": []}], metric="yes_no")
     done = CliRunner().invoke(app, ["tasks", "check", str(tmp_path / "t.yaml")])
     assert "warning: 1 reference answers that score nothing when a model gives them: sample 0" in done.output
+
+
+def test_subtitles_that_are_to_be_shown_are_looked_at(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", frames=3)
+    (tmp_path / "odd.srt").write_text("<html>")
+    rows = [
+        {"id": name, "question": "?", "video": film.name, "subtitles": name, "answer": "x"}
+        for name in ("odd.srt", "gone.srt")
+    ]
+    write_task(tmp_path, rows, metric="exact_match", video={"subtitles": "all"})
+    [task] = load_tasks([str(tmp_path / "t.yaml")])
+    report = check_task(task, None)
+    assert "odd.srt: not SRT or WebVTT" in str(report.problems)
+    assert "1 of 2 files of subtitles aren't there" in str(report.warnings)
+    write_task(tmp_path, rows, metric="exact_match")
+    [task] = load_tasks([str(tmp_path / "t.yaml")])
+    report = check_task(task, None)
+    assert report.passed and "subtitles" not in str(report.warnings)
 
 
 def test_text_only_questions_are_fine(tmp_path: Path) -> None:

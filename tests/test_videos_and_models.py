@@ -269,11 +269,16 @@ def test_the_manifest_says_how_the_model_got_videos(
     assert attempt["videos"] == "frames"
 
 
-def test_a_benchmark_without_its_videos_is_told_before_the_model_loads(tmp_path: Path) -> None:
+def test_a_benchmark_without_its_videos_is_told_before_the_model_loads(film: Path, tmp_path: Path) -> None:
     import muster
 
     task = benchmark(tmp_path, tmp_path / "nowhere" / "film.mp4")
     with pytest.raises(ConfigurationError, match=r"films: none of its videos is there, .*film\.mp4"):
+        muster.evaluate("looks", [str(task)], backend=fake("Looks"), output=tmp_path / "run", engine="inline")
+    said = {"id": "0", "question": "?", "video": str(film), "subtitles": "srt/0.srt", "answer": "x"}
+    task = benchmark(tmp_path, film, "{frames: 4, subtitles: all}")
+    (tmp_path / "rows.jsonl").write_text(json.dumps(said) + "\n")
+    with pytest.raises(ConfigurationError, match=r"the folder of its subtitles isn't there, .*0\.srt"):
         muster.evaluate("looks", [str(task)], backend=fake("Looks"), output=tmp_path / "run", engine="inline")
     with pytest.raises(ConfigurationError, match=r"films\.yaml:4: video\.sampling"):
         benchmark(tmp_path, tmp_path, "{sampling: every}")

@@ -6,6 +6,7 @@ from muster.core import Media, SampleError, VideoSettings
 from muster.media.frame_choice import choose_frames, frame_size
 from muster.media.images import describe
 from muster.media.readers import open_video
+from muster.media.video import subtitles_of
 
 NAMED = 6
 """Frames whose numbers are told."""
@@ -14,7 +15,8 @@ NAMED = 6
 def glance(media: Media) -> str:
     """The video in words: its frames, size and rate, and which of them `media.shown` asks for.
 
-    Raises `SampleError`, which names the video, where it can't be opened or the clip isn't in it.
+    Raises `SampleError`, which names the video, where it can't be opened or the clip isn't in it, and where the
+    subtitles that are to be shown can't be read.
     """
     settings = media.shown or VideoSettings()
     try:
@@ -25,6 +27,7 @@ def glance(media: Media) -> str:
             facts, own = reader.facts, reader.size
         finally:
             reader.close()
+        subtitles_of(media)
     except SampleError as error:
         raise SampleError(f"{describe(media)}: {error}") from error
     named = ", ".join(map(str, indices[:NAMED])) + (", …" if len(indices) > NAMED else "")

@@ -33,7 +33,8 @@ class Cue(NamedTuple):
 def load_subtitles(path: str) -> tuple[Cue, ...]:
     """The subtitles of an `.srt` (or `.vtt`) or `.json` file, in its order; none where there is no such file.
 
-    Benchmarks have no file for videos in which nobody speaks. Raises `SampleError` for a file that can't be read.
+    Benchmarks have no file for videos in which nobody speaks. Raises `SampleError` for a file that can't be read, and
+    for one that is something else (a Git LFS pointer, UTF-16): that somebody speaks would go unnoticed.
     """
     file = Path(path)
     try:
@@ -42,7 +43,12 @@ def load_subtitles(path: str) -> tuple[Cue, ...]:
         return ()
     except OSError as error:
         raise SampleError(f"the subtitles {path} can't be read: {error.strerror or error}") from error
-    return parse_json(content, path) if file.suffix.lower() == ".json" else parse_srt(content)
+    if file.suffix.lower() == ".json":
+        return parse_json(content, path)
+    text = content.strip()
+    if text and "-->" not in text and not text.startswith("WEBVTT"):
+        raise SampleError(f"{path}: not SRT or WebVTT subtitles in UTF-8: there is no line with a `-->`")
+    return parse_srt(content)
 
 
 def parse_srt(content: str) -> tuple[Cue, ...]:

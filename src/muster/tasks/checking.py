@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
@@ -67,7 +68,8 @@ def check_task(task: Task, most_images: int | None) -> Report:
     _check_rows(task, samples, report)
     _check_metadata(task, samples, report)
     _check_prompts(task, samples, report)
-    _check_media(samples, most_images, report)
+    _check_media(task, samples, most_images, report)
+    _check_subtitles(task, samples, report)
     _check_golds(task, samples, report)
     return report
 
@@ -124,7 +126,7 @@ def _shows_more(sample: Sample, first: FirstPrompt | None) -> bool:
     return first is None or sample.previous is first.sample
 
 
-def _check_media(samples: Sequence[Sample], most: int | None, report: Report) -> None:
+def _check_media(task: Task, samples: Sequence[Sample], most: int | None, report: Report) -> None:
     media = [(sample.id, each) for sample in samples for each in (*sample.images, *sample.videos)]
     if not media:
         report.facts.append("no images or videos: the questions are text only")
@@ -133,11 +135,24 @@ def _check_media(samples: Sequence[Sample], most: int | None, report: Report) ->
     if without:
         report.warnings.append(f"{without} of {len(samples)} samples have neither image nor video")
     chosen = media if most is None or most >= len(media) else media[:: -(-len(media) // max(1, most))]
-    cases = [_Case(name, problem) for name, each in chosen if (problem := _broken(each))]
+    cases = [
+        _Case(name, problem) for name, each in chosen if (problem := _broken(replace(each, shown=task.video)))
+    ]
     report.facts.append(
         f"{len(media)} images and videos; looked at {len(chosen)}, {len(cases)} can't be used"
     )
     report.problems += _told("images or videos that can't be used", cases)
+
+
+def _check_subtitles(task: Task, samples: Sequence[Sample], report: Report) -> None:
+    if task.video.subtitles == "none":
+        return
+    files = {video.subtitles for sample in samples for video in sample.videos if video.subtitles is not None}
+    missing = sorted(file for file in files if not Path(file).exists())
+    if missing:  # which means that nobody speaks
+        report.warnings.append(
+            f"{len(missing)} of {len(files)} files of subtitles aren't there, the first is to be {missing[0]}"
+        )
 
 
 def _broken(media: Media) -> str | None:

@@ -22,7 +22,8 @@ def check_videos(planned: Sequence[PlannedTask], model_args: dict[str, object]) 
     """Look for the videos of tasks that have some, and for what reads them.
 
     Raises:
-        ConfigurationError: none of a task's videos is there, or a variable about reading them makes no sense.
+        ConfigurationError: none of a task's videos is there, nor the folder of its subtitles, or a variable about
+            reading videos makes no sense.
         MissingExtraError: they have to be decoded, and PyAV isn't installed.
     """
     with_videos = [task for task in planned if task.shown is not None]
@@ -40,3 +41,17 @@ def check_videos(planned: Sequence[PlannedTask], model_args: dict[str, object]) 
                 f"task {task.task.name}: none of its videos is there, the first is to be {paths[0]}: fetch the "
                 "benchmark's archives and unpack them there, or say with --data where they are (docs/video.md)"
             )
+        _check_subtitles(task)
+
+
+def _check_subtitles(task: PlannedTask) -> None:
+    """A missing file means that nobody speaks in its video; a missing folder, that they weren't unpacked."""
+    if task.shown is None or task.shown.subtitles == "none":
+        return
+    said = (media.subtitles for sample in task.samples for media in sample.videos)
+    files = list(islice((file for file in said if file is not None), LOOKED_AT))
+    if files and not any(Path(file).parent.exists() for file in files):
+        raise ConfigurationError(
+            f"task {task.task.name}: the folder of its subtitles isn't there, the first is to be {files[0]}: unpack "
+            "them there, or run without them: --video subtitles=none (docs/video.md)"
+        )

@@ -13,6 +13,9 @@ from muster.tasks.problems import did_you_mean
 
 NAMES = tuple(each.name for each in fields(VideoSettings))
 _COUNTS = ("frames", "fps", "min_frames", "max_frames")
+MOST_FRAMES = 100_000
+MOST_FPS = 1000.0
+"""Beyond them it is a slip, and the choice of frames alone would take for ever."""
 _BUDGETS = ("min_pixels", "max_pixels", "total_pixels")
 
 
@@ -59,6 +62,11 @@ def contradictions(settings: VideoSettings) -> list[Contradiction]:
         found.append(Contradiction("fps", "give frames or fps; beside fps, max_frames bounds the number"))
     if settings.min_frames and settings.max_frames and settings.min_frames > settings.max_frames:
         found.append(Contradiction("min_frames", "is more than max_frames"))
+    for name in ("frames", "min_frames", "max_frames"):
+        if (getattr(settings, name) or 0) > MOST_FRAMES:
+            found.append(Contradiction(name, f"more than {MOST_FRAMES:,} frames can't be shown"))
+    if settings.fps is not None and not settings.fps <= MOST_FPS:
+        found.append(Contradiction("fps", f"{settings.fps:g} frames a second are more than {MOST_FPS:g}"))
     if settings.frames is not None and settings.sampling == "qwen" and settings.frames < 2:
         found.append(Contradiction("frames", "qwen takes frames in pairs: at least 2"))
     if settings.min_pixels is not None and settings.sampling != "qwen":
