@@ -46,6 +46,8 @@ class Answer:
     drip: float = 0.0
     """Seconds between single bytes of the body."""
     hang: bool = False
+    hold: threading.Event | None = None
+    """Nothing is sent before it is set."""
 
 
 def chat(text: str | None = "seven", finish: str | None = "stop", **message: object) -> Answer:
@@ -143,6 +145,8 @@ class ApiServer:
         if answer.hang:
             await asyncio.sleep(600)
         await asyncio.sleep(answer.delay)
+        while answer.hold is not None and not answer.hold.is_set():
+            await asyncio.sleep(0.02)
         headers = {
             "content-type": "application/json",
             "content-length": str(len(answer.body)),

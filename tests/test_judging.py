@@ -89,7 +89,7 @@ def test_verdicts_come_from_the_server_and_are_asked_for_once(task: Task, tmp_pa
         assert server.calls[-1].body["max_tokens"] == 9
     assert inspect_journal(file).clean
     assert Counter(verdict.judge for verdict in read_verdicts(file)) == {"gpt-judge": 10, "other": 2}
-    assert {verdict.prompt for verdict in read_verdicts(file)} == {"mmvet/1"}
+    assert {verdict.prompt for verdict in read_verdicts(file)} == {"muster-mmvet/1"}
 
 
 def test_the_same_answer_to_the_same_question_is_judged_once(task: Task, tmp_path: Path) -> None:
