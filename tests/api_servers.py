@@ -67,6 +67,21 @@ def chat(text: str | None = "seven", finish: str | None = "stop", **message: obj
     return Answer(json.dumps(content).encode())
 
 
+def claude(text: str = "Yes.", reason: str = "end_turn") -> Answer:
+    """A message of Anthropic's API."""
+    content = {
+        "id": "msg",
+        "type": "message",
+        "role": "assistant",
+        "model": "m-1",
+        "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": text}],
+        "stop_reason": reason,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 20, "output_tokens": 5, "cache_read_input_tokens": 100},
+    }
+    return Answer(json.dumps(content).encode())
+
+
 def error(status: int, message: str = "no", code: str | None = None, **headers: str) -> Answer:
     """An error in OpenAI's form."""
     content = {"error": {"message": message, "type": "error", "code": code}}

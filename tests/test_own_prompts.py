@@ -13,7 +13,7 @@ import pytest
 
 import muster
 from api_servers import chat, serving
-from judged_task import judge_at, write_judged
+from judged_task import write_judged
 from muster.cli import score
 from muster.core import ConfigurationError
 from muster.judging.judge import judge_spec
@@ -88,9 +88,9 @@ def test_a_prompt_is_labelled_by_its_file_and_all_that_the_judge_sees(tmp_path: 
     folder = own(tmp_path / "own", **texts)
     labels = {}
     for file in sorted(folder.iterdir()):
-        [(replaced, prompt)] = judge_at(
-            "http://127.0.0.1:1/v1", **{"prompt.mmvet": str(file)}
-        ).prompts.items()
+        spec = judge_spec("j", None, {"base_url": "http://127.0.0.1:1/v1", "prompt.mmvet": str(file)})
+        assert spec is not None
+        [(replaced, prompt)] = spec.prompts.items()
         assert (replaced, stands_for(prompt.label)) == (judge_prompt("mmvet").label,) * 2
         name, digest = prompt.label.removeprefix("mmvet/").split("@")
         labels[name] = digest
@@ -116,12 +116,12 @@ def test_verdicts_of_different_prompts_never_mix(tmp_path: Path) -> None:
             judge_args={"base_url": server.url, **args},
         )
 
-    def found(results: Results) -> tuple[float, str]:
+    def found(results: Results) -> tuple[float | None, str]:
         judged = results.tasks["judged"]
         assert judged.judge is not None
         return judged.metrics["total"].value, judged.judge.prompt
 
-    def again(**options: str) -> tuple[float, str]:
+    def again(**options: str) -> tuple[float | None, str]:
         score.command(run=output, json=False, **options)  # type: ignore[arg-type]
         return found(Results.load(output / "results.json"))
 
