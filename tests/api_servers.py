@@ -46,6 +46,8 @@ class Answer:
     drip: float = 0.0
     """Seconds between single bytes of the body."""
     hang: bool = False
+    hold: threading.Event | None = None
+    """Nothing is sent before it is set."""
 
 
 def chat(text: str | None = "seven", finish: str | None = "stop", **message: object) -> Answer:
@@ -61,6 +63,21 @@ def chat(text: str | None = "seven", finish: str | None = "stop", **message: obj
             }
         ],
         "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
+    }
+    return Answer(json.dumps(content).encode())
+
+
+def claude(text: str = "Yes.", reason: str = "end_turn") -> Answer:
+    """A message of Anthropic's API."""
+    content = {
+        "id": "msg",
+        "type": "message",
+        "role": "assistant",
+        "model": "m-1",
+        "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": text}],
+        "stop_reason": reason,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 20, "output_tokens": 5, "cache_read_input_tokens": 100},
     }
     return Answer(json.dumps(content).encode())
 
@@ -143,6 +160,8 @@ class ApiServer:
         if answer.hang:
             await asyncio.sleep(600)
         await asyncio.sleep(answer.delay)
+        while answer.hold is not None and not answer.hold.is_set():
+            await asyncio.sleep(0.02)
         headers = {
             "content-type": "application/json",
             "content-length": str(len(answer.body)),

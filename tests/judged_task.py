@@ -13,7 +13,7 @@ from muster.judging.judge import JudgeSpec, judge_spec
 from muster.tasks.definition import Task
 from muster.tasks.registry import load_tasks
 
-_ASKED = re.compile(r"\| answer (s\d+) \| $")
+_ASKED = re.compile(r"Answer: answer (s\d+)\nGrade:$")
 
 
 def write_judged(folder: Path, count: int, name: str = "judged") -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from api_servers import Answer, ApiServer, Call, ask, question, serving
+from api_servers import Answer, ApiServer, Call, ask, claude, question, serving
 from muster.core import JSON, ConfigurationError, Media, Message, Part, Request, RequestKey, VideoSettings
 from muster.models.anthropic import AnthropicModel
 from muster.models.api import giving_up
@@ -58,20 +58,6 @@ def conversation() -> Request:
         ),
         question(temperature=0.5, top_k=7, stop=("\n", "END")).generation,
     )
-
-
-def claude(text: str = "Yes.", reason: str = "end_turn") -> Answer:
-    content = {
-        "id": "msg",
-        "type": "message",
-        "role": "assistant",
-        "model": "m-1",
-        "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": text}],
-        "stop_reason": reason,
-        "stop_sequence": None,
-        "usage": {"input_tokens": 20, "output_tokens": 5, "cache_read_input_tokens": 100},
-    }
-    return Answer(json.dumps(content).encode())
 
 
 def gemini(text: str | None = "Yes.", reason: str = "STOP", **fields: object) -> Answer:

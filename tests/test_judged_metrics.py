@@ -1,12 +1,13 @@
 """Metrics that ask a judge: what they ask, and how they read what it says.
 
-Guards against prompts that aren't the published ones to the character, answers that pass for a part of the prompt, and
-verdicts that are read as something else than what was said, instead of leaving the answer unscored.
+Guards against prompts that are changed without a new version, answers that pass for a part of the prompt, and verdicts
+that are read as something else than what was said, instead of leaving the answer unscored.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.core import JSON, Sample
-from muster.metrics.judge_prompts import judge_prompt
+from muster.metrics.judge_prompts import NAMES, judge_prompt
 from muster.metrics.llava_bench import LlavaBench
 from muster.metrics.mathvista import MathVista
 from muster.metrics.mmbench import MmBench
@@ -43,32 +44,38 @@ def rows(metric: JudgedMetric, *said: tuple[Sample, str]) -> list[ScoredSample]:
 # -- prompts
 
 
-def test_mmvet_asks_as_its_evaluator() -> None:
+PINNED = {
+    "muster-llava_bench/1": "214ba8b8eb12",
+    "muster-mathvista/1": "c6269de4a12e",
+    "muster-mmvet/1": "a36a10f6a139",
+    "muster-option_matching/1": "4846f84953e0",
+}
+"""A digest of each version's text: verdicts are found again by the version alone."""
+
+
+def test_no_prompt_is_changed_without_a_new_version() -> None:
+    found = {}
+    for name in NAMES:
+        prompt = judge_prompt(name)
+        found[prompt.label] = prompt.named_after("text").label.rpartition("@")[2]
+    assert found == PINNED
+
+
+def test_mmvet_asks_for_a_grade() -> None:
     inquiry = MmVet().inquiry(MEME, "x = -1")
-    text = user(inquiry)
-    assert inquiry.prompt == "mmvet/1"
-    assert text.startswith(
-        "Compare the ground truth and prediction from AI models, to give a correctness score"
-    )
-    assert (
-        "correctness score.\n\nQuestion | Ground truth | Prediction | Correctness\n--- | --- | --- | ---\n"
-        in text
-    )
-    assert text.endswith("characteristics. | 1.0\n\nWhat is x? | -1 <AND> -5 | x = -1 | ")
+    assert inquiry.prompt == "muster-mmvet/1"
+    assert user(inquiry).endswith("\n\nQuestion: What is x?\nReference: -1 <AND> -5\nAnswer: x = -1\nGrade:")
     assert len(inquiry.messages) == 1
-    lmms = user(MmVet(variant="lmms-eval").inquiry(MEME, " x = -1\n"))
-    assert "correctness score.\ngpt_query_prompt | Ground truth" in lmms
-    assert lmms.endswith("| 1.0\n\nWhat is x? | -1 <AND> -5 | x = -1 |")
+    assert user(MmVet(variant="lmms-eval").inquiry(MEME, " x = -1\n")) == user(inquiry)
 
 
-def test_llava_bench_asks_as_its_script() -> None:
+def test_llava_bench_asks_for_two_scores() -> None:
     inquiry = LlavaBench().inquiry(PLACE, "It is a circle.")
     assert [message.role for message in inquiry.messages] == ["system", "user"]
-    assert user(inquiry).startswith(
-        "[Context]\nWhite.\nEmpty.\n\n[Question]\nWhere is it?\n\n[Assistant 1]\nA square.\n\n[End of Assistant 1]\n\n"
-        "[Assistant 2]\nIt is a circle.\n\n[End of Assistant 2]\n\n[System]\nWe would like to request your feedback"
+    assert (
+        "=== Description ===\nWhite.\nEmpty.\n\n=== Question ===\nWhere is it?\n\n=== First answer ===\nA square.\n\n"
+        "=== Second answer ===\nIt is a circle.\n\n" in user(inquiry)
     )
-    assert user(inquiry).endswith("does not affect your judgment.\n\n")
 
 
 def test_mathvista_asks_where_its_rules_find_nothing() -> None:
@@ -81,16 +88,8 @@ def test_mathvista_asks_where_its_rules_find_nothing() -> None:
     for variant in ("lmms-eval", "internvl"):
         metric = MathVista(variant=variant)
         assert metric.inquiry(sample, "4") is None
-        text = user(metric.inquiry(sample, "There are four."))
-        assert text.startswith(
-            "Please read the following example. Then extract the answer from the model response"
-        )
-        assert (
-            "Choices:\n(A) 3/11\n(B) 8/11\n(C) 6/11\n(D) 3/5\n\nModel response: The correct answer is (B)"
-            in text
-        )
-        assert text.endswith(
-            "Extracted answer: B\n\nHint: x\nQuestion: How many?\n\nThere are four.\n\nExtracted answer: "
+        assert user(metric.inquiry(sample, "There are four.")).endswith(
+            "[Question]\nHint: x\nQuestion: How many?\n[Response]\nThere are four.\n[Answer]"
         )
         assert metric.score_verdict(sample, "4").scores == {"accuracy": 1.0}
         with pytest.raises(UnscoredError, match="judge"):
@@ -105,16 +104,49 @@ def test_mmbench_asks_which_option_an_answer_matches() -> None:
     metric = MmBench(variant="vlmevalkit-judge")
     assert metric.inquiry(PAINT, "B") is None
     assert metric.score(PAINT, "B").scores == {"accuracy": 1.0}
-    text = user(metric.inquiry(PAINT, " It barks. "))
-    assert text.endswith(
-        "Example 3: \nQuestion: Which animal is it?\nOptions: There are several options: \nA. a cat\nB. a dog\n\n"
-        "Answer: It barks.\nYour output: "
+    assert user(metric.inquiry(PAINT, " It barks. ")).endswith(
+        "[Question]\nWhich animal is it\n[Options]\nA. a cat\nB. a dog\n[Answer]\nIt barks.\n[Letter]"
     )
     chinese = Sample("8", "这是什么", choices=("猫", "狗"), answers=("A",))
-    assert user(metric.inquiry(chinese, "会叫的动物")).endswith("答案: 会叫的动物\n输出: ")
+    assert user(metric.inquiry(chinese, "会叫的动物")).endswith("[Answer]\n会叫的动物\n[Letter]")
     for variant in MmBench.variants[:-1]:
         assert MmBench(variant=variant).inquiry(PAINT, "It barks.") is None
         assert MmBench(variant=variant).judge_prompt is None
+
+
+def examples(name: str, pattern: str) -> list[str]:
+    """The verdicts that a prompt shows its judge, by a pattern with one group."""
+    found = re.findall(pattern, judge_prompt(name).user, re.MULTILINE)
+    assert found, name
+    return found
+
+
+def test_the_verdicts_that_prompts_show_can_be_read() -> None:
+    """A judge that does as its prompt shows must never leave an answer unscored."""
+    for verdict in examples("mmvet", r"^Grade: (.+)$"):
+        assert MmVet().score_verdict(MEME, verdict).scores == {"grade": float(verdict)}
+    for verdict in examples("llava_bench", r"^(\d+ \d+)$"):
+        assert LlavaBench().score_verdict(PLACE, verdict).extracted == verdict
+    for verdict in examples("option_matching", r"^\[Letter\]\n(.+)$"):
+        metric = MmBench(variant="vlmevalkit-judge")
+        sample = Sample("0", "?", choices=("umbrella", "ladder", "guitar"), answers=("C",))
+        assert metric.score_verdict(sample, verdict).scores == {"accuracy": float(verdict == "C")}
+    kinds = ("integer", "float", "float", "list", "text")
+    for kind, verdict in zip(kinds, examples("mathvista", r"^\[Answer\]\n(.+)$"), strict=True):
+        given = ("60", "90", "110") if kind == "text" else ()
+        sample = Sample(
+            "0",
+            "?",
+            choices=given,
+            answers=(given[-1] if given else verdict,),
+            metadata={
+                "answer_type": kind,
+                "question_type": "multi_choice" if given else "free_form",
+                "precision": len(verdict.partition(".")[2]),
+            },
+        )
+        for variant in ("lmms-eval", "internvl"):
+            assert MathVista(variant=variant).score_verdict(sample, verdict).scores == {"accuracy": 1.0}
 
 
 @given(st.text())
@@ -122,24 +154,8 @@ def test_an_answer_is_never_a_part_of_the_prompt(answer: str) -> None:
     """`{question}` in an answer stays what it is."""
     prediction = f"{{question}}{answer}{{truth}}"
     text = user(MmVet().inquiry(MEME, prediction))
-    assert text.endswith(
-        f"-5 | {prediction.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')} | "
-    )
-
-
-def test_every_prompt_says_where_it_is_from() -> None:
-    for name in (
-        "mmvet",
-        "mmvet_lmms_eval",
-        "llava_bench",
-        "mathvista",
-        "option_matching",
-        "option_matching_cn",
-    ):
-        prompt = judge_prompt(name)
-        assert "https://github.com/" in prompt.source
-        assert "commit" in prompt.source
-        assert prompt.label == f"{name}/1"
+    shown = prediction.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert text.endswith(f"-5\nAnswer: {shown}\nGrade:")
 
 
 # -- verdicts

@@ -10,6 +10,7 @@ import json
 import signal
 from collections import Counter
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
@@ -23,10 +24,12 @@ from judged_task import asked_about, judge_options, says, write_judged
 from muster.cli import score
 from muster.config import load_config
 from muster.core import ConfigurationError, MusterError
+from muster.results.folder import RunFolder
 from muster.results.journal_read import read_verdicts
 from muster.results.results import JudgedBy, Results
+from muster.results.status import read_status
 from muster.run import Silent, run
-from processes import DEADLINE, fake, start, write_benchmark
+from processes import DEADLINE, fake, start, torchrun, write_benchmark
 
 KEY = "a-key-that-must-not-be-seen"
 
@@ -54,12 +57,16 @@ def test_verdicts_are_journalled_while_answers_are_outstanding(engine: list[str]
         running = start(output, *arguments, *engine)
         running.until(lambda: verdicts_in(output), "a verdict")
         assert running.answered() < 12
+        said_so_far = read_status(RunFolder(output)).judge
+        assert said_so_far is not None
+        assert (said_so_far.model, said_so_far.failures) == ("gpt-judge", 0)
+        assert 1 <= said_so_far.verdicts < 12
         gate.touch()
         assert running.wait() == 0, running.stderr + running.logs()
         assert len(server.calls) == 12
     results = running.results().tasks["judged"]
     assert results.metrics["total"].value == pytest.approx(100 * (11 * 0.5 + 1) / 12)
-    assert results.judge == JudgedBy("gpt-judge", "mmvet/1")
+    assert results.judge == JudgedBy("gpt-judge", "muster-mmvet/1")
     said = running.results().judge
     assert said is not None
     assert (said.model, said.usage["prompt_tokens"], said.usage["completion_tokens"]) == (
@@ -67,7 +74,7 @@ def test_verdicts_are_journalled_while_answers_are_outstanding(engine: list[str]
         132,
         36,
     )
-    assert "judged by gpt-judge (mmvet/1)" in running.stdout
+    assert "judged by gpt-judge (muster-mmvet/1)" in running.stdout
     assert "132 tokens in, 36 out" in running.stdout
 
 
@@ -134,7 +141,7 @@ def test_without_a_judge_it_is_said_before_the_model_loads_what_will_be_unscored
     counts = results.tasks["judged"].samples
     assert (counts.requested, counts.succeeded, counts.errors) == (3, 0, {"unscored": 3})
     assert results.tasks["judged"].metrics == {}
-    assert results.tasks["judged"].judge == JudgedBy(None, "mmvet/1")
+    assert results.tasks["judged"].judge == JudgedBy(None, "muster-mmvet/1")
     assert results.complete
     assert results.judge is None
     rows = pq.read_table(tmp_path / "run" / "samples.parquet").to_pylist()
@@ -158,7 +165,7 @@ def test_a_run_is_judged_later_and_by_another_judge_without_new_answers(tmp_path
         assert first.judge.usage["cost"] == 33
         other = scored(output, judge="strict", judge_args=f"base_url={strict.url}")
         assert other.tasks["judged"].metrics["total"].value == 0
-        assert other.tasks["judged"].judge == JudgedBy("strict", "mmvet/1")
+        assert other.tasks["judged"].judge == JudgedBy("strict", "muster-mmvet/1")
         assert scored(output) == other, "without --judge: whoever was asked last"
         back = scored(output, judge="gpt-judge", judge_args=f"base_url={server.url}")
         assert back.tasks == first.tasks
@@ -229,7 +236,7 @@ def test_conventions_with_and_without_a_judge_stand_side_by_side(tmp_path: Path)
         ).tasks["choice"]
         assert len(server.calls) == 4
     assert results.metrics["accuracy"].value == 0.25
-    assert results.judge == JudgedBy("j", "option_matching/1")
+    assert results.judge == JudgedBy("j", "muster-option_matching/1")
     assert results.variants["vlmevalkit"].metrics["accuracy"].value == 0
     assert results.variants["vlmevalkit"].judge is None
 
@@ -266,3 +273,29 @@ def test_predictions_made_elsewhere_are_judged_once(
     each = [json.loads(line) for line in (tmp_path / "each.jsonl").read_text().splitlines()]
     assert "babble" in each[1]["error"]
     assert (tmp_path / "predictions.verdicts.jsonl").exists()
+
+
+@pytest.mark.parametrize("answered_before", [False, True], ids=["late", "resumed"])
+def test_ranks_are_let_go_while_only_the_judge_works(tmp_path: Path, answered_before: bool) -> None:
+    """The second rank comes when all is answered, and the judge says nothing before it has ended.
+
+    It used to wait for the verdicts, fail after the rendezvous time-out, and take the group with it.
+    """
+    task, output, verdicts_may_come = write_judged(tmp_path, 2), tmp_path / "run", Event()
+    if answered_before:
+        evaluate(output, task)
+    with serving(lambda _: Answer(chat("1.0").body, hold=verdicts_may_come)) as server:
+        arguments = [*options(task, server.url), "--rendezvous-timeout", "60"]
+        running = start(output, *arguments, launcher=torchrun(2))
+        running.until(lambda: 1 in running.ranks(), "the second rank")
+        late = running.ranks()[1]
+        if not answered_before:
+            late.send_signal(signal.SIGSTOP)
+        running.until(lambda: running.answered() == 2 and len(server.calls) == 2, "the judge's turn")
+        late.send_signal(signal.SIGCONT)
+        running.until(lambda: 1 not in running.ranks(), "the second rank's end")
+        assert not verdicts_in(output)
+        verdicts_may_come.set()
+        assert running.wait() == 0, running.stderr
+    assert running.results().tasks["judged"].metrics["total"].value == 100
+    assert "rank 0 has ended, and left nothing to do" in running.stderr

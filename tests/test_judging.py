@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from api_servers import Answer, Call, chat, dead_port, error, serving
+from api_servers import Answer, Call, chat, claude, dead_port, error, serving
 from judged_task import asked_about, judge_at, says, task_of, write_judged
 from muster.core import ConfigurationError, RunError, Sample
 from muster.judging.judge import JudgeSpec, judge_spec
@@ -89,7 +89,7 @@ def test_verdicts_come_from_the_server_and_are_asked_for_once(task: Task, tmp_pa
         assert server.calls[-1].body["max_tokens"] == 9
     assert inspect_journal(file).clean
     assert Counter(verdict.judge for verdict in read_verdicts(file)) == {"gpt-judge": 10, "other": 2}
-    assert {verdict.prompt for verdict in read_verdicts(file)} == {"mmvet/1"}
+    assert {verdict.prompt for verdict in read_verdicts(file)} == {"muster-mmvet/1"}
 
 
 def test_the_same_answer_to_the_same_question_is_judged_once(task: Task, tmp_path: Path) -> None:
@@ -241,3 +241,26 @@ def test_a_damaged_verdict_costs_itself(task: Task, tmp_path: Path) -> None:
     assert sorted(map(str, found.values()))[:2] == ["0.5", "0.5"]
     assert sum("was not asked" in str(each) for each in found.values()) == 2
     assert set(judged(local(), task, file, 4).values()) == {0.5}
+
+
+def test_claude_judges_by_its_own_api(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the vendor's SDK, from the judge's process: its path, its key, its form of an answer."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key")
+
+    def script(call: Call) -> Answer:
+        return claude("0.9" if "answer s1\\n" in call.text else "0.2")
+
+    with serving(script) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        spec = judge_spec("claude-judge", "anthropic", {"base_url": url, "max_in_flight": 2})
+        assert spec is not None
+        found = judged(spec, task, tmp_path / "verdicts.jsonl", 3)
+        assert found == {"s0": 0.2, "s1": 0.9, "s2": 0.2}
+        asked = [call for call in server.calls if call.path == "/v1/messages"]
+        assert len(asked) == 3
+        for call in asked:
+            assert any(value.endswith("a-key") for value in call.headers.values()), (
+                "in a header of the SDK's choice"
+            )
+            assert (call.body["model"], call.body["max_tokens"]) == ("claude-judge", 128)
+            assert "\\nGrade:" in call.text

@@ -215,7 +215,8 @@ def work(
                         engine.execute(coordinator, job, sink.sync)
                     finally:
                         findings.videos = coordinator.videos
-                sink.sync()  # the judge may take longer than the model
+                sink.sync()
+                engine.dismiss()  # the judge may take longer than the model
                 ended = time.monotonic()
                 with interruptible():
                     judge.finish(coordinator.progress)

@@ -53,6 +53,9 @@ def _print(status: Status, console: Console) -> None:
         console.print(Text(status.last.described()))
     if status.holder is not None:
         console.print(Text(f"held by {status.holder}"))
+    if status.judge is not None:
+        said = f"judge {status.judge.model}: {status.judge.verdicts} verdicts"
+        console.print(Text(f"{said}, {status.judge.failures} failures" if status.judge.failures else said))
     tasks = Table("task", "answered", "errors", "requested", header_style="bold", pad_edge=False)
     for name, task in status.tasks.items():
         tasks.add_row(Text(name), str(task.done), str(task.errored), str(task.requested))

@@ -1,13 +1,16 @@
-"""Rank 0's last word: ranks that come when all is over are spared the wait for a coordinator.
+"""Rank 0's last word: ranks that come when all is answered are spared the wait for a coordinator.
 
-A process of its own (`python -m muster.distributed.farewell ABSENT SECONDS`), because what c10d needs is too much to
-import while an interpreter shuts down.
+A process of its own (`python -m muster.distributed.farewell ABSENT`), because what c10d needs is too much to import
+while an interpreter shuts down, and because rank 0 may still have something else to wait for. It ends when told, or
+when rank 0 does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,24 +22,46 @@ from muster.distributed.environment import read_ranks
 log = logging.getLogger(__name__)
 
 _START_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
 
 
-def say_farewell(absent: int, patience: float, env: Mapping[str, str]) -> None:
-    """Tell `absent` ranks, as they come within `patience` seconds, that there is nothing left to join.
+class Farewell:
+    """Said from now on, until all have heard it or `end`."""
 
-    `env` is added to this process's variables; it is rank 0's.
-    """
-    command = [sys.executable, "-m", "muster.distributed.farewell", str(absent), str(max(0.0, patience))]
-    try:
-        subprocess.run(
-            command,
-            env={**os.environ, **env},
-            stderr=subprocess.DEVNULL,
-            check=False,
-            timeout=patience + _START_SECONDS,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        log.debug("nobody was told that the run is over: %s", error)
+    def __init__(self, absent: int, env: Mapping[str, str]) -> None:
+        """Tell `absent` ranks, as they come, that there is nothing left to join.
+
+        `env` is added to this process's variables; it is rank 0's.
+        """
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "muster.distributed.farewell", str(absent)],
+                env={**os.environ, **env},
+                stdin=subprocess.PIPE,  # its end is this process's
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            log.debug("nobody is told that the run is over: %s", error)
+
+    def end(self, patience: float) -> None:
+        """Give those that still don't come `patience` seconds, and leave nothing behind."""
+        if self._process is None:
+            return
+        with self._process as process, contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(_START_SECONDS)
+            finally:
+                process.kill()
+
+
+def _stay() -> bool:
+    """Wait a moment; False when rank 0 has had enough, or is gone."""
+    return not select.select([sys.stdin], [], [], _LOOK_SECONDS)[0]
 
 
 def main() -> None:
@@ -44,7 +69,7 @@ def main() -> None:
     ranks = read_ranks()
     if ranks is not None:
         try:
-            rendezvous.announce_end(ranks, int(sys.argv[1]), float(sys.argv[2]))
+            rendezvous.announce_end(ranks, int(sys.argv[1]), _stay)
         except RunError as error:
             sys.exit(str(error))
 

@@ -46,7 +46,7 @@ class Meeting:
     addresses: list[tuple[str, int]]
     secret: str
     state: Literal["open", "over"] = "open"
-    """`over`: rank 0 has ended, and there is nothing left to join."""
+    """`over`: all is answered, and there is nothing left to join."""
 
 
 OVER = Meeting([], "", "over")
@@ -91,17 +91,16 @@ def join(ranks: Ranks, timeout: float, reach: Reach) -> Meeting:
         pause = min(_LONGEST_PAUSE, 1.5 * pause)
 
 
-def announce_end(ranks: Ranks, absent: int, patience: float) -> None:
-    """Rank 0, when all is over: spare ranks that come only now the wait for a coordinator.
+def announce_end(ranks: Ranks, absent: int, stay: Callable[[], bool]) -> None:
+    """Rank 0, when all is answered: spare ranks that come only now the wait for a coordinator.
 
-    Under srun and mpirun the meeting point ended with the worker that hosted it, so it is opened once more, for
-    `patience` seconds or until the `absent` ranks have asked. Raises `RunError` when that can't be done.
+    Under srun and mpirun the meeting point ended with the worker that hosted it, so it is opened once more, until the
+    `absent` ranks have asked or `stay`, which waits a moment, says no. Raises `RunError` when that can't be done.
     """
     store = open_store(ranks, 5.0)
     store.set(_KEY, msgspec.json.encode(OVER).decode())
-    limit = time.monotonic() + patience
-    while not uses_agent_store() and time.monotonic() < limit and store.add(_ARRIVED, 0) < absent:
-        time.sleep(0.1)
+    while not uses_agent_store() and store.add(_ARRIVED, 0) < absent and stay():
+        pass
 
 
 def say_goodbye() -> None:

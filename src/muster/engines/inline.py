@@ -108,6 +108,9 @@ class InlineEngine:
             number = received[0]
             raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
 
+    def dismiss(self) -> None:
+        """Nobody comes by himself."""
+
     def close(self, error: BaseException | None) -> None:
         """Nothing is left to be done."""
 

@@ -69,6 +69,10 @@ class Engine(Protocol):
         """
         ...
 
+    def dismiss(self) -> None:
+        """Every answer is there, though the run isn't over: spare those that come only now a wait. Returns at once."""
+        ...
+
     def close(self, error: BaseException | None) -> None:
         """The last step of a run, after its results or its `error` were shown: let go of other processes."""
         ...

@@ -30,6 +30,9 @@ class LocalEngine:
         count = min(job.replicas, len(coordinator.workload))  # one without work would only load the model
         run_to_end(lambda: self._execute(cluster, secret, job, count, on_sync), cluster.interrupt)
 
+    def dismiss(self) -> None:
+        """Nobody comes by himself."""
+
     def close(self, error: BaseException | None) -> None:
         """Nothing is left to be done."""
 

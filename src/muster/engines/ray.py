@@ -60,6 +60,9 @@ class RayEngine:
         with _messages_in(job.folder.log("ray")), _connected(self._address, job.replicas) as host:
             asyncio.run(self._execute(coordinator, job, on_sync, host))
 
+    def dismiss(self) -> None:
+        """Nobody comes by himself."""
+
     def close(self, error: BaseException | None) -> None:
         """Nothing is left to be done."""
 

@@ -21,7 +21,7 @@ from muster.core import ConfigurationError, InterruptedRunError, RunError
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.environment import Ranks, master_address
-from muster.distributed.farewell import say_farewell
+from muster.distributed.farewell import Farewell
 from muster.distributed.interfaces import (
     chosen_by,
     describe_interfaces,
@@ -53,6 +53,7 @@ class SpmdEngine:
     def __init__(self, seat: Seat) -> None:
         self._seat, self._ranks = seat, seat.ranks
         self._coordinator: Coordinator | None = None
+        self._farewell: Farewell | None = None
         self._patient_until = time.monotonic() + _PATIENCE_SECONDS
 
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
@@ -61,24 +62,33 @@ class SpmdEngine:
         self._patient_until = time.monotonic() + job.rendezvous_timeout
         asyncio.run(self._execute(coordinator, job, on_sync))
 
-    def close(self, error: BaseException | None) -> None:
-        """Let go of the ranks that never came or never left."""
-        if rendezvous.uses_agent_store() and error is not None:
-            return  # torchrun ends them all, SIGKILL included, when this process ends with its failure
-        patience = min(_PATIENCE_SECONDS, self._patient_until - time.monotonic())
-        if not isinstance(error, InterruptedRunError):  # a signal is the launcher's: the others have it too
-            self._tell_latecomers(patience)
-        # All of them: one may have stopped for good after its last answer, and nobody misses it.
-        end_stragglers(range(1, self._ranks.world_size), max(LEAVE_SECONDS, patience))
-
-    def _tell_latecomers(self, patience: float) -> None:
+    def dismiss(self) -> None:
+        """See `Engine`."""
+        if self._farewell is not None:
+            return
         workers = self._coordinator.workers if self._coordinator is not None else {}
         if rendezvous.uses_agent_store():
             left = sum(worker.state == "left" for worker in workers.values())
             if left < len(self._seat.leading_ranks):
-                say_farewell(0, 0.0, rank_variables(self._ranks))
+                self._farewell = Farewell(0, rank_variables(self._ranks))
         elif absent := sum(worker_name(rank) not in workers for rank in self._seat.leading_ranks[1:]):
-            say_farewell(absent, patience, rank_variables(self._ranks))
+            self._farewell = Farewell(absent, rank_variables(self._ranks))
+
+    def close(self, error: BaseException | None) -> None:
+        """Let go of the ranks that never came or never left."""
+        # torchrun ends them all, SIGKILL included, when this process ends with its failure.
+        killed = error is not None and rendezvous.uses_agent_store()
+        ended = killed or isinstance(
+            error, InterruptedRunError
+        )  # a signal is the launcher's: the others have it too
+        patience = max(0.0, min(_PATIENCE_SECONDS, self._patient_until - time.monotonic()))
+        if not ended:
+            self.dismiss()
+        if self._farewell is not None:
+            self._farewell.end(0.0 if ended else patience)
+        if not killed:
+            # All of them: one may have stopped for good after its last answer, and nobody misses it.
+            end_stragglers(range(1, self._ranks.world_size), max(LEAVE_SECONDS, patience))
 
     async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         ranks, secret = self._ranks, secrets.token_bytes(32)

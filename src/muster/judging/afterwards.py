@@ -32,7 +32,7 @@ def verdicts_on_run(
     """
     asking = [each for each in planned if conventions_that_ask(each.task)]
     if not asking:
-        return VerdictBook.load(folder.verdicts, spec.judge, spec.prices)
+        return spec.book(folder.verdicts)
     with Judging(spec, folder.verdicts, run_id, log_file=folder.log("judge"), say=_say) as judging:
         hand_in_journal(folder, asking, judging)
         judging.finish(_now_and_then())

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from muster.core import JSON, ConfigurationError, Generation
+from muster.judging.own_prompts import is_about_prompts, own_prompts
+from muster.metrics.judge_prompts import JudgePrompt
 from muster.metrics.protocol import Inquiry
 from muster.models.protocol import ModelSettings
 from muster.models.registry import check_settings, load_backend, model_kind, resolve_model, served_by
 from muster.results.fingerprint import digest_of, model_fingerprint
 from muster.results.usage import Prices
-from muster.results.verdicts import Judge
+from muster.results.verdicts import Judge, VerdictBook
 
 DEFAULT_BACKEND = "openai"
 
 
 class _Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `--judge-args` say about asking; all others are the backend's."""
+    """What `--judge-args` say about asking, besides prompts; all others are the backend's."""
 
     max_new_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Instead of the prompt's own: judges that think need more."""
@@ -41,6 +44,18 @@ class JudgeSpec:
     prices: Prices
     temperature: float = 0.0
     max_new_tokens: int | None = None
+    prompts: Mapping[str, JudgePrompt] = field(default_factory=dict)
+    """The user's own, by the label of Muster's whose place they take."""
+
+    def book(self, verdicts: Path) -> VerdictBook:
+        """Its verdicts in a journal of verdicts. Raises `ConfigurationError` for a file that is no such journal."""
+        labels = {replaced: prompt.label for replaced, prompt in self.prompts.items()}
+        return VerdictBook.load(verdicts, self.judge, self.prices, labels)
+
+    def worded(self, inquiry: Inquiry) -> Inquiry:
+        """The inquiry as this judge is asked: in the user's own words where there are any."""
+        own = self.prompts.get(inquiry.prompt)
+        return inquiry if own is None or inquiry.places is None else own.fill(inquiry.places)
 
     def generation(self, inquiry: Inquiry) -> Generation:
         """How the judge answers."""
@@ -58,7 +73,8 @@ def judge_spec(
     """The judge that the options name; None where they name none.
 
     Raises:
-        ConfigurationError: options of a judge without one, an unknown backend, arguments that it doesn't take.
+        ConfigurationError: options of a judge without one, an unknown backend, arguments that it doesn't take, prompts
+            that can't be used.
     """
     if model is None:
         if backend is not None or args:
@@ -87,7 +103,8 @@ def _spec(model: str, backend: str, args: Mapping[str, JSON], request_timeout: f
         )
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"--judge-args: {error}") from None
-    own = {name: value for name, value in args.items() if name not in known}
+    own = {name: value for name, value in args.items() if name not in known and not is_about_prompts(name)}
+    prompts = own_prompts(args)
     loaded = load_backend(backend)
     settings = ModelSettings(
         model=resolve_model(model, model_kind(loaded)),
@@ -105,5 +122,11 @@ def _spec(model: str, backend: str, args: Mapping[str, JSON], request_timeout: f
     }
     digest = digest_of([msgspec.json.encode(identity, order="sorted").decode()])
     return JudgeSpec(
-        Judge(model, digest), backend, settings, Prices.of(own), asking.temperature, asking.max_new_tokens
+        Judge(model, digest),
+        backend,
+        settings,
+        Prices.of(own),
+        asking.temperature,
+        asking.max_new_tokens,
+        prompts,
     )

@@ -20,7 +20,6 @@ from muster.judging.process import JudgeProcess
 from muster.metrics.protocol import Inquiry, is_judged
 from muster.results.journal import Journal
 from muster.results.journal_lines import Verdict
-from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 
 log = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ class Judging:
         """
         self._spec, self._log_file, self._load_seconds, self._say = spec, log_file, load_seconds, say
         self._journal = Journal.open(verdicts, run_id)
-        self.book = VerdictBook.load(verdicts, spec.judge, spec.prices)
+        self.book = spec.book(verdicts)
         self._answers: SimpleQueue[AnswerToJudge | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._handed_in = self._considered = 0
@@ -201,6 +200,7 @@ class Judging:
                 self._changed.notify_all()
 
     def _send(self, answer: AnswerToJudge, inquiry: Inquiry) -> None:
+        inquiry = self._spec.worded(inquiry)
         asked = self.book.key(inquiry)
         request = Request(RequestKey("judge", asked), inquiry.messages, self._spec.generation(inquiry))
         with self._sending:

@@ -45,6 +45,9 @@ class LiveEngine:
         """See `Engine`. Raises `RunError` as soon as one rank can't go on."""
         asyncio.run(self._execute(coordinator, job, on_sync))
 
+    def dismiss(self) -> None:
+        """All ranks called together."""
+
     def close(self, error: BaseException | None) -> None:
         """Nothing was started."""
 

@@ -50,10 +50,12 @@ class LlavaBench(VariantMetric):
     def inquiry(self, sample: Sample, prediction: str) -> Inquiry:
         """The review prompt: every answer is reviewed."""
         return judge_prompt(_PROMPT).fill(
-            context=_lines(sample.metadata.get(self.caption)),
-            question=sample.question,
-            reference=sample.answer,
-            prediction=prediction,
+            {
+                "context": _lines(sample.metadata.get(self.caption)),
+                "question": sample.question,
+                "reference": sample.answer,
+                "prediction": prediction,
+            }
         )
 
     def score(self, sample: Sample, prediction: str) -> Score:  # noqa: ARG002

@@ -41,8 +41,8 @@ class MathVista(VariantMetric):
 
     Metadata keys: `question_type` (`multi_choice`, `free_form`), `answer_type` (`text`, `integer`, `float`, `list`) and
     `precision`. The right answer is the choice's text or its letter. What the toolkit would give its judge is given to
-    ours, with the authors' prompt; with `empty_without_judge` it is an empty extraction, as in a toolkit whose judge
-    failed. `query` is the metadata key of the question as it was asked, which the judge is shown.
+    ours; with `empty_without_judge` it is an empty extraction, as in a toolkit whose judge failed. `query` is the
+    metadata key of the question as it was asked, which the judge is shown.
     """
 
     name: ClassVar[str] = "mathvista"
@@ -86,7 +86,7 @@ class MathVista(VariantMetric):
             return None
         query = str(sample.metadata.get(self.query) or sample.question)
         response = prediction.strip() if self.variant == "lmms-eval" else prediction
-        return judge_prompt(_PROMPT).fill(query=query, response=response)
+        return judge_prompt(_PROMPT).fill({"query": query, "response": response})
 
     def score_verdict(self, sample: Sample, verdict: str) -> Score:
         """`accuracy` of what the judge has extracted, which is normalised and compared as always."""

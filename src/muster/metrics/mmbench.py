@@ -7,7 +7,6 @@ our own reader. Where VLMEvalKit draws a random letter because its judge names n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,8 +30,7 @@ _ROTATION = 1_000_000
 """Rotations of a question have its index plus multiples of this."""
 
 _JUDGED = "vlmevalkit-judge"
-_CHINESE = re.compile("[\u4e00-\u9fff]")
-"""VLMEvalKit's `cn_string`."""
+_PROMPT = "option_matching"
 
 _Group = tuple[int | str, int]
 """Question and repeat."""
@@ -68,8 +66,8 @@ class MmBench(LetterChoice):
 
     @property
     def judge_prompt(self) -> str | None:
-        """See `JudgedMetric`; the Chinese one has the same version."""
-        return judge_prompt("option_matching").label if self.variant == _JUDGED else None
+        """See `JudgedMetric`."""
+        return judge_prompt(_PROMPT).label if self.variant == _JUDGED else None
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """See `LetterChoice`. Raises `UnscoredError` where the variant would ask its judge."""
@@ -82,11 +80,12 @@ class MmBench(LetterChoice):
         options = lettered(sample.choices)
         if self.variant != _JUDGED or not options or infer_letter(prediction, options) is not None:
             return None
-        chinese = _CHINESE.search(sample.question) is not None
-        return judge_prompt("option_matching_cn" if chinese else "option_matching").fill(
-            question=sample.question,
-            options="".join(f"{letter}. {text}\n" for letter, text in options.items()),
-            prediction=prediction.strip(),
+        return judge_prompt(_PROMPT).fill(
+            {
+                "question": sample.question,
+                "options": "\n".join(f"{letter}. {text}" for letter, text in options.items()),
+                "prediction": prediction.strip(),
+            }
         )
 
     def score_verdict(self, sample: Sample, verdict: str) -> Score:

@@ -1,12 +1,12 @@
 """MM-Vet (Yu et al. 2023): a judge grades each answer between 0 and 1; the score is 100 times the mean grade.
 
-Variants: `official`, the authors' evaluator (mm-vet_evaluator.py), and `lmms-eval`, whose prompt differs in a word.
+Variants: `official`, after the authors' evaluator (mm-vet_evaluator.py), and `lmms-eval`, which strips the answer.
 Where no grade can be read they ask again, at higher temperatures, and in the end give 0; here the answer is unscored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -17,6 +17,7 @@ from muster.metrics.judge_prompts import judge_prompt
 from muster.metrics.protocol import Inquiry, MetricInfo, Score, ScoredSample, UnscoredError
 from muster.metrics.variants import VariantMetric
 
+_PROMPT = "mmvet"
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
 
 
@@ -29,7 +30,6 @@ class MmVet(VariantMetric):
 
     name: ClassVar[str] = "mmvet"
     variants: ClassVar[tuple[str, ...]] = ("official", "lmms-eval")
-    prompts: ClassVar[Mapping[str, str]] = {"official": "mmvet", "lmms-eval": "mmvet_lmms_eval"}
 
     variant: str = "official"
     capability: str = "capability"
@@ -43,15 +43,15 @@ class MmVet(VariantMetric):
     @property
     def judge_prompt(self) -> str | None:
         """See `JudgedMetric`."""
-        return judge_prompt(self.prompts[self.variant]).label
+        return judge_prompt(_PROMPT).label
 
     def inquiry(self, sample: Sample, prediction: str) -> Inquiry:
         """The grading prompt: every answer is graded."""
         truth = sample.answer.replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
         if self.variant == "lmms-eval":
             prediction = prediction.strip()
-        prompt = judge_prompt(self.prompts[self.variant])
-        return prompt.fill(question=sample.question, truth=truth, prediction=prediction)
+        places = {"question": sample.question, "truth": truth, "prediction": prediction}
+        return judge_prompt(_PROMPT).fill(places)
 
     def score(self, sample: Sample, prediction: str) -> Score:  # noqa: ARG002
         """Always raises `UnscoredError`."""

@@ -78,9 +78,12 @@ class Inquiry:
     """What a judge is asked about one answer."""
 
     prompt: str
-    """Which published prompt, in which version: `mmvet/1`."""
+    """Which prompt, in which version: `muster-mmvet/1`."""
     messages: tuple[Message, ...]
     max_new_tokens: int
+    places: Mapping[str, str] | None = None
+    """What its prompt's places are filled with, so that a user's own prompt can ask the same in other words; None: the
+    messages were not made from a prompt with places."""
 
 
 class JudgedMetric(Metric, Protocol):

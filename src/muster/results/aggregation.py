@@ -47,7 +47,7 @@ class TaskScores:
         self, task: Task, *, missing_is_error: bool = False, verdicts: VerdictBook | None = None
     ) -> None:
         """`missing_is_error` where nothing more will come. `verdicts`: what the answers are scored with."""
-        self._judge = verdicts.judge if verdicts is not None else None
+        self._verdicts = verdicts or VerdictBook()
         self.task = scorable(task)
         self._unavailable = {metric.info.variant: why for metric in task.also if (why := _why_not(metric))}
         self._main = _Convention(task.metric, missing_is_error)
@@ -89,7 +89,10 @@ class TaskScores:
 
     def _judged_by(self, metric: Metric) -> JudgedBy | None:
         prompt = metric.judge_prompt if is_judged(metric) else None
-        return None if prompt is None else JudgedBy(self._judge.model if self._judge else None, prompt)
+        if prompt is None:
+            return None
+        judge = self._verdicts.judge
+        return JudgedBy(judge.model if judge else None, self._verdicts.label(prompt))
 
 
 class _Convention:

@@ -63,7 +63,7 @@ class JudgedBy:
     model: str | None
     """None: there was no judge; what would have needed one is unscored."""
     prompt: str
-    """Name and version of what it was asked: `mmvet/1`."""
+    """Name and version of what it was asked: `muster-mmvet/1`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from muster.results.folder import LockHolder, RunFolder
 from muster.results.journal_lines import Entry, interned
 from muster.results.journal_read import read_entries
 from muster.results.manifest import Attempt, Manifest
+from muster.results.verdicts import VerdictBook
 
 State = Literal["new", "running", "interrupted", "failed", "complete"]
 
@@ -54,6 +55,16 @@ class ErrorGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeStatus:
+    """What the judge that was asked last has said so far."""
+
+    model: str
+    verdicts: int
+    failures: int
+    """Questions to which it has given none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The state of a run."""
 
@@ -72,6 +83,8 @@ class Status:
     last: Attempt | None = None
     """Without its command."""
     holder: LockHolder | None = None
+    judge: JudgeStatus | None = None
+    """None: nobody has been asked."""
 
     @property
     def requested(self) -> int:
@@ -118,7 +131,14 @@ def read_status(folder: RunFolder, now: float | None = None) -> Status:
     running = folder.is_locked()
     holder = folder.holder() if running else None
     at = time.time() if now is None else now
-    return summarise(manifest, read_entries(folder.journal), running=running, now=at, holder=holder)
+    judge = _judge(folder)
+    entries = read_entries(folder.journal)
+    return summarise(manifest, entries, running=running, now=at, holder=holder, judge=judge)
+
+
+def _judge(folder: RunFolder) -> JudgeStatus | None:
+    book = VerdictBook.load(folder.verdicts)
+    return None if book.judge is None else JudgeStatus(book.judge.model, *book.counts())
 
 
 def summarise(
@@ -128,6 +148,7 @@ def summarise(
     running: bool,
     now: float,
     holder: LockHolder | None = None,
+    judge: JudgeStatus | None = None,
 ) -> Status:
     """The state of a run from what its folder holds. Pure."""
     last = manifest.attempts[-1] if manifest.attempts else None
@@ -152,6 +173,7 @@ def summarise(
         attempts=len(manifest.attempts),
         last=last and replace(last, command=[]),
         holder=holder,
+        judge=judge,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from muster.core import Sample
+from muster.metrics.judge_prompts import stands_for
 from muster.metrics.protocol import Inquiry, Metric, Score, UnscoredError, is_judged
 from muster.results.fingerprint import digest_of
 from muster.results.journal_lines import Verdict
@@ -26,26 +28,40 @@ class Judge(NamedTuple):
 class VerdictBook:
     """One judge's verdicts, by what it was asked. Failures are kept as long as nothing better is known."""
 
-    def __init__(self, judge: Judge | None = None, prices: Prices | None = None) -> None:
-        """Without a judge it is empty and stays so."""
+    def __init__(
+        self,
+        judge: Judge | None = None,
+        prices: Prices | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Without a judge it is empty and stays so.
+
+        `labels`: of the prompts that take the place of Muster's, by the labels of these.
+        """
         self.judge = judge
         self.prices = prices or Prices()
         """The judge's."""
         self.silence = ""
         """Why the judge can't be asked (any more); empty as long as it can."""
+        self._labels = labels or {}
         self._verdicts: dict[str, Verdict] = {}
         self._usage = UsageTotals()
 
     @classmethod
-    def load(cls, path: Path, judge: Judge | None = None, prices: Prices | None = None) -> Self:
-        """The verdicts of `judge` in a journal of verdicts; by default, of the one that was asked last.
+    def load(
+        cls,
+        path: Path,
+        judge: Judge | None = None,
+        prices: Prices | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The verdicts of `judge` in a journal of verdicts; by default, of the one that was asked last, as it was then.
 
         Raises `ConfigurationError` for a file that is no such journal.
         """
         if judge is None:
-            for verdict in read_verdicts(path):
-                judge = Judge(verdict.judge, verdict.judge_id)
-        book = cls(judge, prices)
+            judge, labels = _asked_last(path)
+        book = cls(judge, prices, labels)
         for verdict in read_verdicts(path):
             if judge is not None and verdict.judge_id == judge.id:
                 book.add(verdict)
@@ -59,13 +75,23 @@ class VerdictBook:
         if held is None or not held.completion.succeeded:
             self._verdicts[verdict.asked] = verdict
 
+    def label(self, prompt: str) -> str:
+        """The label of the prompt that this judge is asked with where a metric would ask with `prompt`."""
+        return self._labels.get(prompt, prompt)
+
     def key(self, inquiry: Inquiry) -> str:
-        """What tells this question to this judge from all others."""
+        """What tells this question to this judge from all others: the prompt's label, and what its places hold.
+
+        So a verdict is found again without the text of a prompt that the user has brought.
+        """
+        judge = self.judge.id if self.judge else ""
+        if inquiry.places is not None:
+            places = (text for place in sorted(inquiry.places.items()) for text in place)
+            return digest_of([judge, self.label(inquiry.prompt), *places])
         texts = []
         for message in inquiry.messages:
             texts += [message.role, message.text]
             texts += [part.media.identity for part in message.parts if part.media is not None]
-        judge = self.judge.id if self.judge else ""
         return digest_of([judge, inquiry.prompt, str(inquiry.max_new_tokens), *texts])
 
     def answered(self, key: str) -> bool:
@@ -93,6 +119,26 @@ class VerdictBook:
             return metric.score(sample, text)
         return metric.score_verdict(sample, self.said(inquiry))
 
+    def counts(self) -> tuple[int, int]:
+        """How many verdicts it has, and how many questions the judge has failed to answer."""
+        given = sum(map(self.answered, self._verdicts))
+        return given, len(self._verdicts) - given
+
     def usage(self) -> dict[str, float | None]:
         """Tokens of all its verdicts, and their cost where prices were given."""
         return self._usage.report(self.prices)
+
+
+def _asked_last(path: Path) -> tuple[Judge | None, dict[str, str]]:
+    """Who was asked last, and with which prompts in the place of Muster's."""
+    judge: Judge | None = None
+    labels: dict[str, dict[str, str]] = {}
+    for verdict in read_verdicts(path):
+        judge = Judge(verdict.judge, verdict.judge_id)
+        own = labels.setdefault(judge.id, {})
+        replaced = stands_for(verdict.prompt)
+        if replaced is None:
+            own.pop(verdict.prompt, None)  # the judge was asked in Muster's words again
+        else:
+            own[replaced] = verdict.prompt
+    return judge, labels[judge.id] if judge else {}
