@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from muster.core import JSON, Media, Sample
 from muster.metrics.mme import COGNITION, PERCEPTION, Mme
-from muster.metrics.protocol import AdditiveMetric, Metric, Score, ScoredSample, UnscoredError
+from muster.metrics.protocol import AdditiveMetric, Metric, Score, ScoredSample
 from muster.metrics.registry import build_metric, metric_names, metric_variants
 from muster.results import bootstrap, statistics
 from muster.results.additive_bootstrap import additive_replicates

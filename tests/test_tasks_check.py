@@ -147,7 +147,7 @@ def test_what_may_be_meant_is_a_warning(tmp_path: Path) -> None:
 def test_subtitles_that_are_to_be_shown_are_looked_at(tmp_path: Path) -> None:
     film = write_video(tmp_path / "film.mp4", frames=3)
     (tmp_path / "odd.srt").write_text("<html>")
-    rows = [
+    rows: list[dict[str, object]] = [
         {"id": name, "question": "?", "video": film.name, "subtitles": name, "answer": "x"}
         for name in ("odd.srt", "gone.srt")
     ]
@@ -159,7 +159,8 @@ def test_subtitles_that_are_to_be_shown_are_looked_at(tmp_path: Path) -> None:
     write_task(tmp_path, rows, metric="exact_match")
     [task] = load_tasks([str(tmp_path / "t.yaml")])
     report = check_task(task, None)
-    assert report.passed and "subtitles" not in str(report.warnings)
+    assert report.passed
+    assert "subtitles" not in str(report.warnings)
 
 
 def test_text_only_questions_are_fine(tmp_path: Path) -> None:

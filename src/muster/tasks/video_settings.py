@@ -62,10 +62,12 @@ def contradictions(settings: VideoSettings) -> list[Contradiction]:
         found.append(Contradiction("fps", "give frames or fps; beside fps, max_frames bounds the number"))
     if settings.min_frames and settings.max_frames and settings.min_frames > settings.max_frames:
         found.append(Contradiction("min_frames", "is more than max_frames"))
-    for name in ("frames", "min_frames", "max_frames"):
-        if (getattr(settings, name) or 0) > MOST_FRAMES:
-            found.append(Contradiction(name, f"more than {MOST_FRAMES:,} frames can't be shown"))
-    if settings.fps is not None and not settings.fps <= MOST_FPS:
+    found += [
+        Contradiction(name, f"more than {MOST_FRAMES:,} frames can't be shown")
+        for name in ("frames", "min_frames", "max_frames")
+        if (getattr(settings, name) or 0) > MOST_FRAMES
+    ]
+    if settings.fps is not None and not settings.fps <= MOST_FPS:  # NaN is refused too
         found.append(Contradiction("fps", f"{settings.fps:g} frames a second are more than {MOST_FPS:g}"))
     if settings.frames is not None and settings.sampling == "qwen" and settings.frames < 2:
         found.append(Contradiction("frames", "qwen takes frames in pairs: at least 2"))
