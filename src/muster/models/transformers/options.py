@@ -108,9 +108,9 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
         device_map=_take_device_map(rest),
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
-        preparation=cast("Preparation", _one_of(rest, "preparation", PREPARATIONS)),
-        batching=cast("Batching", _one_of(rest, "batching", BATCHINGS)),
-        video=cast("VideoForm", _one_of(rest, "video", VIDEO_FORMS)),
+        preparation=cast("Preparation", one_of(rest, "preparation", PREPARATIONS)),
+        batching=cast("Batching", one_of(rest, "batching", BATCHINGS)),
+        video=cast("VideoForm", one_of(rest, "video", VIDEO_FORMS)),
         quantization=_take_quantization(rest),
         processor=_take_processor(rest),
         generation=_take_generation(rest),
@@ -147,7 +147,7 @@ def _place(name: str) -> str | int:
     return int(name) if name.isdigit() else name
 
 
-def _one_of(args: dict[str, JSON], name: str, values: Sequence[str]) -> str:
+def one_of(args: dict[str, JSON], name: str, values: Sequence[str]) -> str:
     """One of `values`, of which the first is the default."""
     value = args.pop(name, values[0])
     if value not in values:
