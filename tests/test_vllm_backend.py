@@ -20,7 +20,15 @@ import numpy as np
 import psutil
 import pytest
 
-from muster.core import ConfigurationError, Generation, LostMemberError, Media, ReplicaError, Request, VideoSettings
+from muster.core import (
+    ConfigurationError,
+    Generation,
+    LostMemberError,
+    Media,
+    ReplicaError,
+    Request,
+    VideoSettings,
+)
 from muster.demo import demo_model_path
 from muster.models.protocol import ModelSettings
 from muster.models.registry import BUILTIN, load_backend, model_kind

@@ -122,7 +122,8 @@ class Engine:
             content["multi_modal_uuids"] = {"image": list(prompt.identities)}
         if prompt.videos:
             media["video"] = [
-                (video.pixels, {**video_metadata(video), "do_sample_frames": False}) for video in prompt.videos
+                (video.pixels, {**video_metadata(video), "do_sample_frames": False})
+                for video in prompt.videos
             ]
             content["mm_processor_kwargs"] = {"do_sample_frames": False}
         if media:

@@ -19,7 +19,7 @@ from muster.models.transformers.options import (
 )
 
 INVARIANT = "VLLM_BATCH_INVARIANT"
-NATIVE_VIDEO = frozenset({"qwen2_5_vl", "qwen3_vl"})
+NATIVE_VIDEO = frozenset({"qwen2_5_vl"})
 """Types of models whose videos were compared: vLLM answers as transformers does."""
 AUTO_LENGTH = -1
 """`max_model_len`: the model's own context, or as much of it as there is memory for."""
