@@ -40,7 +40,7 @@ def longest_first(costs: NDArray[np.float64], media: Sequence[str]) -> NDArray[n
     """Indices by falling cost; those that share media and cost about the same stand together.
 
     Questions about one image differ by a few words. Were only equal costs grouped, questions about other images would
-    stand between them. A group stands where its longest member would; none of its members costs less than `ABOUT_AS_MUCH`
+    stand between them. A group stands where its longest member would; no member costs less than `ABOUT_AS_MUCH`
     of that, so nothing goes before what is longer by more: far less than predictions are wrong by.
     """
     order = np.argsort(-costs, kind="stable")

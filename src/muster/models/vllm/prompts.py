@@ -9,7 +9,6 @@ from muster.core import Request
 from muster.media.opening import open_prompt
 from muster.media.video import Video
 from muster.models.api.prompts import check_images
-from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.prompts import PromptRenderer
 
 if TYPE_CHECKING:
