@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muster.core import Media
+from muster.scheduling.cost import predict
 from muster.scheduling.queue import Item, WorkQueue
-from muster.scheduling.schedules import Schedule, contiguous_share, longest_first, strided_share
+from muster.scheduling.schedules import (
+    ABOUT_AS_MUCH,
+    Schedule,
+    contiguous_share,
+    longest_first,
+    strided_share,
+)
+from tiny_requests import ask
 
 
 def internvl_local_indices(total_size: int, world_size: int, rank: int) -> range:
@@ -60,6 +69,43 @@ def test_longest_first_keeps_equal_costs_with_shared_media_together(rows: list[t
         of_cost = [rows[index][1] or f"alone {index}" for index in order if rows[index][0] == cost]
         changes = sum(a != b for a, b in pairwise(of_cost))
         assert changes == max(len(set(of_cost)) - 1, 0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e6), st.sampled_from(("", "x", "y", "z")))),
+)
+def test_nothing_goes_before_what_is_clearly_longer(rows: list[tuple[float, str]]) -> None:
+    costs = np.array([cost for cost, _ in rows])
+    order = longest_first(costs, [identity for _, identity in rows]).tolist()
+    assert sorted(order) == list(range(len(rows)))
+    longest_behind = 0.0
+    for index in reversed(order):
+        longest_behind = max(longest_behind, costs[index])
+        assert costs[index] >= ABOUT_AS_MUCH * longest_behind
+
+
+@pytest.mark.parametrize("slots", [3, 8])
+def test_questions_about_one_image_go_together_in_small_claims_too(slots: int) -> None:
+    """Six questions for each of forty images, as POPE has them: they differ by a word."""
+    words = ("a dog", "a person", "a dining table", "a traffic light", "a car", "a hot dog")
+    items = []
+    for number in range(240):
+        question = f"Is there {words[number // 40]} in the image?"
+        request = ask(f"{number}", question, [Media("image", path=f"/{number % 40}.jpg")])
+        items.append(Item(predict(request), media=request.media[0].identity))
+    queue = WorkQueue(items, replicas=3)
+    seen: dict[str, set[str]] = {}
+    workers = [f"worker {number}" for number in range(3)]
+    for number, worker in enumerate(workers):
+        queue.join(worker, rank=number, slots=slots, batched=False)
+    while not queue.finished:
+        for worker in workers:
+            claim = queue.claim(worker, slots, idle=True)
+            for index in claim.indices:
+                seen.setdefault(items[index].media, set()).add(worker)
+                queue.complete(worker, index)
+    # A claim's end cuts a group in two. In no order each image would go to nearly all three.
+    assert sum(len(workers) for workers in seen.values()) <= 2 * 40 + 10  # the last claims are smaller
 
 
 def test_unknown_schedules_are_refused() -> None:

@@ -16,15 +16,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
-from muster.core import ConfigurationError, Generation, LostMemberError, Media, ReplicaError, Request
+from muster.core import (
+    ConfigurationError,
+    Generation,
+    LostMemberError,
+    Media,
+    ReplicaError,
+    Request,
+    VideoSettings,
+)
 from muster.demo import demo_model_path
 from muster.models.protocol import ModelSettings
 from muster.models.registry import BUILTIN, load_backend, model_kind
 from processes import start
 from tiny_requests import ListStream, answers, ask, noise
+from tiny_video_models import VIDEO_FAMILIES
+from video_files import number_of, write_frame_folder
 
 FAKE = Path(__file__).parent / "fake_vllm"
 
@@ -90,6 +101,56 @@ def test_prompts_are_those_of_the_transformers_backend(vllm: Any, behaviour: Mod
     assert behaviour.engines[0].special_tokens == [renderer.adds_special_tokens(prompt["prompt"])]
 
 
+def film(folder: Path, frames: int) -> Media:
+    """A folder of frames."""
+    return Media(
+        "video",
+        path=str(write_frame_folder(folder, frames)),
+        frame_rate=2.0,
+        shown=VideoSettings(frames=frames),
+    )
+
+
+def test_a_video_is_its_frames_as_images_and_the_answer_says_so(
+    vllm: Any, behaviour: ModuleType, tmp_path: Path
+) -> None:
+    model = vllm({"max_images": 4}, most_images=1, most_videos=1)
+    assert model.videos == "frames"
+    short, long = film(tmp_path / "a", 3), film(tmp_path / "b", 4)
+    got = answers(model, [ask("a", "What happens?", [short, noise(1)]), ask("b", "And?", [long, noise(1)])])
+    assert got["a"].note == f"video {short.path}: 3 frames as images"
+    assert got["b"].failure is not None
+    assert "5 images, and max_images=4" in got["b"].failure.message
+    (prompt,) = behaviour.engines[0].prompts
+    assert [number_of(np.asarray(image)) for image in prompt["multi_modal_data"]["image"][:3]] == [0, 1, 2]
+    assert prompt["prompt"].count("<image>") == 4
+    # Two questions may be about different frames of one file, so its name says too little.
+    assert prompt["multi_modal_uuids"]["image"] == [None, None, None, noise(1).identity]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="no processor has its video part")
+def test_an_engine_that_takes_videos_gets_frames_and_their_times(
+    behaviour: ModuleType, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from muster.models.vllm.backend import VllmModel
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    VIDEO_FAMILIES["qwen2_5_vl"](folder)
+    behaviour.engines.clear()
+    model = VllmModel(ModelSettings(str(folder), most_images=1, most_videos=1))
+    try:
+        got = answers(model, [ask("a", "What happens?", [film(tmp_path / "film", 4), noise(1)])])
+    finally:
+        model.close()
+    assert (model.videos, got["a"].note, got["a"].failure) == ("video", None, None)
+    (prompt,) = behaviour.engines[0].prompts
+    ((pixels, facts),) = prompt["multi_modal_data"]["video"]
+    assert [number_of(frame) for frame in pixels] == [0, 1, 2, 3]
+    assert (facts["frames_indices"], facts["fps"], facts["do_sample_frames"]) == ([0, 1, 2, 3], 2.0, False)
+    assert len(prompt["multi_modal_data"]["image"]) == 1
+
+
 def test_the_engine_is_full_and_holds_little_more(vllm: Any, behaviour: ModuleType) -> None:
     model = vllm({"max_num_seqs": 8})
     held = []
@@ -144,7 +205,7 @@ def test_one_requests_error_is_its_own(vllm: Any, behaviour: ModuleType) -> None
     assert "division by zero" in said["breaks"][1]
     assert "can't be decoded" in said["no image"][1]
     assert "max_images=2" in said["images"][1]
-    assert "videos" in said["video"][1]
+    assert "can't be read as a video" in said["video"][1]
     assert len(behaviour.engines[0].prompts) == 3  # what can be told before is not asked
 
 

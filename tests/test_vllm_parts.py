@@ -24,7 +24,13 @@ from muster.models.registry import load_backend
 from muster.models.surroundings import own_surroundings
 from muster.models.vllm import versions
 from muster.models.vllm.answers import sampling_arguments
-from muster.models.vllm.options import check_settings, engine_arguments, engine_variables, parse_options
+from muster.models.vllm.options import (
+    check_settings,
+    engine_arguments,
+    engine_variables,
+    gives_videos,
+    parse_options,
+)
 from muster.models.vllm.room import Room
 from tiny_requests import ask
 
@@ -132,10 +138,37 @@ def test_what_is_said_elsewhere_is_refused_with_its_place(name: str, instead: st
     assert instead in str(refused.value)
 
 
-def test_room_is_kept_for_as_many_images_as_the_run_asks_about() -> None:
-    assert arguments({}, most_images=5)["limit_mm_per_prompt"] == {"image": 5, "video": 0}
-    assert arguments({"max_images": 2}, most_images=5)["limit_mm_per_prompt"] == {"image": 2, "video": 0}
-    assert arguments({})["limit_mm_per_prompt"] == {"video": 0}
+@pytest.mark.parametrize(
+    ("args", "asked", "takes_videos", "limits"),
+    [
+        ({}, {"most_images": 5, "most_videos": 0}, True, {"image": 5, "video": 0}),
+        ({"max_images": 2}, {"most_images": 5, "most_videos": 0}, False, {"image": 2, "video": 0}),
+        ({}, {"most_images": 1, "most_videos": 2}, True, {"video": 2}),
+        # How many frames a video has is known when it is opened.
+        ({}, {"most_images": 1, "most_videos": 2}, False, {"video": 0}),
+        ({"max_images": 40}, {"most_images": 0, "most_videos": 1}, False, {"image": 40, "video": 0}),
+        ({}, {}, True, {}),
+        ({}, {}, False, {"video": 0}),
+    ],
+)
+def test_room_is_kept_for_what_the_run_asks_about(
+    args: dict[str, JSON], asked: dict[str, int], takes_videos: bool, limits: dict[str, int]
+) -> None:
+    settings = ModelSettings("m", args, **asked)  # type: ignore[arg-type]
+    given = engine_arguments(settings, parse_options(args), "/folder", takes_videos=takes_videos)
+    assert given["limit_mm_per_prompt"] == limits
+
+
+def test_videos_are_given_as_such_where_that_was_compared() -> None:
+    assert gives_videos("auto", "qwen2_5_vl", possible=True)
+    assert not gives_videos("auto", "qwen2_5_vl", possible=False)
+    assert not gives_videos("auto", "llava_onevision", possible=True)
+    assert gives_videos("video", "llava_onevision", possible=True)
+    assert not gives_videos("frames", "qwen2_5_vl", possible=True)
+    with pytest.raises(ConfigurationError, match="no part for videos"):
+        gives_videos("video", "llava", possible=False)
+    with pytest.raises(ConfigurationError, match="video=films"):
+        parse_options({"video": "films"})
 
 
 def test_batch_invariance_is_asked_for_where_the_record_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:

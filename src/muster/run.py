@@ -204,7 +204,8 @@ def work(
     with Journal.open(folder.journal, manifest.run) as journal:
         with interruptible():
             workload = _what_is_left(config, folder, planned, journal, display)
-        job = replace(job, settings=replace(job.settings, most_images=workload.most_images))
+        asked = replace(job.settings, most_images=workload.most_images, most_videos=workload.most_videos)
+        job = replace(job, settings=asked)
         sink = judge.follow(journal)
         coordinator = _coordinator(config, workload, sink, job.replicas, attempt=len(manifest.attempts))
         with how_to_go_on(folder, coordinator.progress):

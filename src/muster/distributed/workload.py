@@ -33,7 +33,7 @@ class Workload:
         """`answer_to` gives the answers to those `done`; for tasks without dialogues it isn't called."""
         self.planned = planned
         self.items: list[Item] = []
-        self.most_images = 0
+        self.most_images = self.most_videos = 0
         """In one prompt."""
         self._places: list[_Place] = []
         self._followers: dict[int, list[int]] = {}
@@ -51,7 +51,9 @@ class Workload:
                 after = self._continued(place, indices, done, answer_to)
                 indices[request.key] = index
             batch_key = batch_keys.setdefault(request.generation, len(batch_keys))
-            self.most_images = max(self.most_images, sum(media.kind == "image" for media in request.media))
+            videos = sum(media.kind == "video" for media in request.media)
+            self.most_videos = max(self.most_videos, videos)
+            self.most_images = max(self.most_images, len(request.media) - videos)
             media = request.media[0].identity if request.media else ""
             cost = predict(request, known.expected(request.key))
             self.items.append(Item(cost, batch_key, media, after))

@@ -96,6 +96,8 @@ class ModelSettings:
     """What to do with several GPUs. A backend that has a way of its own (an engine) may do that."""
     most_images: int | None = None
     """In one prompt of what the run has to ask, for engines that reserve memory for them; None: not known."""
+    most_videos: int | None = None
+    """The same of videos."""
 
 
 class Checked(Protocol):

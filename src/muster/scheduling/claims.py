@@ -17,7 +17,7 @@ class Item:
     batch_key: int = 0
     """Requests with the same key may share a static batch."""
     media: str = ""
-    """Identity of its media: requests that share it stand together among equal costs."""
+    """Identity of its media: requests that share it stand together where they cost about the same."""
     after: int | None = None
     """The index, a smaller one, of the request that must be done before this one can be claimed: of a dialogue, the
     turn before."""

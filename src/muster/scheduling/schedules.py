@@ -12,6 +12,9 @@ Schedule = Literal["dynamic", "contiguous", "strided"]
 """`dynamic`: one queue, longest first, pulled by whoever is free. `contiguous`: rank r gets the r-th range
 (InternVL's InferenceSampler). `strided`: rank r gets r, r + W, r + 2W … (VLMEvalKit, lmms-eval)."""
 
+ABOUT_AS_MUCH = 0.9
+"""Of the cost of a group's longest member."""
+
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
 
@@ -34,14 +37,19 @@ def static_share(schedule: Schedule, total: int, world_size: int, rank: int) -> 
 
 
 def longest_first(costs: NDArray[np.float64], media: Sequence[str]) -> NDArray[np.int64]:
-    """Indices by falling cost; among equal costs, those that share media stand together, in original order.
+    """Indices by falling cost; those that share media and cost about the same stand together.
 
-    Grouping only among equal costs keeps the order strictly longest first, so it costs no balance. Questions
-    about one image usually have the same predicted cost (same media, same limit), so most groups do form.
+    Questions about one image differ by a few words. Were only equal costs grouped, questions about other images would
+    stand between them. A group stands where its longest member would; no member costs less than `ABOUT_AS_MUCH`
+    of that, so nothing goes before what is longer by more: far less than predictions are wrong by.
     """
+    order = np.argsort(-costs, kind="stable")
     first_with: dict[str, int] = {}
     group = np.arange(len(costs), dtype=np.int64)
-    for index, identity in enumerate(media):
-        if identity:
-            group[index] = first_with.setdefault(identity, index)
-    return np.lexsort((group, -costs))
+    for place, index in enumerate(order.tolist()):
+        if identity := media[index]:
+            first = first_with.setdefault(identity, place)
+            if costs[index] < ABOUT_AS_MUCH * costs[order[first]]:
+                first = first_with[identity] = place
+            group[place] = first
+    return order[np.argsort(group, kind="stable")]

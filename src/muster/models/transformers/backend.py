@@ -78,6 +78,7 @@ class TransformersModel:
     def _load(self, folder: Path, options: Options, settings: ModelSettings) -> None:
         # These import torch and transformers.
         from muster.models.transformers.generation import Generator
+        from muster.models.transformers.image_cache import ImageCache
         from muster.models.transformers.loading import load
         from muster.models.transformers.memory import watch_memory
 
@@ -92,6 +93,9 @@ class TransformersModel:
         batch_size = BatchSize.choose(settings.batch_size, on_gpu=loaded.input_device.type == "cuda")
         if members is None:
             generator = Generator(loaded, tokenizer)
+            if options.image_cache:
+                generator.images = ImageCache(options.image_cache)
+                generator.images.attach(loaded.model)
             self._equip(loaded, generator, memory, batch_size, options.video)
             self._continuous = _exchanges_rows(generator, options)
         else:

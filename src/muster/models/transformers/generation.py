@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
+from muster.models.transformers.image_cache import ImageCache
 from muster.models.transformers.interfaces import Inputs, Tokenizer
 from muster.models.transformers.loading import Loaded
 from muster.models.transformers.preparation import Batch
@@ -55,6 +56,8 @@ class Generator:
         self._tokenizer = tokenizer
         self._context_limit = loaded.context_limit
         self._last = last
+        self.images: ImageCache | None = None
+        """Features of images that were seen before; None: each is looked at again."""
         eos = loaded.model.generation_config.eos_token_id
         self._eos = frozenset([eos] if isinstance(eos, int) else eos or [])
 
@@ -76,6 +79,8 @@ class Generator:
 
     def generate(self, batch: Batch, inputs: Mapping[str, torch.Tensor]) -> list[Answer]:
         """Answers of a batch whose inputs are in place already."""
+        if self.images is not None:
+            self.images.expect(batch)
         settings = batch.rows[0].request.generation
         start = 1 if self.model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         ends = RowEnds(self.ends(batch))

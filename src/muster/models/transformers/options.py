@@ -20,6 +20,9 @@ VideoForm: TypeAlias = Literal["auto", "video", "frames"]
 where the processor and its chat template have them."""
 VIDEO_FORMS = ("auto", "video", "frames")
 
+IMAGE_CACHE = 64
+"""Megabytes. Questions about one image come one after the other, so a few images are enough."""
+
 PROCESSOR_PREFIX = "processor_"
 GENERATION_PREFIX = "generation_"
 PROCESSOR_ARGS = frozenset({"min_pixels", "max_pixels"})
@@ -56,6 +59,8 @@ class Options:
     batching: Batching = "auto"
     """Whether a row that has ended makes room for another at once (continuous), or when all have (static); auto is
     continuous where the model allows it."""
+    image_cache: int = IMAGE_CACHE
+    """Megabytes of the device's memory for features of images that were seen before; 0: none are kept."""
     quantization: Mapping[str, JSON] = field(default_factory=dict)
     """For `BitsAndBytesConfig`: load_in_4bit, load_in_8bit, bnb_4bit_…, llm_int8_…"""
     processor: Mapping[str, JSON] = field(default_factory=dict)
@@ -108,9 +113,10 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
         device_map=_take_device_map(rest),
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
-        preparation=cast("Preparation", _one_of(rest, "preparation", PREPARATIONS)),
-        batching=cast("Batching", _one_of(rest, "batching", BATCHINGS)),
-        video=cast("VideoForm", _one_of(rest, "video", VIDEO_FORMS)),
+        preparation=cast("Preparation", one_of(rest, "preparation", PREPARATIONS)),
+        batching=cast("Batching", one_of(rest, "batching", BATCHINGS)),
+        image_cache=_megabytes(rest, "image_cache"),
+        video=cast("VideoForm", one_of(rest, "video", VIDEO_FORMS)),
         quantization=_take_quantization(rest),
         processor=_take_processor(rest),
         generation=_take_generation(rest),
@@ -119,6 +125,15 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
     if options.device is not None and options.device_map is not None:
         raise ConfigurationError("give either device or device_map in --model-args, not both")
     return options
+
+
+def _megabytes(args: dict[str, JSON], name: str) -> int:
+    value = args.pop(name, IMAGE_CACHE)
+    if value in ("off", False):
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigurationError(f"--model-args {name}={value!r}: expected megabytes, or off")
+    return value
 
 
 def _text(args: dict[str, JSON], name: str) -> str | None:
@@ -147,7 +162,7 @@ def _place(name: str) -> str | int:
     return int(name) if name.isdigit() else name
 
 
-def _one_of(args: dict[str, JSON], name: str, values: Sequence[str]) -> str:
+def one_of(args: dict[str, JSON], name: str, values: Sequence[str]) -> str:
     """One of `values`, of which the first is the default."""
     value = args.pop(name, values[0])
     if value not in values:

@@ -207,21 +207,22 @@ def video_arguments(videos: Sequence[Video]) -> dict[str, object]:
     """What a processor takes of videos: frames, not to be chosen from again, and what tells their times."""
     if not videos:
         return {}
-    metadata = [
-        {
-            "total_num_frames": video.total_frames,
-            "fps": video.fps,
-            "duration": video.duration,
-            "width": video.size.width,
-            "height": video.size.height,
-            "frames_indices": list(video.indices),
-        }
-        for video in videos
-    ]
     return {
         "videos": [video.pixels for video in videos],
-        "video_metadata": metadata,
+        "video_metadata": [video_metadata(video) for video in videos],
         "do_sample_frames": False,
+    }
+
+
+def video_metadata(video: Video) -> dict[str, object]:
+    """The arguments of transformers' `VideoMetadata`."""
+    return {
+        "total_num_frames": video.total_frames,
+        "fps": video.fps,
+        "duration": video.duration,
+        "width": video.size.width,
+        "height": video.size.height,
+        "frames_indices": list(video.indices),
     }
 
 

@@ -106,7 +106,13 @@ def _processor_class_name(folder: Path) -> str | None:
         name = _read_json(folder / file).get("processor_class")
         if isinstance(name, str):
             return name
-    name = PROCESSOR_MAPPING_NAMES.get(_read_json(folder / "config.json").get("model_type"))
+    name = PROCESSOR_MAPPING_NAMES.get(model_type(folder) or "")
+    return name if isinstance(name, str) else None
+
+
+def model_type(folder: Path) -> str | None:
+    """What a model folder's configuration names its kind of model."""
+    name = _read_json(folder / "config.json").get("model_type")
     return name if isinstance(name, str) else None
 
 

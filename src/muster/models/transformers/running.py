@@ -109,6 +109,8 @@ class RunningRows:
                 batch.rows, batch.prompt_tokens, self._generator.ends(batch), strict=True
             )
         ]
+        if self._generator.images is not None:
+            self._generator.images.expect(batch)
         prompts = self._generator.prompts(self._generator.place(batch.inputs))
         if (reason := unsupported(prompts)) is not None:
             raise NotContinuousError(reason)

@@ -48,7 +48,9 @@ def sampling_arguments(request: Request, of_model: Mapping[str, object]) -> dict
     return arguments
 
 
-def completion_of(request: Request, output: RequestOutput, seconds: float) -> Completion:
+def completion_of(
+    request: Request, output: RequestOutput, seconds: float, note: str | None = None
+) -> Completion:
     """The completion in a finished output. Raises `TransientError` where the engine gave the request up."""
     answer = output.outputs[0]
     if answer.finish_reason in (None, "abort", "error"):
@@ -60,4 +62,5 @@ def completion_of(request: Request, output: RequestOutput, seconds: float) -> Co
         usage=Usage(prompt_tokens, len(answer.token_ids)),
         seconds=seconds,
         finish_reason=answer.finish_reason,
+        note=note,
     )

@@ -18,9 +18,16 @@ from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.registry import require
 from muster.models.surroundings import own_surroundings
-from muster.models.transformers.processor import load_processor
+from muster.models.transformers.processor import load_processor, model_type
+from muster.models.transformers.prompts import PromptRenderer
 from muster.models.vllm.answers import completion_of, sampling_arguments
-from muster.models.vllm.options import check_settings, engine_arguments, engine_variables, parse_options
+from muster.models.vllm.options import (
+    check_settings,
+    engine_arguments,
+    engine_variables,
+    gives_videos,
+    parse_options,
+)
 from muster.models.vllm.prompts import Prompts
 from muster.models.vllm.room import Room
 from muster.models.vllm.versions import check_version
@@ -54,8 +61,12 @@ class VllmModel:
         processor = load_processor(
             folder, options.for_processor, trust_remote_code=settings.trust_remote_code
         )
-        self._prompts = Prompts(processor, options.max_images)
-        self._arguments = engine_arguments(settings, options, str(folder))
+        renderer = PromptRenderer(processor)
+        takes_videos = gives_videos(options.video, model_type(folder), possible=renderer.takes_videos)
+        self.videos = "video" if takes_videos else "frames"
+        """How it gets videos. See `Capacity`."""
+        self._prompts = Prompts(renderer, options.max_images, takes_videos=takes_videos)
+        self._arguments = engine_arguments(settings, options, str(folder), takes_videos=takes_videos)
         self._variables = engine_variables(options)
         self._max_in_flight = settings.max_in_flight
         self._started = itertools.count()
@@ -146,7 +157,7 @@ class _Desk:
             sampling = sampling_arguments(request, self._engine.facts.generation_config)
             # A name of its own for each attempt: the same request may come back after a lost connection.
             output = await self._engine.answer(f"{next(self._started)}", prompt, sampling)
-            return completion_of(request, output, time.monotonic() - began)
+            return completion_of(request, output, time.monotonic() - began, prompt.note)
         except ReplicaError:
             raise
         except RequestError as error:

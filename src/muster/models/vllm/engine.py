@@ -27,6 +27,7 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from muster.core import ConfigurationError, LostMemberError, ReplicaError, SampleError
 from muster.models.keeper import Keeper
 from muster.models.surroundings import own_surroundings
+from muster.models.transformers.preparation import video_metadata
 from muster.models.vllm.answers import RequestOutput
 from muster.models.vllm.prompts import Prompt
 
@@ -113,11 +114,20 @@ class Engine:
         raise DeadEngineError("vLLM's engine ended without an answer")
 
     async def _render(self, prompt: Prompt) -> Any:
-        """Token ids and processed images, made in the renderer's threads."""
+        """Token ids and processed images and videos, made in the renderer's threads."""
         content: dict[str, object] = {"prompt": prompt.text}
+        media: dict[str, list[object]] = {}
         if prompt.images:
-            content["multi_modal_data"] = {"image": list(prompt.images)}
+            media["image"] = list(prompt.images)
             content["multi_modal_uuids"] = {"image": list(prompt.identities)}
+        if prompt.videos:
+            media["video"] = [
+                (video.pixels, {**video_metadata(video), "do_sample_frames": False})
+                for video in prompt.videos
+            ]
+            content["mm_processor_kwargs"] = {"do_sample_frames": False}
+        if media:
+            content["multi_modal_data"] = media
         renderer = self._llm.renderer
         tokens = renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=prompt.add_special_tokens)
         parsed = parse_model_prompt(self._llm.model_config, content)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from muster.core import JSON, ConfigurationError
 from muster.models.protocol import ModelSettings
-from muster.models.transformers.options import PROCESSOR_ARGS, PROCESSOR_PREFIX, Options
+from muster.models.transformers.options import (
+    PROCESSOR_ARGS,
+    PROCESSOR_PREFIX,
+    VIDEO_FORMS,
+    Options,
+    VideoForm,
+    one_of,
+)
 
 INVARIANT = "VLLM_BATCH_INVARIANT"
+NATIVE_VIDEO = frozenset({"qwen2_5_vl"})
+"""Types of models whose videos were compared: vLLM answers as transformers does."""
 AUTO_LENGTH = -1
 """`max_model_len`: the model's own context, or as much of it as there is memory for."""
 
@@ -42,6 +52,8 @@ class VllmOptions:
     """A file with a Jinja chat template, in place of the model's own."""
     max_images: int | None = None
     """Per prompt; None: as many as the run asks about at once."""
+    video: VideoForm = "auto"
+    """auto: as videos with the models in `NATIVE_VIDEO`, whose answers were compared; frames as images with others."""
     batch_invariant: bool = False
     """Whether an answer may not depend on what else is in the batch: slower, and not for every GPU and model."""
     processor: Mapping[str, JSON] = field(default_factory=dict)
@@ -77,6 +89,7 @@ def parse_options(args: Mapping[str, JSON]) -> VllmOptions:
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
         max_images=_count(rest, "max_images"),
+        video=cast("VideoForm", one_of(rest, "video", VIDEO_FORMS)),
         batch_invariant=_switch(rest, "batch_invariant"),
         processor=processor,
         engine=rest,
@@ -98,7 +111,22 @@ def check_recorded(*, batch_invariant: bool, env: Mapping[str, str] = os.environ
         )
 
 
-def engine_arguments(settings: ModelSettings, options: VllmOptions, model: str) -> dict[str, object]:
+def gives_videos(form: VideoForm, model_type: str | None, *, possible: bool) -> bool:
+    """Whether the engine gets videos as they are. `possible`: the processor and its chat template have them.
+
+    Raises `ConfigurationError` where they can't be given and were to.
+    """
+    if form == "video" and not possible:
+        raise ConfigurationError(
+            "--model-args video=video: this model's processor or its chat template has no part for videos, or has lost "
+            "it because torchvision isn't installed"
+        )
+    return form == "video" or (form == "auto" and possible and model_type in NATIVE_VIDEO)
+
+
+def engine_arguments(
+    settings: ModelSettings, options: VllmOptions, model: str, *, takes_videos: bool = False
+) -> dict[str, object]:
     """The arguments of `AsyncEngineArgs` for one replica; `model` is the folder it loads."""
     arguments: dict[str, object] = {
         "max_model_len": AUTO_LENGTH,
@@ -116,11 +144,26 @@ def engine_arguments(settings: ModelSettings, options: VllmOptions, model: str) 
         arguments.setdefault("max_num_seqs", settings.max_in_flight)
     if options.processor:
         arguments["mm_processor_kwargs"] = dict(options.processor)
-    images = settings.most_images if options.max_images is None else options.max_images
-    # Said, because vLLM keeps room for the largest video otherwise, and none is asked about.
-    limits = {"video": 0} if images is None else {"image": max(1, images), "video": 0}
-    arguments.setdefault("limit_mm_per_prompt", limits)
+    arguments.setdefault("limit_mm_per_prompt", _media_limits(settings, options, takes_videos=takes_videos))
     return arguments
+
+
+def _media_limits(settings: ModelSettings, options: VllmOptions, *, takes_videos: bool) -> dict[str, int]:
+    """Per prompt; a kind that isn't in it has vLLM's own limit, which is the context.
+
+    Said, because vLLM keeps room for the largest video otherwise, where none is asked about.
+    """
+    videos = settings.most_videos
+    limits: dict[str, int] = {}
+    # How many images a video becomes is known when it is opened. With interleaved subtitles it does with every model.
+    images = settings.most_images if options.max_images is None and not videos else options.max_images
+    if images is not None:
+        limits["image"] = max(1, images)
+    if not takes_videos:
+        limits["video"] = 0
+    elif videos is not None:
+        limits["video"] = videos
+    return limits
 
 
 def engine_variables(options: VllmOptions) -> dict[str, str]:

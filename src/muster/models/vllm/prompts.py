@@ -1,13 +1,14 @@
-"""From requests to prompts as vLLM takes them: the same text as the transformers backend's, and decoded images."""
+"""From requests to prompts as vLLM takes them: the same text as the transformers backend's, and decoded media."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from muster.core import Media, Request, SampleError
-from muster.media.images import describe, load_image
+from muster.core import Request
+from muster.media.opening import open_prompt
+from muster.media.video import Video
 from muster.models.api.prompts import check_images
-from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.prompts import PromptRenderer
 
 if TYPE_CHECKING:
@@ -18,38 +19,46 @@ class Prompt(NamedTuple):
     """What the engine's renderer is given."""
 
     text: str
-    """With one placeholder of the model's own where each image goes."""
+    """With one placeholder of the model's own where each image or video goes."""
     images: tuple[Image, ...]
-    identities: tuple[str, ...]
-    """One per image, the same for the same image: by these vLLM knows what it has in its caches."""
+    identities: tuple[str | None, ...]
+    """One per image, the same for the same image: by these vLLM knows what it has in its caches. None: by its pixels,
+    which for a video's frames say more than the file's name."""
+    videos: tuple[Video, ...]
     add_special_tokens: bool
     """Whether the tokenizer still has to add BOS."""
+    note: str | None
+    """What had to be changed in the request."""
 
 
 class Prompts:
     """Makes prompts. Called from several threads."""
 
-    def __init__(self, processor: Processor, max_images: int | None) -> None:
-        self._renderer = PromptRenderer(processor)
-        self._max_images = max_images
+    def __init__(self, renderer: PromptRenderer, max_images: int | None, *, takes_videos: bool) -> None:
+        """`takes_videos`: whether the engine gets videos as they are; else their frames are images."""
+        self._renderer, self._max_images, self._takes_videos = renderer, max_images, takes_videos
 
     def make(self, request: Request) -> Prompt:
         """The prompt of a request.
 
         Raises:
-            SampleError: it has videos or too many images, an image can't be decoded, the chat template refuses it.
+            SampleError: it has too many images, frames among them, one can't be decoded, or the chat template refuses.
         """
-        check_images(request, self._max_images)
-        for media in request.media:
-            _check_kind(media)
-        text = self._renderer.render(request.messages)
-        images = tuple(load_image(media) for media in request.media)
-        identities = tuple(media.identity for media in request.media)
-        return Prompt(text, images, identities, self._renderer.adds_special_tokens(text))
-
-
-def _check_kind(media: Media) -> None:
-    # A video is to become frames in `make`, by what all backends share for that, and `multi_modal_data["video"]` in
-    # `engine`.
-    if media.kind == "video":
-        raise SampleError(f"{describe(media)}: the vllm backend doesn't take videos yet")
+        check_images(request, self._max_images)  # before anything is decoded
+        opened = open_prompt(request.messages, takes_videos=self._takes_videos)
+        shown = replace(request, messages=opened.messages)
+        check_images(shown, self._max_images)
+        text = self._renderer.render(opened.messages)
+        known = {id(media) for media in request.media}  # frames are media too, but not of the request
+        return Prompt(
+            text,
+            tuple(visual for visual in opened.visuals if not isinstance(visual, Video)),
+            tuple(
+                media.identity if id(media) in known else None
+                for media in shown.media
+                if media.kind == "image"
+            ),
+            tuple(visual for visual in opened.visuals if isinstance(visual, Video)),
+            self._renderer.adds_special_tokens(text),
+            opened.note,
+        )
