@@ -78,7 +78,9 @@ class ImageCache:
                 asked[GRID] = grid[new]
             output = ask(**asked)
             # Other classes have more in them that belongs to images.
-            made = output.pooler_output if type(output) is BaseModelOutputWithPooling else None
+            made = (
+                getattr(output, "pooler_output", None) if type(output) is BaseModelOutputWithPooling else None
+            )
             if not isinstance(made, list | tuple | torch.Tensor) or len(made) != len(new):
                 return output if len(new) == len(names) else ask(**given)
             found.update(zip((names[place] for place in new), made, strict=True))

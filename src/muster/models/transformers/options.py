@@ -20,9 +20,6 @@ VideoForm: TypeAlias = Literal["auto", "video", "frames"]
 where the processor and its chat template have them."""
 VIDEO_FORMS = ("auto", "video", "frames")
 
-IMAGE_CACHE = 64
-"""Megabytes. Questions about one image come one after the other, so a few images are enough."""
-
 PROCESSOR_PREFIX = "processor_"
 GENERATION_PREFIX = "generation_"
 PROCESSOR_ARGS = frozenset({"min_pixels", "max_pixels"})
@@ -59,7 +56,7 @@ class Options:
     batching: Batching = "auto"
     """Whether a row that has ended makes room for another at once (continuous), or when all have (static); auto is
     continuous where the model allows it."""
-    image_cache: int = IMAGE_CACHE
+    image_cache: int = 0
     """Megabytes of the device's memory for features of images that were seen before; 0: none are kept."""
     quantization: Mapping[str, JSON] = field(default_factory=dict)
     """For `BitsAndBytesConfig`: load_in_4bit, load_in_8bit, bnb_4bit_…, llm_int8_…"""
@@ -128,7 +125,7 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
 
 
 def _megabytes(args: dict[str, JSON], name: str) -> int:
-    value = args.pop(name, IMAGE_CACHE)
+    value = args.pop(name, "off")
     if value in ("off", False):
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
