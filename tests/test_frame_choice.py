@@ -150,7 +150,8 @@ def test_a_runs_own_number_of_frames_takes_the_place_of_the_tasks() -> None:
     ("given_settings", "message"),
     [
         ({"frame": 3}, "did you mean 'frames'"),
-        ({"sampling": "random"}, "--video: "),
+        ({"sampling": "random"}, "sampling=random: expected one of uniform, "),
+        ({"subtitles": "yes"}, "subtitles=yes: expected one of none, all"),
         ({"frames": 0}, "frames: 0 is not more than 0"),
         ({"frames": 8, "fps": 1}, "give frames or fps"),
         ({"frames": 1, "sampling": "qwen"}, "in pairs"),

@@ -152,6 +152,9 @@ def test_a_wrong_key_silences_the_judge_and_keeps_what_it_said(task: Task, tmp_p
             sum("can't be asked any more" in str(each) and "bad key" in str(each) for each in found.values())
             == 9
         )
+        assert any("--judge-args api_key_env" in str(each) for each in found.values()), (
+            "the judge's own option"
+        )
         assert len(server.calls) == 4
         server.script = says({}, "1.0")
         assert set(judged(spec, task, tmp_path / "verdicts.jsonl").values()) == {1.0}

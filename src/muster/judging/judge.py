@@ -91,8 +91,13 @@ def judge_spec(
 
 def of_the_judge(error: ConfigurationError) -> ConfigurationError:
     """A backend's complaint in the words of the judge's options."""
-    words = str(error).replace("--model-args", "--judge-args").replace("--backend", "--judge-backend")
-    return ConfigurationError(f"judge: {words.replace('--model ', '--judge ')}")
+    return ConfigurationError(f"judge: {in_its_options(str(error))}")
+
+
+def in_its_options(complaint: str) -> str:
+    """The same words with the judge's options in place of the model's."""
+    words = complaint.replace("--model-args", "--judge-args").replace("--backend", "--judge-backend")
+    return words.replace("--model ", "--judge ")
 
 
 def _spec(model: str, backend: str, args: Mapping[str, JSON], request_timeout: float) -> JudgeSpec:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 from muster.core import Completion, MusterError, Request, RequestKey, RunError, Sample
 from muster.judging.frames import Ask, Broken, Finish, Said
-from muster.judging.judge import JudgeSpec
+from muster.judging.judge import JudgeSpec, in_its_options
 from muster.judging.process import JudgeProcess
 from muster.metrics.protocol import Inquiry, is_judged
 from muster.results.journal import Journal
@@ -221,7 +221,7 @@ class Judging:
                 if isinstance(message, Said):
                     self._enter(message.index, message.completion)
                 elif isinstance(message, Broken):
-                    self._fall_silent(message.message)
+                    self._fall_silent(in_its_options(message.message))
             if self._closing or self.book.silence or not self._replaced():
                 return
 

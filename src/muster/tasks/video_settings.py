@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 
-from muster.core import JSON, ConfigurationError, VideoSettings
+from muster.core import JSON, ConfigurationError, SamplingName, SubtitleUse, VideoSettings
 from muster.tasks.problems import did_you_mean
 
 NAMES = tuple(each.name for each in fields(VideoSettings))
@@ -39,6 +39,9 @@ def overridden(task: VideoSettings, given: Mapping[str, JSON]) -> VideoSettings:
             raise ConfigurationError(
                 f"--video {name}: no such setting{did_you_mean(name, NAMES)} (there are: {', '.join(NAMES)})"
             )
+    for name, allowed in (("sampling", get_args(SamplingName)), ("subtitles", get_args(SubtitleUse))):
+        if name in given and given[name] not in allowed:
+            raise ConfigurationError(f"--video {name}={given[name]}: expected one of {', '.join(allowed)}")
     kept = asdict(task)
     defaults = asdict(VideoSettings())
     if given.get("sampling", task.sampling) != task.sampling:
