@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
-from api_servers import Answer, Call, chat
+from api_servers import Answer, Call, chat, error
 from video_files import write_frame_folder, write_video
 
 FOLDER = Path(__file__).parent / "catalog"
@@ -44,7 +44,8 @@ class Fixture:
     def judge(self, call: Call) -> Answer:
         """The script of a judge's server."""
         question = call.body["messages"][-1]["content"]
-        return chat(next(verdict for part, verdict in self.verdicts if part in question))
+        found = (chat(verdict) for part, verdict in self.verdicts if part in question)
+        return next(found, error(400, f"this fixture has no verdict for: {question}"))
 
 
 def fixture_names() -> list[str]:
