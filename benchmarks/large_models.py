@@ -2,9 +2,9 @@
 
     python -m benchmarks.large_models [--quick] [--gpus K]
 
-On a GPU machine the model has the size of a 7B LLaVA in bfloat16, on a CPU a few million parameters in float32. For
-each way it says how long loading took, how much memory every device held with the weights alone and at its fullest,
-and tokens per second. No aim: there is no alternative in the same run to compare with.
+On a GPU machine the model has the size of a 7B LLaVA in bfloat16, on a CPU some twenty million parameters in float32.
+For each way it says how long loading took, how much memory every device held with the weights alone and at its
+fullest, and tokens per second. No aim: there is no alternative in the same run to compare with.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -29,24 +29,6 @@ BATCH = 8
 NEW_TOKENS = 32
 
 
-class Size(NamedTuple):
-    """A LLaVA's dimensions."""
-
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    vision_hidden: int
-    vision_layers: int
-    image: int
-    patch: int
-
-
-SEVEN_BILLION = Size(4096, 11008, 32, 32, 1024, 24, 336, 14)
-"""LLaVA-1.5 7B with its CLIP ViT-L/14."""
-SMALL = Size(256, 704, 4, 4, 64, 2, 32, 8)
-
-
 class Measured(NamedTuple):
     """One way of running it."""
 
@@ -55,54 +37,6 @@ class Measured(NamedTuple):
     """Per device of this process."""
     peak_gib: Sequence[float]
     tokens_per_second: float
-
-
-def build(folder: Path, size: Size, dtype: str) -> None:
-    """Write the model, its weights random, with the demo model's tokenizer."""
-    import torch
-    from transformers import (
-        AutoProcessor,
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-    )
-
-    from muster.demo import demo_model_path
-
-    processor: Any = AutoProcessor.from_pretrained(demo_model_path())
-    tokenizer = processor.tokenizer
-    side = {"height": size.image, "width": size.image}
-    processor.image_processor.size, processor.image_processor.crop_size = {"shortest_edge": size.image}, side
-    processor.patch_size = size.patch
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=size.vision_hidden,
-            intermediate_size=4 * size.vision_hidden,
-            num_hidden_layers=size.vision_layers,
-            num_attention_heads=max(1, size.vision_hidden // 64),
-            image_size=size.image,
-            patch_size=size.patch,
-        ),
-        text_config=LlamaConfig(
-            hidden_size=size.hidden,
-            intermediate_size=size.intermediate,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.heads,
-            num_key_value_heads=size.heads,
-            max_position_embeddings=4096,
-            vocab_size=max(len(tokenizer), 32_064 if size is SEVEN_BILLION else 0),
-        ),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-2,
-        image_seq_length=(size.image // size.patch) ** 2,
-    )
-    torch.set_default_dtype(getattr(torch, dtype))
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = LlavaForConditionalGeneration(config)
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
 
 
 class Questions:
@@ -224,9 +158,20 @@ def main() -> None:
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.build:
+        import torch
+
+        from benchmarks.random_models import SIZES, build
+
         folder, size = arguments.build
         large = size == "large"
-        build(Path(folder), SEVEN_BILLION if large else SMALL, "bfloat16" if large else "float32")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        build(
+            Path(folder),
+            "llava",
+            SIZES["llava", "7b" if large else "small"],
+            "bfloat16" if large else "float32",
+            device,
+        )
     elif arguments.measure:
         folder, gpus, parallelism, batches = arguments.measure
         found = measure(Path(folder), int(gpus), parallelism, int(batches))

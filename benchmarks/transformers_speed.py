@@ -29,8 +29,8 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from benchmarks.busy import Spent, spent
+from benchmarks.random_models import SIZES, Family, Size, build
 from benchmarks.runs import scratch, write_benchmark
-from benchmarks.speed_models import SIZES, Family, Size, build
 from benchmarks.tables import machine, say, table, verdict
 from muster.config import load_config
 from muster.core import Completion, RequestKey

@@ -24,9 +24,9 @@ import pytest
 
 import muster
 from muster.core import ConfigurationError, Generation, LostMemberError, ReplicaError, Request
+from muster.core.frames import receive_header, send_frame
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
-from muster.models.transformers.frames import receive_header, send_frame
 from muster.models.transformers.tensor import lockstep
 from muster.models.transformers.tensor import members as members_module
 from muster.models.transformers.tensor.division import check_heads

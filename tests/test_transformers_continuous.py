@@ -7,6 +7,7 @@ answered twice when memory runs out.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import DynamicCache
+from transformers import DynamicCache, MistralConfig
 
 from muster.core import ConfigurationError, Generation, ReplicaError, Request
 from muster.models.protocol import ModelSettings
@@ -22,7 +23,7 @@ from muster.models.transformers import TransformersModel
 from muster.models.transformers.batch_size import BatchSize, claim_size
 from muster.models.transformers.row_cache import SlotCache, SlotLayer
 from muster.models.transformers.running import RunningRows
-from tiny_models import CHAT_TEMPLATE, TEXT_SIZE, VISION_SIZE, build_tokenizer, model_folder, save, token_ids
+from tiny_models import build_llava, model_folder
 from tiny_requests import ListStream, answers, ask, noise, texts
 
 SHAPES = [(16, 16), (40, 20), (20, 40), (33, 33)]
@@ -266,39 +267,9 @@ def test_the_batch_size_grows_while_memory_allows(model: TransformersModel) -> N
     assert model._batch_size.limit == 8
 
 
-def build_sliding_llava(folder: Path) -> None:
-    """A LLaVA whose language model sees the latest few tokens only, with a cache of another kind."""
-    from transformers import (
-        CLIPImageProcessorPil,
-        CLIPVisionConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        LlavaProcessor,
-        MistralConfig,
-    )
-
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer(image_token="<image>")
-    processor = LlavaProcessor(
-        CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}),
-        tokenizer,
-        patch_size=8,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE.replace("IMAGE", "<image>"),
-    )
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(**VISION_SIZE, image_size=16, patch_size=8, projection_dim=32),
-        text_config=MistralConfig(**TEXT_SIZE, **token_ids(tokenizer), sliding_window=12, head_dim=16),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-1,
-        image_seq_length=4,
-    )
-    save(LlavaForConditionalGeneration(config), processor, folder)
-
-
 def test_a_model_with_another_cache_is_asked_in_static_batches(tmp_path: Path) -> None:
-    build_sliding_llava(tmp_path / "sliding")
+    sees_the_latest_tokens = functools.partial(MistralConfig, sliding_window=12, head_dim=16)
+    build_llava(tmp_path / "sliding", sees_the_latest_tokens)
     folder = str(tmp_path / "sliding")
     model = load(folder, "auto", 4)
     assert model.batched

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -276,7 +277,8 @@ def test_a_sample_that_kills_the_process_is_left_to_the_thread(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, here: list[int]
 ) -> None:
     """Also: code that comes with the model is loaded in the process where it was allowed, as in the replica."""
-    folder = model_folder("llava", tmp_path_factory)
+    folder = tmp_path_factory.mktemp("fatal") / "llava"
+    shutil.copytree(model_folder("llava", tmp_path_factory), folder)
     (folder / "fatal.py").write_text(FATAL)
     file = folder / "processor_config.json"
     config = json.loads(file.read_text())

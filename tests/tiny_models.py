@@ -119,8 +119,8 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def build_llava(folder: Path) -> None:
-    """LLaVA: a fixed number of tokens per image."""
+def build_llava(folder: Path, text_config: Callable[..., Any] | None = None) -> None:
+    """LLaVA: a fixed number of tokens per image. `text_config`: another language model's than LLaMA's."""
     from transformers import (
         CLIPImageProcessorPil,
         CLIPVisionConfig,
@@ -142,7 +142,7 @@ def build_llava(folder: Path) -> None:
     )
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**VISION_SIZE, image_size=16, patch_size=8, projection_dim=32),
-        text_config=LlamaConfig(**TEXT_SIZE, **token_ids(tokenizer)),
+        text_config=(text_config or LlamaConfig)(**TEXT_SIZE, **token_ids(tokenizer)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
         image_seq_length=4,

@@ -11,6 +11,7 @@ import sys
 import threading
 
 from muster.core import Completion, ConfigurationError, MusterError, Request
+from muster.core.frames import send_frame
 from muster.distributed.stream import ClaimedRequests, Pulled
 from muster.distributed.worker import load_model
 from muster.judging.frames import (
@@ -23,7 +24,6 @@ from muster.judging.frames import (
     Setup,
     decode_to_judge,
     receive,
-    send,
 )
 from muster.models.registry import load_backend, model_kind
 
@@ -74,7 +74,7 @@ class QuestionLink:
     def send(self, message: FromJudge) -> None:
         """Send from any thread."""
         with self._sending:
-            send(self._connection, message)
+            send_frame(self._connection, message)
 
 
 def main() -> None:

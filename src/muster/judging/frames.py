@@ -1,17 +1,15 @@
-"""What a run and its judge's process say to each other: MessagePack in frames, over a socket that both inherit."""
+"""What a run and its judge's process say to each other: frames without a payload, over a socket that both inherit."""
 
 from __future__ import annotations
 
 import socket
-import struct
 from typing import TypeAlias
 
 import msgspec
 
 from muster.core import Completion, Request
+from muster.core.frames import receive_header
 from muster.models.protocol import ModelSettings
-
-_LENGTH = struct.Struct(">I")
 
 
 class Setup(msgspec.Struct, tag=True, frozen=True):
@@ -58,28 +56,11 @@ decode_to_judge = msgspec.msgpack.Decoder(ToJudge).decode
 decode_from_judge = msgspec.msgpack.Decoder(FromJudge).decode
 
 
-def send(connection: socket.socket, message: ToJudge | FromJudge) -> None:
-    """Send one message. One thread at a time."""
-    payload = msgspec.msgpack.encode(message)
-    connection.sendall(_LENGTH.pack(len(payload)) + payload)
-
-
 def receive(connection: socket.socket) -> bytes | None:
-    """The next message, encoded; None where the other end is gone."""
-    head = _exactly(connection, _LENGTH.size)
-    return None if head is None else _exactly(connection, _LENGTH.unpack(head)[0])
-
-
-def _exactly(connection: socket.socket, size: int) -> bytes | None:
-    content = bytearray()
-    while len(content) < size:
-        try:
-            chunk = connection.recv(min(size - len(content), 1 << 20))
-        except TimeoutError:
-            raise
-        except OSError:  # reset, or closed by another thread of this process
-            return None
-        if not chunk:
-            return None
-        content += chunk
-    return bytes(content)
+    """The next message, encoded; None where the other end is gone. Raises `TimeoutError` as the socket does."""
+    try:
+        return receive_header(connection)[0]
+    except TimeoutError:
+        raise
+    except (EOFError, OSError):  # ended, reset, or closed by another thread of this process
+        return None

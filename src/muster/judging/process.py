@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from muster.core import ConfigurationError, RunError
+from muster.core.frames import send_frame
 from muster.engines.children import describe_exit
 from muster.judging.frames import (
     Broken,
@@ -25,7 +26,6 @@ from muster.judging.frames import (
     ToJudge,
     decode_from_judge,
     receive,
-    send,
 )
 from muster.judging.judge import JudgeSpec, of_the_judge
 
@@ -80,7 +80,7 @@ class JudgeProcess:
     def send(self, message: ToJudge) -> None:
         """Send a message; nothing happens where the process is gone, which `messages` tells."""
         with contextlib.suppress(OSError):
-            send(self._connection, message)
+            send_frame(self._connection, message)
 
     def messages(self) -> Iterator[FromJudge]:
         """What it says, until it is gone. Raises `TimeoutError` while it loads."""

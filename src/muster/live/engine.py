@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from muster.core import MusterError, RequestError, RunError
+from muster.core import RunError
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.environment import Ranks
 from muster.distributed.messages import Broken, Stop, Welcome
@@ -116,20 +116,11 @@ class LiveEngine:
             else:
                 self._lost_at.pop(name, None)
 
-    def _broken(self, worker: str, broken: Broken) -> None:
-        self._failure = f"rank {self._ranks[worker]} failed: {broken.failure.type}: {broken.failure.message}"
+    def _broken(self, _worker: str, broken: Broken) -> None:
+        self._failure = broken.failure.message
 
 
 def _machines(arrivals: Mapping[int, Arrival]) -> Ranks:
     """Rank 0 among its peers, as far as it matters for where to listen."""
     here = sum(arrival.machine == arrivals[0].machine for arrival in arrivals.values())
     return Ranks(0, len(arrivals), 0, here, "torchrun")
-
-
-def failed(rank: int, error: BaseException) -> str:
-    """Why a rank can't go on, for all the others."""
-    if isinstance(error, MusterError | RequestError):
-        return f"rank {rank} failed: {error}"
-    if not isinstance(error, Exception):
-        return f"rank {rank} was interrupted ({type(error).__name__})"
-    return f"rank {rank} failed: {type(error).__name__}: {error}"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,8 @@ from torch._C._distributed_c10d import PrefixStore
 
 from muster.attempt import attempt_of, begin, default_output
 from muster.config import RunConfig, load_config
-from muster.core import ConfigurationError, Failure
+from muster.core import ConfigurationError, Failure, MusterError, RequestError
+from muster.core.text import valid_text
 from muster.distributed.environment import host_name
 from muster.distributed.link import SocketLink
 from muster.distributed.media_transfer import sees
@@ -28,7 +30,7 @@ from muster.judging.judge import judge_spec
 from muster.judging.run_judge import judge_of_run
 from muster.live.as_found import as_found
 from muster.live.copies import Copy, check_copies, find_copy
-from muster.live.engine import LiveEngine, failed
+from muster.live.engine import LiveEngine
 from muster.live.in_step import InStep, follow
 from muster.live.party import Meeting, Outcome, Party, store_reached
 from muster.live.replica import follower, leader, load_live
@@ -95,16 +97,25 @@ def _take_part(party: Party, held: Copy, processor: Processor, config: RunConfig
     try:
         _work_or_follow(party, held, processor, config)
     except Exception as error:
-        party.fail(failed(party.rank, error))
+        party.fail(_failed(party.rank, error))
         outcome = party.outcome(config.load_timeout)
         if outcome.results is None:
             raise outcome.as_error() from error
         raise
     except BaseException as error:  # Ctrl-C, or whatever the job's own signal handlers raise
-        party.fail(failed(party.rank, error))
+        party.fail(_failed(party.rank, error))
         party.leave()
         raise
     return party.outcome(config.load_timeout).given()
+
+
+def _failed(rank: int, error: BaseException) -> str:
+    """Why a rank can't go on, for all the others."""
+    if isinstance(error, MusterError | RequestError):
+        return valid_text(f"rank {rank} failed: {error}")
+    if not isinstance(error, Exception):
+        return f"rank {rank} was interrupted ({type(error).__name__})"
+    return valid_text(f"rank {rank} failed: {type(error).__name__}: {error}")
 
 
 def _work_or_follow(party: Party, held: Copy, processor: Processor, config: RunConfig) -> None:
@@ -152,7 +163,9 @@ def _link(party: Party, meeting: Meeting) -> Iterator[SocketLink]:
         yield link
     except BaseException as error:
         link.drain()  # a thread that prepares batches may be waiting for more
-        link.broken(Broken(Failure.from_exception(error), loading=False))
+        # In the words in which the party is told: whichever comes first is raised on all ranks.
+        said = replace(Failure.from_exception(error), message=_failed(party.rank, error))
+        link.broken(Broken(said, loading=False))
         raise
     link.leave()
 

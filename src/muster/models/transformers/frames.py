@@ -1,13 +1,8 @@
-"""What a replica and its preparation process say to each other: frames of a header and raw tensor bytes.
-
-A frame is two lengths of eight bytes, a msgpack header and a payload. Both ends are Muster's own, on one machine and
-of one version, so there is neither a handshake nor a schema version.
-"""
+"""What a replica and its preparation process say to each other: frames whose payload is raw tensor bytes."""
 
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from muster.core import Completion, Request
+from muster.core.frames import receive_header, receive_into, send_frame
 from muster.models.transformers.options import VideoForm
 from muster.models.transformers.preparation import Batch, Prepared, Row
 
 if TYPE_CHECKING:
     import torch
 
-_LENGTHS = struct.Struct(">QQ")
 ALIGNMENT = 64
 """Bytes; each tensor begins at a multiple of it, so that it can be used where it arrived."""
 
@@ -78,35 +73,6 @@ class Reply:
 
 READY = Reply()
 """What the process says once its processor is loaded."""
-
-
-def send_frame(connection: socket.socket, header: object, payload: Sequence[memoryview | bytes] = ()) -> None:
-    """Send one frame. Raises `OSError` when the other end is gone, and what msgspec raises for the header."""
-    encoded = msgspec.msgpack.encode(header)
-    connection.sendall(_LENGTHS.pack(len(encoded), sum(map(len, payload))) + encoded)
-    for part in payload:
-        connection.sendall(part)
-
-
-def receive_header(connection: socket.socket) -> tuple[bytes, int]:
-    """The next frame's header and the length of the payload that follows. Raises `EOFError` at the end."""
-    lengths = bytearray(_LENGTHS.size)
-    receive_into(connection, memoryview(lengths))
-    header_length, payload_length = _LENGTHS.unpack(lengths)
-    header = bytearray(header_length)
-    receive_into(connection, memoryview(header))
-    return bytes(header), payload_length
-
-
-def receive_into(connection: socket.socket, buffer: memoryview) -> None:
-    """Fill a buffer. Raises `EOFError` when the connection ends before."""
-    filled = 0
-    while filled < len(buffer):
-        # One call of the system for all that is to come: each costs a turn with the interpreter lock.
-        count = connection.recv_into(buffer[filled:], 0, socket.MSG_WAITALL)
-        if count == 0:
-            raise EOFError("the connection ended")
-        filled += count
 
 
 def send_prepared(connection: socket.socket, prepared: Prepared, requests: Sequence[Request]) -> None:

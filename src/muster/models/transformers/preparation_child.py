@@ -17,13 +17,12 @@ from queue import SimpleQueue
 import msgspec
 
 from muster.core import ConfigurationError
+from muster.core.frames import receive_header, send_frame
 from muster.models.transformers.frames import (
     READY,
     Reply,
     Setup,
     Work,
-    receive_header,
-    send_frame,
     send_prepared,
 )
 from muster.models.transformers.interfaces import Processor

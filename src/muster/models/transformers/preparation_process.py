@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Self
 
 from muster.core import Request
-from muster.models.transformers.frames import Setup, Work, receive_header, receive_prepared, send_frame
+from muster.core.frames import receive_header, send_frame
+from muster.models.transformers.frames import Setup, Work, receive_prepared
 from muster.models.transformers.options import Options
 from muster.models.transformers.preparation import Prepared
 

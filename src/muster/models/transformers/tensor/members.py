@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from muster.core import ConfigurationError, LostMemberError, ReplicaError
+from muster.core.frames import receive_header, send_frame
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.device_errors import classify
-from muster.models.transformers.frames import receive_header, send_frame
 from muster.models.transformers.tensor.orders import Order, Report, Setup
 
 if TYPE_CHECKING:
