@@ -233,6 +233,7 @@ def divided(divide: Callable[[], Any]) -> dict[str, Any]:
     model = divide()
     before = modes(model)
     seen["results"] = str(evaluate(model, divide.__name__).tasks)
+    seen["one sample"] = evaluate(model, f"{divide.__name__}-one", limit=1).errored
     if not (FOLDER / "whole" / "results.json").exists():
         evaluate(load(), "whole")
     seen["modes kept"] = before == modes(model)

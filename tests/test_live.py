@@ -105,6 +105,12 @@ def test_a_divided_model_survives_an_error_in_the_middle_of_a_forward_pass(job: 
     assert job.seen(case, "errored") == [0, 0]
 
 
+@pytest.mark.parametrize("case", DIVIDED)
+def test_a_copy_may_have_nothing_to_do(job: Job, case: str) -> None:
+    """transformers would have all ranks of a job with FSDP generate together, other copies' too."""
+    assert job.seen(case, "one sample") == [0, 0]
+
+
 @pytest.mark.parametrize("case", ["fsdp2", "hybrid"])
 def test_fsdp2_is_not_left_with_forward_passes_that_no_backward_follows(job: Job, case: str) -> None:
     notes, other = job.seen(case, "notes")

@@ -52,9 +52,9 @@ class LiveModel:
 
         Not in inference mode: FSDP2 refuses it, and a tensor that a model keeps from it can't be trained with.
         """
-        if self._held.wrapped is not None:
-            # Muster keeps the ranks in step; transformers would by collectives of the default group.
-            inputs["synced_gpus"] = False
+        # Muster keeps the ranks of a copy in step. transformers would keep all ranks of the job in step when it sees
+        # FSDP, the other copies' too, of which one may have nothing to do.
+        inputs["synced_gpus"] = False
         with torch.inference_mode(False), torch.no_grad(), self._gathered():
             gather_for_features(self._held.model)
             try:
@@ -97,9 +97,8 @@ def load_live(held: Copy, processor: Processor) -> Loaded:
         ConfigurationError: the processor can't be copied.
     """
     try:
-        own = copy.deepcopy(
-            processor
-        )  # padding is state of a tokenizer, and the job's data loader has it too
+        # Padding is state of a tokenizer, and the job's data loader has it too.
+        own = copy.deepcopy(processor)
     except Exception as error:
         raise ConfigurationError(
             f"processor: a {type(processor).__name__} can't be copied: {error}"
