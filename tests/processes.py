@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from muster.engines import waking
 from muster.results.journal import Record, read_journal
 from muster.results.results import Results
 
@@ -108,8 +109,8 @@ class Run:
         found: dict[int, psutil.Process] = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                environment = process.environ()
-                if "muster.distributed.worker" not in process.cmdline() and "RANK" in environment:
+                command, environment = process.cmdline(), process.environ()
+                if "muster" in command and "run" in command and "RANK" in environment:
                     found[int(environment["RANK"])] = process
             except psutil.Error:
                 continue
@@ -156,6 +157,17 @@ def start(
         preexec_fn=preexec,
     )
     return Run(process, output)
+
+
+def stop_for_good(rank: psutil.Process) -> None:
+    """SIGSTOP a launcher's rank, and kill the process beside it that would have it go on."""
+    limit = time.monotonic() + DEADLINE
+    while not (wakers := [child for child in rank.children() if waking.__file__ in child.cmdline()]):
+        assert time.monotonic() < limit, f"nobody looks after rank {rank}"
+        time.sleep(0.01)
+    rank.send_signal(signal.SIGSTOP)
+    for waker in wakers:
+        waker.kill()
 
 
 def torchrun(ranks: int, *options: str) -> list[str]:

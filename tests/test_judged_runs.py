@@ -29,7 +29,7 @@ from muster.results.journal_read import read_verdicts
 from muster.results.results import JudgedBy, Results
 from muster.results.status import read_status
 from muster.run import Silent, run
-from processes import DEADLINE, fake, start, torchrun, write_benchmark
+from processes import DEADLINE, fake, start, stop_for_good, torchrun, write_benchmark
 
 KEY = "a-key-that-must-not-be-seen"
 
@@ -290,7 +290,7 @@ def test_ranks_are_let_go_while_only_the_judge_works(tmp_path: Path, answered_be
         running.until(lambda: 1 in running.ranks(), "the second rank")
         late = running.ranks()[1]
         if not answered_before:
-            late.send_signal(signal.SIGSTOP)
+            stop_for_good(late)
         running.until(lambda: running.answered() == 2 and len(server.calls) == 2, "the judge's turn")
         late.send_signal(signal.SIGCONT)
         running.until(lambda: 1 not in running.ranks(), "the second rank's end")

@@ -224,6 +224,21 @@ def test_what_stands_still_alone_on_its_node_keeps_no_launcher_waiting(two: Netw
     assert_complete(runs[0], 60)
 
 
+def test_a_rank_that_was_stopped_before_it_had_a_worker_goes_on(two: Network) -> None:
+    """Nobody else is on its node, whose launcher waited for ever."""
+    first, second = two.hosts
+    task = write_benchmark(first.disk / "bench", 60)
+    runs = [start_on(host, static(host, 2, 1), task, **gated(first)) for host in two.hosts]
+    runs[1].until(second.workers, "the rank")
+    (rank,) = second.workers()
+    runs[1].until(rank.children, "who looks after it")
+    rank.send_signal(signal.SIGSTOP)
+    runs[0].until(lambda: answers_of(runs[0], "worker-1") > 0, "answers of the second node")
+    open_gate(first)
+    assert [run.wait() for run in runs] == [0, 0], "\n".join(run.stderr for run in runs)
+    assert_complete(runs[0], 60)
+
+
 def test_a_node_that_loses_power_is_done_without(two: Network) -> None:
     """Its launcher dies with it. The other node's launcher may wait for it afterwards; the results are there."""
     first, second = two.hosts

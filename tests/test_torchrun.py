@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from gates import gate, open_gate_in
-from processes import Run, fake, start, torchrun, write_benchmark
+from processes import Run, fake, start, stop_for_good, torchrun, write_benchmark
 
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
 
@@ -106,18 +106,20 @@ def test_sigterm_to_the_launcher_drains(task: Path, tmp_path: Path) -> None:
 
 
 def test_a_stopped_rank_loses_its_work_to_the_others(task: Path, tmp_path: Path) -> None:
-    """SIGSTOP of a model's process, and of a rank: the one is replaced, the other ends with its worker."""
+    """SIGSTOP of a model's process, and of a rank: the one is replaced, the other goes on."""
     options = arguments(task, "", **gate(tmp_path), worker_timeout=2, rendezvous_timeout=20)
     run = start(tmp_path / "run", *options, launcher=torchrun(3))
     run.until(lambda: all(f"worker-{number} is ready" in run.logs() for number in range(3)), "all ranks")
     stopped = run.worker_of(2)
     stopped.send_signal(signal.SIGSTOP)
-    run.ranks()[1].send_signal(signal.SIGSTOP)
+    rank = run.ranks()[1]
+    rank.send_signal(signal.SIGSTOP)
     run.until(lambda: run.logs().count("worker-2 is ready") == 2, "another worker")
     open_gate_in(tmp_path)
     assert run.wait() == 0, run.stderr
     assert not stopped.is_running()
     assert f"worker-2 stands still (process {stopped.pid})" in run.stderr
+    assert f"process {rank.pid}, a rank, was stopped by a signal: going on" in run.stderr
     assert_complete(run)
 
 
@@ -158,12 +160,23 @@ def test_a_rank_whose_model_breaks_at_every_start_is_given_up_and_the_rest_goes_
     assert_complete(run)
 
 
+def test_a_rank_whose_launcher_is_gone_before_all_have_met_says_so(task: Path, tmp_path: Path) -> None:
+    """torchrun, ended while it starts its ranks, leaves one behind. It tried six times, and said nothing of the reason."""
+    env = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    env |= {"MASTER_PORT": "9", "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RUN_ID": "none"}
+    run = start(tmp_path / "run", *arguments(task, rendezvous_timeout=2), env=env)
+    assert run.wait() == 1
+    assert "worker-0: could not meet the others: RunError: rank 0 could not reach the rendezvous" in run.stderr
+    assert "starting it again" not in run.stderr
+    assert "Traceback" not in run.logs()
+
+
 @pytest.mark.slow
 def test_a_rank_that_is_stopped_before_it_joins_keeps_nobody_waiting(task: Path, tmp_path: Path) -> None:
     """torchrun waits for all that it started. The results are written; then rank 0 ends the one that never came."""
     run = start(tmp_path / "run", *arguments(task, rendezvous_timeout=1), launcher=torchrun(2))
     run.until(lambda: 1 in run.ranks(), "the second rank")
-    run.ranks()[1].send_signal(signal.SIGSTOP)
+    stop_for_good(run.ranks()[1])
     assert run.wait() == 1  # torchrun's word for a group with a killed rank
     assert "rank 1 (process" in run.stderr
     assert "did not end within 12 s of the run's end: killed" in run.stderr

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from muster.config import RunConfig
+    from muster.distributed.environment import Ranks
     from muster.results.results import Results
     from muster.run import Display
 
@@ -195,15 +196,26 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
     from muster.distributed.environment import read_ranks
 
     ranks = read_ranks() if config.engine in ("auto", "torchrun") else None
-    if ranks is not None and ranks.rank > 0:
-        from muster.engines.choose import asked_for
-        from muster.engines.placement import take_seat
-        from muster.engines.spmd import serve_rank
+    if ranks is None:
+        _hint_at_srun(config)
+        return _run(config, as_json=as_json)
+    from muster.engines.waking import kept_awake
 
-        asked = asked_for(config, aloud=False)  # rank 0 says it
-        seat = take_seat(asked, ranks, asked.visible())
-        return serve_rank(seat, config.rendezvous_timeout, config.worker_timeout)
-    _hint_at_srun(config)
+    with kept_awake():
+        return _run(config, as_json=as_json) if ranks.rank == 0 else _serve(config, ranks)
+
+
+def _serve(config: RunConfig, ranks: Ranks) -> int:
+    from muster.engines.choose import asked_for
+    from muster.engines.placement import take_seat
+    from muster.engines.spmd import serve_rank
+
+    asked = asked_for(config, aloud=False)  # rank 0 says it
+    seat = take_seat(asked, ranks, asked.visible())
+    return serve_rank(seat, config.rendezvous_timeout, config.worker_timeout)
+
+
+def _run(config: RunConfig, *, as_json: bool) -> int:
     from muster.run import run
 
     noise = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()

@@ -98,13 +98,14 @@ class Log(msgspec.Struct, tag=True, frozen=True):
 
 
 class Broken(msgspec.Struct, tag=True, frozen=True):
-    """The replica failed while `loading` or generating; the worker ends after this.
+    """The worker failed, and ends after this.
 
-    `configuration`: what was asked for can't be done by any replica.
+    `during`: what would fail again at another start, before it could work; or its work. `configuration`: what was asked
+    for can't be done by any replica.
     """
 
     failure: Failure
-    loading: bool
+    during: Literal["meeting", "loading", "work"]
     configuration: bool = False
 
 
@@ -155,7 +156,7 @@ class Standing(msgspec.Struct, tag=True, frozen=True):
     lost: bool = False
     """It was silent for too long, or stuck; its work went to the others."""
     failed: bool = False
-    """It could not load the model."""
+    """It could not load the model, or had to be given up before that."""
 
 
 class Offer(msgspec.Struct, tag=True, frozen=True):

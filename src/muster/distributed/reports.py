@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
 from typing import TypeAlias
@@ -61,11 +60,6 @@ class Reporter:
         """Send one report."""
         with contextlib.suppress(OSError):
             os.write(self._pipe, msgspec.json.encode(report) + b"\n")
-
-    def wake_reader(self) -> None:
-        """Have a reader that was stopped go on, or the launcher would wait for it for ever; to be called at the end."""
-        with contextlib.suppress(OSError):
-            os.kill(os.getppid(), signal.SIGCONT)
 
     def _beat(self) -> None:
         while True:

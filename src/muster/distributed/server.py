@@ -297,7 +297,8 @@ class CoordinatorServer:
             case Log():
                 self._on_log(name, message.text)
             case Broken():
-                coordinator.lose(name, message.failure.message, now, "failed" if message.loading else "lost")
+                state: Literal["lost", "failed"] = "lost" if message.during == "work" else "failed"
+                coordinator.lose(name, message.failure.message, now, state)
                 self._on_broken(name, message)
                 return False
             case Leave():

@@ -157,7 +157,8 @@ def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
     except Exception as error:  # noqa: BLE001  whatever a backend raises breaks the replica, and is told
         log.error("%s broke:\n%s", name, traceback.format_exc())
         failure, lasting = Failure.from_exception(error), loading and not isinstance(error, LostMemberError)
-        link.broken(Broken(failure, lasting, configuration=isinstance(error, ConfigurationError)))
+        configuration = isinstance(error, ConfigurationError)
+        link.broken(Broken(failure, "loading" if lasting else "work", configuration))
         return EXIT_UNLOADABLE if lasting else EXIT_BROKEN
     link.leave()
     return 0
@@ -280,12 +281,15 @@ def main() -> None:
     start = msgspec.json.decode(sys.stdin.buffer.readline(), type=Start)
     _end_with_parent(sys.stdin.buffer.read)
     reporter = Reporter(start.reports) if start.reports is not None else None
-    status = _work(start, reporter)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if reporter is not None:
-        reporter.wake_reader()
-    os._exit(status)  # a library's threads must not hold up a finished run
+    status = EXIT_ALONE
+    try:
+        status = _work(start, reporter)
+    except Exception:
+        log.exception("%s can't go on", start.name)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # a library's threads must not hold up a finished run
 
 
 def _work(start: Start, reporter: Reporter | None) -> int:
@@ -293,7 +297,11 @@ def _work(start: Start, reporter: Reporter | None) -> int:
     tell: Callable[[Report], None] = reporter.tell if reporter is not None else lambda _report: None
     ranks = read_ranks() if start.publish or not start.addresses else None
     if ranks is not None and start.publish:
-        rendezvous.publish(ranks, rendezvous.Meeting(start.publish, start.secret), start.rendezvous_timeout)
+        meeting = rendezvous.Meeting(start.publish, start.secret)
+        try:
+            rendezvous.publish(ranks, meeting, start.rendezvous_timeout)
+        except MusterError as error:
+            return _unmet(start, error)
     elif ranks is not None:
         try:
             meeting = rendezvous.join(ranks, start.rendezvous_timeout, _reach)
@@ -313,6 +321,19 @@ def _work(start: Start, reporter: Reporter | None) -> int:
             tell(Over(stop.missing))
 
     return run_worker(start, pass_on)
+
+
+def _unmet(start: Start, error: MusterError) -> int:
+    """Tell the coordinator that the other ranks can't be told of it; returns the exit status."""
+    sys.stderr.write(f"{error}\n")
+    hello = Hello(start.name, start.rank, host_name(), os.getpid())
+    secret = bytes.fromhex(start.secret)
+    try:
+        link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, lambda _stop, _lost: None)
+        link.broken(Broken(Failure.from_exception(error), "meeting"))
+    except (OSError, MusterError):
+        return EXIT_ALONE  # it has ended meanwhile
+    return EXIT_UNLOADABLE
 
 
 def _reach(meeting: rendezvous.Meeting) -> tuple[str, int]:

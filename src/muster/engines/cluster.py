@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.25
 _GOODBYE_SECONDS = 15.0
+_SAID = {"meeting": "could not meet the others", "loading": "could not load the model", "work": "failed"}
+"""What a worker could not do; see `Broken`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +218,7 @@ class Cluster:
     def _broken(self, worker: str, broken: Broken) -> None:
         if broken.configuration and not self._coordinator.workers[worker].joined:
             self.fail(ConfigurationError(broken.failure.message))
-        doing = "could not load the model" if broken.loading else "failed"
-        self._failures[worker] = f"{doing}: {broken.failure.type}: {broken.failure.message}"
+        self._failures[worker] = f"{_SAID[broken.during]}: {broken.failure.type}: {broken.failure.message}"
         self.server.changed.set()
 
     def _given_up(self, name: str, reason: str) -> None:

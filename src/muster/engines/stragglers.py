@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError
 from muster.distributed.environment import read_ranks
+from muster.engines.waking import state_and_parent
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +55,9 @@ def end_stragglers(ranks: Collection[int], patience: float) -> None:
 def is_stopped(pid: int) -> bool:
     """Whether a process was stopped by a signal and stands still; False where that can't be seen."""
     try:
-        return _stat(Path(f"/proc/{pid}"))[0] == "T"
-    except (OSError, IndexError):
+        return state_and_parent(pid)[0] == "T"
+    except OSError:
         return False
-
-
-def _stat(process: Path) -> list[str]:
-    """Its state, its parent, and the rest."""
-    # "pid (command) state ppid …"; the command may have spaces and brackets
-    return (process / "stat").read_text().rpartition(")")[2].split()
 
 
 def _kill(pid: int) -> None:
@@ -76,8 +71,8 @@ def _siblings() -> Iterator[Straggler]:
     launcher, mine = os.getppid(), Path("/proc/self")
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            _state, parent, *_ = _stat(process)
-            if int(parent) != launcher or int(process.name) == os.getpid():
+            _state, parent = state_and_parent(process.name)
+            if parent != launcher or int(process.name) == os.getpid():
                 continue
             variables = _environment(process)
             ranks = read_ranks(variables)

@@ -165,7 +165,7 @@ def _link(party: Party, meeting: Meeting) -> Iterator[SocketLink]:
         link.drain()  # a thread that prepares batches may be waiting for more
         # In the words in which the party is told: whichever comes first is raised on all ranks.
         said = replace(Failure.from_exception(error), message=_failed(party.rank, error))
-        link.broken(Broken(said, loading=False))
+        link.broken(Broken(said, "work"))
         raise
     link.leave()
 

@@ -1,0 +1,75 @@
+"""Has a launcher's rank go on when somebody has stopped it: a launcher waits for each of its processes, for ever.
+
+As a script (`python waking.py RANK`) this is a process beside the rank, because one that is stopped does nothing; a
+small one, because every rank has it: it imports next to nothing, and ends with its rank.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+_LOOK_SECONDS = 1.0
+_LOOKS = 3
+"""Looks in a row that find a process stopped, after which it is to go on."""
+
+
+def state_and_parent(pid: int | str) -> tuple[str, int]:
+    """The state of a process as in `ps`, and the id of its parent. Raises `OSError`; only Linux has it in /proc."""
+    # pathlib would cost more than the rest of this module
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123
+        # "pid (command) state ppid …"; the command may have spaces and brackets
+        state, parent, *_ = stat.read().rpartition(")")[2].split()
+    return state, int(parent)
+
+
+@contextlib.contextmanager
+def kept_awake() -> Iterator[None]:
+    """While the context lasts, this process goes on some seconds after it was stopped (SIGSTOP).
+
+    Not where its launcher was stopped too, which somebody has done on purpose; nor where there is no /proc.
+    """
+    import subprocess
+
+    if not os.path.exists("/proc/self/stat"):  # noqa: PTH110
+        yield
+        return
+    # Isolated, and without site-packages: it needs neither, and starts in a third of the time.
+    command = [sys.executable, "-I", "-S", __file__, str(os.getpid())]
+    try:
+        waker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    except OSError:
+        yield  # a machine that is short of processes has other worries
+        return
+    try:
+        yield
+    finally:
+        waker.kill()
+        waker.wait()
+
+
+def main(rank: int) -> None:
+    """Look after the process `rank`, this one's parent, until it is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # come to whole groups; the rank may have work to finish
+        signal.signal(number, signal.SIG_IGN)
+    looks = 0
+    while os.getppid() == rank:
+        try:
+            state, launcher = state_and_parent(rank)
+            stopped = state == "T" and state_and_parent(launcher)[0] != "T"
+        except OSError:
+            return
+        looks = looks + 1 if stopped else 0
+        if looks == _LOOKS:
+            sys.stderr.write(f"process {rank}, a rank, was stopped by a signal: going on\n")
+            os.kill(rank, signal.SIGCONT)
+            looks = 0
+        time.sleep(_LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
