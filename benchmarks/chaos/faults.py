@@ -116,10 +116,16 @@ class KillRank(Fault):
 
 
 class StopRank(Fault):
+    """In its first half second a rank has started nothing that could have it go on: nobody could mend that."""
+
     name, says, engines = "stop-rank", "SIGSTOP of a rank, not of its worker, for ever", LAUNCHED
 
     def strike(self, scene: Scene) -> None:
-        send([scene.one_of("rank")], signal.SIGSTOP)
+        rank = scene.one_of("rank")
+        with contextlib.suppress(psutil.NoSuchProcess):  # its end is as good a moment as any
+            while scene.attempt.alive() and not rank.children():
+                time.sleep(POLL_SECONDS)
+        send([rank], signal.SIGSTOP)
 
 
 class KillNode(Fault):

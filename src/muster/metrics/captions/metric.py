@@ -17,7 +17,7 @@ from muster.core import MissingExtraError, Sample
 from muster.metrics.averages import numpy_mean
 from muster.metrics.captions import coco
 from muster.metrics.captions.cider import cider
-from muster.metrics.captions.tokens import Tokeniser, check_java, tokenise
+from muster.metrics.captions.tokens import WITHOUT_JAVA, Tokeniser, check_java, tokenise
 from muster.metrics.protocol import MetricInfo, Score, ScoredSample
 from muster.metrics.terms import Terms
 from muster.metrics.variants import VariantMetric
@@ -72,9 +72,9 @@ class Captions(VariantMetric):
     def check(self) -> None:
         """Raise `ConfigurationError` where Java or pycocoevalcap is needed and missing."""
         if _TOKENISERS[self.variant] == "ptb":
-            check_java(f"captions in the convention of {self.variant}")
+            check_java(f"captions in the convention of {self.variant}", WITHOUT_JAVA)
         if "meteor" in self.scores:
-            check_java("METEOR")
+            check_java("METEOR", "leave meteor out of the task's `scores`")
         if set(self.scores) - {"cider"} and find_spec("pycocoevalcap") is None:
             raise MissingExtraError("BLEU, ROUGE-L or METEOR", "captions")
 

@@ -38,21 +38,25 @@ def tokenise(texts: Sequence[str], tokeniser: Tokeniser) -> list[list[str]]:
     return _treebank(texts)
 
 
-def check_java(what: str) -> str:
-    """The path of Java. Raises `ConfigurationError`, naming `what` needs it, where there is none."""
+WITHOUT_JAVA = "choose the variant muster, which needs none"
+"""What to do about a convention that needs Java."""
+
+
+def check_java(what: str, instead: str) -> str:
+    """The path of Java. Raises `ConfigurationError` where there is none: `what` needs it, and what to do `instead`."""
     if find_spec("pycocoevalcap") is None:
         raise MissingExtraError(what, "captions")
     java = shutil.which("java")
     if java is None:
         raise ConfigurationError(
             f"{what} needs Java, and there is no `java` on the PATH: install a Java runtime (8 or newer, e.g. Debian's "
-            f"default-jre-headless), or choose the variant muster, which needs none."
+            f"default-jre-headless), or {instead}."
         )
     return java
 
 
 def _treebank(texts: Sequence[str]) -> list[list[str]]:
-    java = check_java("the Penn Treebank tokeniser")
+    java = check_java("the Penn Treebank tokeniser", WITHOUT_JAVA)
     import pycocoevalcap.tokenizer.ptbtokenizer as package
 
     jar = Path(package.__file__).with_name(_JAR)
