@@ -161,12 +161,20 @@ def test_a_rank_whose_model_breaks_at_every_start_is_given_up_and_the_rest_goes_
 
 
 def test_a_rank_whose_launcher_is_gone_before_all_have_met_says_so(task: Path, tmp_path: Path) -> None:
-    """torchrun, ended while it starts its ranks, leaves one behind. It tried six times, and said nothing of the reason."""
-    env = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    """torchrun, ended while it starts its ranks, leaves one behind. It tried six times, and didn't say why."""
+    env = {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+    }
     env |= {"MASTER_PORT": "9", "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RUN_ID": "none"}
     run = start(tmp_path / "run", *arguments(task, rendezvous_timeout=2), env=env)
     assert run.wait() == 1
-    assert "worker-0: could not meet the others: RunError: rank 0 could not reach the rendezvous" in run.stderr
+    assert (
+        "worker-0: could not meet the others: RunError: rank 0 could not reach the rendezvous" in run.stderr
+    )
     assert "starting it again" not in run.stderr
     assert "Traceback" not in run.logs()
 
