@@ -40,7 +40,7 @@ def record(tmp_path: Path) -> Path:
 def serve(record: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ServerModel]]:
     """Makes models with a stand-in server; ends them. What it started must be gone then."""
     models: list[ServerModel] = []
-    monkeypatch.setattr(server, "Keeper", lambda: Keeper(grace=0.3))
+    monkeypatch.setattr(server, "Keeper", lambda **more: Keeper(grace=0.3, **more))
 
     def make(*server_args: str, kind: type[ServerModel] = VllmServerModel, **more: Any) -> ServerModel:
         args: dict[str, Any] = {
@@ -148,10 +148,13 @@ def test_a_killed_worker_leaves_no_server_behind_and_the_run_completes(tmp_path:
         "command": [sys.executable, str(SERVER)],
         "server_args": ["--record", str(record), "--seconds", "0.05", "--child"],
     }
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
     run = start(
         tmp_path / "run",
         *("--backend", "vllm-server", "--model", "demo", "--tasks", "digits_read", "--limit", "200"),
         *("--model-args", json.dumps(args), "--replicas", "2", "--max-in-flight", "2", "--progress", "plain"),
+        env={"TMPDIR": str(temporary)},
     )
     run.until_answered(20)
     next(iter(run.workers().values())).send_signal(signal.SIGKILL)
@@ -159,6 +162,7 @@ def test_a_killed_worker_leaves_no_server_behind_and_the_run_completes(tmp_path:
     assert len({record.completion.key for record in run.journal()}) == 200
     assert len(starts(record)) >= 2
     assert not [pid for each in starts(record) for pid in each["pids"] if alive(pid)]
+    assert not list(temporary.glob("muster-server-*")), "files with the servers' keys"
     assert "serving with the key ***" in run.logs()
 
 

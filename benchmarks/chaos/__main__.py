@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from benchmarks.chaos.attempts import LAUNCHER_SECONDS
 from benchmarks.chaos.audit import truth_of
 from benchmarks.chaos.faults import FAULTS, WORKER_TIMEOUT, Fault, Missed
 from benchmarks.chaos.outcomes import HEADER, add, kept, rows
@@ -43,7 +44,9 @@ Where it doesn't complete, the same command is given again ("resume"). Recorded 
 (the median of a log-normal distribution), one by one or in batches of 4. Samples lost, scored twice, and scores that
 differ are counted from journal, table of samples and results by code that shares nothing with Muster's
 (`benchmarks/chaos/audit.py`). Work redone is what the models did beyond one answer for each sample, by their own
-account. "Ended by itself": all processes of every attempt within {LIMIT_SECONDS:.0f} s.
+account. "Ended by itself": all processes of every attempt within {LIMIT_SECONDS:.0f} s, but for launchers that have
+nothing left to look after: torchrun waits up to five minutes for a node that is gone. Those are ended after
+{LAUNCHER_SECONDS:.0f} s, and count as `killed`.
 """
 
 

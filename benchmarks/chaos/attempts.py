@@ -17,7 +17,7 @@ import psutil
 MARK = "MUSTER_CHAOS"
 """The environment variable by which an attempt's processes are known, orphans included."""
 POLL_SECONDS = 0.02
-_LAUNCHER_SECONDS = 20.0
+LAUNCHER_SECONDS = 20.0
 """How long a launcher may take to end after all that it started has ended."""
 
 Part = Literal["launcher", "main", "rank", "worker"]
@@ -123,7 +123,7 @@ class Attempt:
                 only_launchers_since = None
             else:
                 only_launchers_since = only_launchers_since or time.monotonic()
-                if time.monotonic() - only_launchers_since > _LAUNCHER_SECONDS:
+                if time.monotonic() - only_launchers_since > LAUNCHER_SECONDS:
                     self.kill()
                     return self._ended(by_itself=True)
             time.sleep(0.2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,14 +24,14 @@ _LOOK_SECONDS = 0.05
 class Keeper:
     """A process that outlives this one by as long as it takes to end what it watches. Linux only; elsewhere nothing."""
 
-    def __init__(self, grace: float = GRACE_SECONDS) -> None:
-        """`grace`: seconds between SIGTERM and SIGKILL."""
+    def __init__(self, grace: float = GRACE_SECONDS, folder: Path | None = None) -> None:
+        """`grace`: seconds between SIGTERM and SIGKILL. `folder`: removed when they have ended."""
         self._process: subprocess.Popen[bytes] | None = None
         self._watched: set[int] = set()
         if Path("/proc/self/stat").exists():
             # A session of its own: whoever kills this process's group must not kill the keeper before its work.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__, str(grace)],
+                [sys.executable, "-I", "-S", __file__, str(grace), *([str(folder)] if folder else [])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
@@ -127,7 +128,10 @@ def main() -> None:
     for line in sys.stdin.buffer:
         pid = int(line)
         watched[pid] = _began(pid)
-    _end(watched, float(sys.argv[1]))
+    grace, *folders = sys.argv[1:]
+    _end(watched, float(grace))
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ class Server:
             for word in command.words
         ]
         log.info("starting %s", " ".join(words))
-        self._keeper = Keeper()
+        self._keeper = Keeper(folder=self._folder)
         with own_surroundings():
             try:
                 self._process = subprocess.Popen(
