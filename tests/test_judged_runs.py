@@ -17,11 +17,13 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import muster
 from api_servers import Answer, chat, error, serving
 from judged_task import asked_about, judge_options, says, write_judged
 from muster.cli import score
+from muster.cli.app import app
 from muster.config import load_config
 from muster.core import ConfigurationError, MusterError
 from muster.results.folder import RunFolder
@@ -216,6 +218,10 @@ def test_a_task_that_asks_nobody_starts_no_judge(tmp_path: Path) -> None:
     )
     assert results.tasks["echo"].metrics["accuracy"].value == 1.0
     assert not (tmp_path / "run" / "verdicts.jsonl").exists()
+    again = CliRunner().invoke(app, ["score", str(tmp_path / "run"), "--judge", "x"])
+    assert again.exit_code == 0, again.output
+    assert "no task here asks a judge, as it is scored (--scoring): x has nothing to do" in again.stderr
+    assert "tokens" not in again.stdout
 
 
 def test_conventions_with_and_without_a_judge_stand_side_by_side(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from muster.judging.judge import JudgeSpec
-from muster.judging.run_judge import conventions_that_ask, hand_in_journal
+from muster.judging.run_judge import conventions_that_ask, hand_in_journal, nothing_to_judge
 from muster.judging.session import AnswerToJudge, Judging
 from muster.results.folder import RunFolder
 from muster.results.predictions import Prediction
@@ -32,7 +32,8 @@ def verdicts_on_run(
     """
     asking = [each for each in planned if conventions_that_ask(each.task)]
     if not asking:
-        return spec.book(folder.verdicts)
+        _say(nothing_to_judge(spec))
+        return VerdictBook()
     with Judging(spec, folder.verdicts, run_id, log_file=folder.log("judge"), say=_say) as judging:
         hand_in_journal(folder, asking, judging)
         judging.finish(_now_and_then())
@@ -50,6 +51,8 @@ class PredictionsJudge:
     def __call__(self, predictions: Sequence[Prediction]) -> VerdictBook:
         """The verdicts on them. Raises as `verdicts_on_run`."""
         if not conventions_that_ask(self._task):
+            if self._spec is not None:
+                _say(nothing_to_judge(self._spec))
             return self.book
         if self._spec is None:
             self.book = VerdictBook.load(self._verdicts)

@@ -63,6 +63,11 @@ def conventions_that_ask(task: Task) -> list[str]:
     ]
 
 
+def nothing_to_judge(spec: JudgeSpec) -> str:
+    """What to say of a judge that was named where nobody asks one."""
+    return f"no task here asks a judge, as it is scored (--scoring): {spec.judge.model} has nothing to do"
+
+
 def judge_of_run(
     spec: JudgeSpec | None,
     folder: RunFolder,
@@ -86,7 +91,7 @@ def judge_of_run(
             )
         return _Nobody()
     if not asking:
-        say(f"none of the tasks asks a judge: {spec.judge.model} has nothing to do")
+        say(nothing_to_judge(spec))
         return _Nobody()
     judging = Judging(
         spec, folder.verdicts, run_id, log_file=folder.log("judge"), load_seconds=load_seconds, say=say
