@@ -39,7 +39,7 @@ def test_a_new_task_passes_its_check_and_runs(started: Path) -> None:
     assert "[user]\n[image 96×96]\nWhat is shown?\nA. a square\nB. a circle\n" in done.stdout
     with Image.open(started / "out" / "1-1.png") as image:
         assert image.size == (96, 96)
-    again = muster("tasks", "new", "my_shapes", cwd=started)
+    again = muster("tasks", "new", "my_shapes.yaml", cwd=started)
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
     assert muster("tasks", "new", "No Name", cwd=started).returncode == 2
 

@@ -73,11 +73,12 @@ _SAMPLES = (
 
 
 def write_starter(name: str, folder: Path) -> Path:
-    """Write NAME.yaml, NAME.jsonl and two images into `folder`, and return the task file.
+    """Write NAME.yaml, NAME.jsonl and two images into `folder`, and return the task file. `name` may end in `.yaml`.
 
     Raises:
         ConfigurationError: the name isn't one that a task may have, or one of the files is there already.
     """
+    name = name.removesuffix(".yaml")
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ConfigurationError(
             f"{name!r} can't name a task: only small letters, digits and underscores can"
