@@ -62,7 +62,7 @@ class Cluster:
         welcome = Welcome(
             job.backend,
             msgspec.Raw(msgspec.msgpack.encode(job.settings)),
-            heartbeat_seconds=max(0.2, min(5.0, job.worker_timeout / 4)),
+            heartbeat_seconds=job.heartbeat_seconds,
             reconnect_seconds=job.worker_timeout,
             collect=job.collect,
             process_group=job.process_group,

@@ -54,6 +54,11 @@ class Job:
     say: Callable[[str], None] = _say_nothing
     """Tells the user one thing."""
 
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How often a worker says that it lives: several times before its silence counts."""
+        return max(0.2, min(5.0, self.worker_timeout / 4))
+
 
 class Engine(Protocol):
     """Starts workers, connects them to the coordinator, and returns when the run is over."""

@@ -56,7 +56,7 @@ class LiveEngine:
         welcome = Welcome(
             self.name,
             msgspec.Raw(msgspec.msgpack.encode(None)),
-            heartbeat_seconds=max(0.2, min(5.0, job.worker_timeout / 4)),
+            heartbeat_seconds=job.heartbeat_seconds,
             reconnect_seconds=min(_RECONNECT_SECONDS, job.worker_timeout),
             session=secrets.token_hex(8),
         )
