@@ -156,7 +156,7 @@ def test_a_runs_own_number_of_frames_takes_the_place_of_the_tasks() -> None:
         ({"frames": 8, "fps": 1}, "give frames or fps"),
         ({"frames": 1, "sampling": "qwen"}, "in pairs"),
         ({"min_pixels": 5}, "is for sampling qwen"),
-        ({"frames": "many"}, "--video: "),
+        ({"frames": "many"}, "--video frames=many: expected a whole number"),
         ({"frames": 10**12}, "frames: more than 100,000 frames"),
         ({"fps": 1e300, "sampling": "internvl"}, r"fps: 1e\+300 frames a second are more than 1000"),
     ],

@@ -291,6 +291,7 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"question": "q", "answer": "x", "answers": ["x"]}, "answer: given beside answers; leave one out"),
     ({"question": "q", "image": "a", "images": ["a"]}, "image: given beside images; leave one out"),
     ({"question": "q", "image": 5}, "image: 5 is neither a path, a data URI, a URL nor an image's bytes"),
+    ({"question": "q", "video": 5}, "video: 5 is neither a path, a data URI, a URL nor a video's bytes"),
     ({"question": "q", "image": "data:image/png;base64,!"}, "image: '!' isn't base64"),
     ({"question": "q", "image": "s3://b/x.png"}, "image: 's3://b/x.png': only http and https"),
     ({"question": "q", "metadata": ["x"]}, "metadata: ['x'] is not an object with text keys"),

@@ -16,6 +16,7 @@ _COUNTS = ("frames", "fps", "min_frames", "max_frames")
 MOST_FRAMES = 100_000
 MOST_FPS = 1000.0
 """Beyond them it is a slip, and the choice of frames alone would take for ever."""
+_TEXTS = ("before_subtitles", "without_subtitles")
 _BUDGETS = ("min_pixels", "max_pixels", "total_pixels")
 
 
@@ -48,10 +49,13 @@ def overridden(task: VideoSettings, given: Mapping[str, JSON]) -> VideoSettings:
         kept.update({name: defaults[name] for name in (*_COUNTS, *_BUDGETS)})
     elif given.keys() & {"frames", "fps"}:
         kept.update({name: defaults[name] for name in _COUNTS})
-    try:
-        settings = msgspec.convert({**kept, **given}, VideoSettings)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"--video: {error}") from None
+    for name, value in given.items():
+        try:
+            msgspec.convert({name: value}, VideoSettings)
+        except msgspec.ValidationError:
+            expected = "text" if name in _TEXTS else "a number" if name == "fps" else "a whole number"
+            raise ConfigurationError(f"--video {name}={value}: expected {expected}") from None
+    settings = msgspec.convert({**kept, **given}, VideoSettings)
     problems = [*_sizes(settings), *contradictions(settings)]
     if problems:
         raise ConfigurationError("\n".join(f"--video {name}: {message}" for name, message in problems))

@@ -47,7 +47,8 @@ def read_media(kind: MediaKind, value: object, place: MediaPlace) -> Media:
         content = cell["bytes"] if cell["bytes"] is not None else cell["path"]
         if isinstance(content, bytes | str) and content:
             return read_media(kind, content, place)
-    raise ValueError(f"{shown(value)} is neither a path, a data URI, a URL nor an {kind}'s bytes")
+    article = "an" if kind == "image" else "a"
+    raise ValueError(f"{shown(value)} is neither a path, a data URI, a URL nor {article} {kind}'s bytes")
 
 
 def embedded(value: str) -> bytes | None:
