@@ -50,6 +50,12 @@ def assert_complete(run: Run, count: int = 200) -> None:
     assert set(answered.values()) == {1}
 
 
+def lone_rank(rank: int, port: int) -> dict[str, str]:
+    """What a launcher sets for one of two ranks on one node."""
+    ranks = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
+    return ranks | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
 @pytest.mark.parametrize("schedule", ["dynamic", "contiguous", "strided"])
 def test_every_rank_takes_part_and_the_score_is_that_of_one_process(
     task: Path, tmp_path: Path, schedule: str
@@ -162,14 +168,7 @@ def test_a_rank_whose_model_breaks_at_every_start_is_given_up_and_the_rest_goes_
 
 def test_a_rank_whose_launcher_is_gone_before_all_have_met_says_so(task: Path, tmp_path: Path) -> None:
     """torchrun, ended while it starts its ranks, leaves one behind. It tried six times, and didn't say why."""
-    env = {
-        "RANK": "0",
-        "WORLD_SIZE": "2",
-        "LOCAL_RANK": "0",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-    }
-    env |= {"MASTER_PORT": "9", "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RUN_ID": "none"}
+    env = lone_rank(0, 9) | {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RUN_ID": "none"}
     run = start(tmp_path / "run", *arguments(task, rendezvous_timeout=2), env=env)
     assert run.wait() == 1
     assert (
@@ -239,16 +238,9 @@ def test_a_benchmark_smaller_than_the_world(tmp_path: Path) -> None:
 
 def test_ranks_without_rank_0_say_who_they_waited_for(tmp_path: Path) -> None:
     """Rank 1 of 2 alone: no coordinator ever comes."""
-    env = {
-        "RANK": "1",
-        "WORLD_SIZE": "2",
-        "LOCAL_RANK": "1",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-    }
     run = start(
         tmp_path / "run", "--model", "demo", "--tasks", "digits", "--rendezvous-timeout", "3",
-        env=env | {"MASTER_PORT": "29513"},
+        env=lone_rank(1, 29513),
     )  # fmt: skip
     assert run.wait() == 1
     assert "rank 1 could not reach the rendezvous at 127.0.0.1:29513" in run.stderr
@@ -257,16 +249,9 @@ def test_ranks_without_rank_0_say_who_they_waited_for(tmp_path: Path) -> None:
 
 def test_ranks_that_never_come_are_not_waited_for(task: Path, tmp_path: Path) -> None:
     """Rank 0 of 2 alone does all the work, static shares of absent ranks included."""
-    env = {
-        "RANK": "0",
-        "WORLD_SIZE": "2",
-        "LOCAL_RANK": "0",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-    }
     run = start(
         tmp_path / "run", *arguments(task, schedule="contiguous", rendezvous_timeout=3),
-        env=env | {"MASTER_PORT": "29514"},
+        env=lone_rank(0, 29514),
     )  # fmt: skip
     assert run.wait() == 0, run.stderr
     assert_complete(run)

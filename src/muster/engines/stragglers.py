@@ -56,7 +56,7 @@ def is_stopped(pid: int) -> bool:
     """Whether a process was stopped by a signal and stands still; False where that can't be seen."""
     try:
         return state_and_parent(pid)[0] == "T"
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

@@ -13,13 +13,20 @@ import sys
 import time
 from collections.abc import Iterator
 
+TYPE_CHECKING = False  # what typing has; as a script this imports next to nothing
+if TYPE_CHECKING:
+    import subprocess
+
 _LOOK_SECONDS = 1.0
 _LOOKS = 3
 """Looks in a row that find a process stopped, after which it is to go on."""
 
 
 def state_and_parent(pid: int | str) -> tuple[str, int]:
-    """The state of a process as in `ps`, and the id of its parent. Raises `OSError`; only Linux has it in /proc."""
+    """The state of a process as in `ps`, and the id of its parent; only Linux has it in /proc.
+
+    Raises `OSError`, or `ValueError`, for one that is gone or going.
+    """
     # pathlib would cost more than the rest of this module
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123
         # "pid (command) state ppid …"; the command may have spaces and brackets
@@ -33,23 +40,26 @@ def kept_awake() -> Iterator[None]:
 
     Not where its launcher was stopped too, which somebody has done on purpose; nor where there is no /proc.
     """
-    import subprocess
-
-    if not os.path.exists("/proc/self/stat"):  # noqa: PTH110
-        yield
-        return
-    # Isolated, and without site-packages: it needs neither, and starts in a third of the time.
-    command = [sys.executable, "-I", "-S", __file__, str(os.getpid())]
-    try:
-        waker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    except OSError:
-        yield  # a machine that is short of processes has other worries
-        return
+    waker = _start()
     try:
         yield
     finally:
-        waker.kill()
-        waker.wait()
+        if waker is not None:
+            waker.kill()
+            waker.wait()
+
+
+def _start() -> subprocess.Popen[bytes] | None:
+    import subprocess
+
+    if not os.path.exists("/proc/self/stat"):  # noqa: PTH110
+        return None
+    # Isolated, and without site-packages: it needs neither, and starts in a third of the time.
+    command = [sys.executable, "-I", "-S", __file__, str(os.getpid())]
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    except OSError:
+        return None  # a machine that is short of processes has other worries
 
 
 def main(rank: int) -> None:
@@ -57,18 +67,16 @@ def main(rank: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # come to whole groups; the rank may have work to finish
         signal.signal(number, signal.SIG_IGN)
     looks = 0
-    while os.getppid() == rank:
-        try:
+    with contextlib.suppress(OSError, ValueError):  # it has ended meanwhile
+        while os.getppid() == rank:
             state, launcher = state_and_parent(rank)
             stopped = state == "T" and state_and_parent(launcher)[0] != "T"
-        except OSError:
-            return
-        looks = looks + 1 if stopped else 0
-        if looks == _LOOKS:
-            sys.stderr.write(f"process {rank}, a rank, was stopped by a signal: going on\n")
-            os.kill(rank, signal.SIGCONT)
-            looks = 0
-        time.sleep(_LOOK_SECONDS)
+            looks = looks + 1 if stopped else 0
+            if looks == _LOOKS:
+                sys.stderr.write(f"process {rank}, a rank, was stopped by a signal: going on\n")
+                os.kill(rank, signal.SIGCONT)
+                looks = 0
+            time.sleep(_LOOK_SECONDS)
 
 
 if __name__ == "__main__":
