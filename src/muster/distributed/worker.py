@@ -90,6 +90,13 @@ def connect_to_any(addresses: Sequence[tuple[str, int]], secret: bytes) -> Conne
     raise error
 
 
+def _link(start: Start, on_stop: Callable[[Stop, bool], None]) -> SocketLink:
+    """The worker's link to its coordinator. Raises as `SocketLink` and `connect_to_any` do."""
+    secret = bytes.fromhex(start.secret)
+    hello = Hello(start.name, start.rank, host_name(), os.getpid(), start.session, start.party)
+    return SocketLink(lambda: connect_to_any(start.addresses, secret), hello, on_stop)
+
+
 def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: None) -> int:
     """Join the run, work, and return the exit status. `on_stop` hears what the coordinator says of the end.
 
@@ -104,10 +111,8 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
         if stop.how == "over":
             ends.append(_end_soon(EXIT_ALONE if lost else 0))
 
-    secret = bytes.fromhex(start.secret)
-    hello = Hello(start.name, start.rank, host_name(), os.getpid(), start.session, start.party)
     try:
-        link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, obey)
+        link = _link(start, obey)
     except (OSError, MusterError) as error:
         sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
         return EXIT_ALONE
@@ -326,10 +331,8 @@ def _work(start: Start, reporter: Reporter | None) -> int:
 def _unmet(start: Start, error: MusterError) -> int:
     """Tell the coordinator that the other ranks can't be told of it; returns the exit status."""
     sys.stderr.write(f"{error}\n")
-    hello = Hello(start.name, start.rank, host_name(), os.getpid())
-    secret = bytes.fromhex(start.secret)
     try:
-        link = SocketLink(lambda: connect_to_any(start.addresses, secret), hello, lambda _stop, _lost: None)
+        link = _link(start, lambda _stop, _lost: None)
         link.broken(Broken(Failure.from_exception(error), "meeting"))
     except (OSError, MusterError):
         return EXIT_ALONE  # it has ended meanwhile
