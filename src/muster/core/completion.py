@@ -45,6 +45,7 @@ class Completion:
 
     key: RequestKey
     text: str | None = None
+    """The answer as it came, with whatever the model thought aloud in it."""
     failure: Failure | None = None
     usage: Usage = Usage()
     seconds: float | None = None
@@ -53,6 +54,8 @@ class Completion:
     """`stop`, `length`, or the backend's own word."""
     note: str | None = None
     """What the backend had to change in the request: `image 2 scaled from 8000×6000 to 4096×3072 pixels`."""
+    reasoning: str | None = None
+    """What the model thought before it answered, where the backend gets it apart from the answer."""
 
     @property
     def succeeded(self) -> bool:

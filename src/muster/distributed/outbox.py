@@ -119,7 +119,7 @@ def _chunks(answers: list[tuple[int, Completion]]) -> Iterator[list[tuple[int, C
     size = 0
     for answer in answers:
         chunk.append(answer)
-        size += _OVERHEAD_BYTES + 4 * len(answer[1].text or "")
+        size += _OVERHEAD_BYTES + 4 * (len(answer[1].text or "") + len(answer[1].reasoning or ""))
         if size > _CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0

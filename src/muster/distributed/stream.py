@@ -149,6 +149,7 @@ def _mended(completion: Completion) -> Completion:
         None if completion.seconds is None else float(completion.seconds),
         completion.finish_reason,
         None if completion.note is None else valid_text(completion.note),
+        None if completion.reasoning is None else valid_text(completion.reasoning),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -92,7 +92,7 @@ class Replay:
             )
             return Completion(asked, failure=Failure.from_exception(missing))
         then = record.completion
-        return Completion(asked, then.text, then.failure, then.usage, then.seconds, then.finish_reason)
+        return replace(then, key=asked)
 
     @cached_property
     def _tasks(self) -> str:
