@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
+from muster.models.transformers.cache_names import CacheInput, cache_among
 from muster.models.transformers.image_cache import ImageCache
 from muster.models.transformers.interfaces import Inputs, Tokenizer
 from muster.models.transformers.loading import Loaded
@@ -43,7 +44,9 @@ class Prompts(NamedTuple):
     processors: Sequence[LogitsProcessor]
     """Of the model's generation settings; without the drawing of tokens."""
     inputs: dict[str, object]
-    """Everything else, the empty cache included."""
+    """Everything else."""
+    cache: CacheInput | None
+    """The empty cache, which is among `inputs`."""
 
 
 class Generator:
@@ -107,7 +110,7 @@ class Generator:
             generation_config: object,  # noqa: ARG001
             **inputs: object,
         ) -> Prompts:
-            return Prompts(input_ids, logits_processor, inputs)
+            return Prompts(input_ids, logits_processor, inputs, cache_among(inputs))
 
         begun: object = self.model.generate(
             **inputs, max_new_tokens=1, do_sample=False, custom_generate=instead_of_decoding

@@ -10,7 +10,6 @@ from muster.core import JSON
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
-    from transformers import Cache
 
 Conversation: TypeAlias = "list[dict[str, JSON]]"
 """Chat messages as chat templates read them; images are placeholders."""
@@ -86,7 +85,6 @@ class ModelOutput(Protocol):
 
     logits: torch.Tensor
     """(rows, tokens or the last one, vocabulary)"""
-    past_key_values: Cache
 
 
 class VisionLanguageModel(Protocol):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import torch
-from transformers import Cache, RepetitionPenaltyLogitsProcessor
+from transformers import RepetitionPenaltyLogitsProcessor
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 
 from muster.core import Completion, Request, Usage
+from muster.models.transformers.cache_names import CacheInput, cache_of
 from muster.models.transformers.generation import Generator, LogitsProcessor, Prompts, RowEnd
 from muster.models.transformers.preparation import Batch
 from muster.models.transformers.row_cache import SlotCache, unsuitable
@@ -114,15 +115,17 @@ class RunningRows:
         prompts = self._generator.prompts(self._generator.place(batch.inputs))
         if (reason := unsupported(prompts)) is not None:
             raise NotContinuousError(reason)
+        assert prompts.cache is not None
         outputs = self._model(
             **self._model.prepare_inputs_for_generation(
                 prompts.input_ids, is_first_iteration=True, **prompts.inputs
             ),
             return_dict=True,
         )
-        if (reason := unsuitable(outputs.past_key_values, prompts.input_ids.shape[1])) is not None:
+        cache = cache_of(outputs, prompts.cache.name)
+        if (reason := unsuitable(cache, prompts.input_ids.shape[1])) is not None:
             raise NotContinuousError(reason)
-        new = _New.of(prompts, outputs.past_key_values)
+        new = _New.of(prompts, CacheInput(prompts.cache.name, cache))
         chosen = choose(prompts.processors, new.ids, outputs.logits[:, -1], rows)
         staying = [number for number, row in enumerate(rows) if not row.end.reached(row.tokens)]
         if staying:
@@ -143,9 +146,9 @@ class RunningRows:
             **self._model.prepare_inputs_for_generation(
                 state.ids,
                 next_sequence_length=1,
-                past_key_values=state.cache.cache,
                 attention_mask=None if self._all_as_wide else state.mask,
                 use_cache=True,
+                **{state.cache_name: state.cache.cache},
                 **state.per_token,
             ),
             return_dict=True,
@@ -216,10 +219,10 @@ class _New:
     mask: torch.Tensor
     per_token: dict[str, torch.Tensor]
     """Of the tokens that come next, (…, rows, 1)."""
-    cache: Cache
+    cache: CacheInput
 
     @classmethod
-    def of(cls, prompts: Prompts, cache: Cache) -> Self:
+    def of(cls, prompts: Prompts, cache: CacheInput) -> Self:
         ids, given = prompts.input_ids, prompts.inputs.get("attention_mask")
         mask = given.to(ids.dtype) if isinstance(given, torch.Tensor) else torch.ones_like(ids)
         first = ids.gather(1, mask.argmax(dim=1, keepdim=True))
@@ -241,6 +244,7 @@ class _State:
     per_token: dict[str, torch.Tensor]
     """Of the latest tokens, (…, slots, 1)."""
     cache: SlotCache
+    cache_name: str
     processors: Sequence[LogitsProcessor]
     moving: torch.Tensor
     """(slots, 1): 1 where there is a row, whose positions go on."""
@@ -250,7 +254,9 @@ class _State:
         """Without a slot."""
         none = new.ids[:0, :0]
         per_token = {name: value[..., :0, :] for name, value in new.per_token.items()}
-        return cls(none, none, per_token, SlotCache(new.cache), processors, new.ids[:0, :1])
+        return cls(
+            none, none, per_token, SlotCache(new.cache.cache), new.cache.name, processors, new.ids[:0, :1]
+        )
 
     def arrange(self, kept: list[int], slots: int, columns: int) -> None:
         """The kept slots become the first of `slots`."""
@@ -271,7 +277,7 @@ class _State:
         """Rows of these numbers go into slots, with the tokens chosen for them."""
         index = torch.tensor(slots, device=self.ids.device)
         rows = torch.tensor(numbers, device=self.ids.device)
-        self.cache.write(index, new.cache, rows)
+        self.cache.write(index, new.cache.cache, rows)
         begin = self.cache.columns - new.ids.shape[1]
         self.mask[index] = _fitted(new.mask[rows], len(slots), self.cache.columns)
         self.ids[index, :begin] = new.ids[rows, :1]
@@ -321,7 +327,7 @@ def unsupported(prompts: Prompts) -> str | None:
             return f"it takes {name} with every token"
     if not prompts.inputs.get("use_cache"):
         return "it has no cache"
-    return unsuitable(prompts.inputs.get("past_key_values"), 0)
+    return unsuitable(prompts.cache.cache if prompts.cache else None, 0)
 
 
 def refusal(generator: Generator) -> str | None:
