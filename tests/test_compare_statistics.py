@@ -147,33 +147,33 @@ def test_intervals_cover_what_they_say() -> None:
             random.random(clusters.size) < 0.5, shared, answers(clusters.size, 0.15, 0.1)
         ), clusters
 
-    assert 0.935 <= _covered(lambda: (answers(100, 0.15, 0.05), None), 0.1, 1500) <= 0.975
-    assert 0.935 <= _covered(lambda: (answers(400, 0.1, 0.1), None), 0.0, 1500) <= 0.965
-    assert 0.935 <= _covered(clustered, 0.05, 1500) <= 0.97
-    assert 0.935 <= _covered(lambda: (random.normal(0.1, 1, 30), None), 0.1, 1500) <= 0.965
+    assert 0.925 <= _covered(lambda: (answers(100, 0.15, 0.05), None), 0.1, 700) <= 0.98
+    assert 0.925 <= _covered(lambda: (answers(400, 0.1, 0.1), None), 0.0, 700) <= 0.975
+    assert 0.925 <= _covered(clustered, 0.05, 700) <= 0.98
+    assert 0.925 <= _covered(lambda: (random.normal(0.1, 1, 30), None), 0.1, 700) <= 0.975
 
 
 def test_a_false_alarm_is_as_rare_as_promised_with_clusters_too() -> None:
     random = np.random.default_rng(4)
     alarms = 0
-    for _ in range(1500):
+    for _ in range(700):
         shared = random.choice([1.0, -1.0, 0.0], p=[0.15, 0.15, 0.7], size=60)
-        sums = shared * random.integers(1, 6, size=60)
+        sums = shared * random.integers(1, 6, size=60).astype(np.float64)
         alarms += sign_flip_test(sums).p_value <= 0.05
-    assert alarms / 1500 <= 0.06
+    assert alarms / 700 <= 0.065
 
 
 def test_the_chances_are_what_happens() -> None:
     random = np.random.default_rng(6)
     promised = chances(400, 0.08, 0.08, 0.03)
     holds = broken = 0
-    for _ in range(4000):
+    for _ in range(1500):
         interval = paired_estimate(random.choice([1.0, -1.0, 0.0], p=[0.08, 0.08, 0.84], size=400)).interval
         assert interval is not None
         holds += interval[0] > -0.03
         broken += interval[1] < -0.03
-    assert holds / 4000 == pytest.approx(promised.holds, abs=0.025)
-    assert broken / 4000 == pytest.approx(promised.broken, abs=0.01)
+    assert holds / 1500 == pytest.approx(promised.holds, abs=0.035)
+    assert broken / 1500 == pytest.approx(promised.broken, abs=0.01)
     assert sum(promised) == pytest.approx(1)
 
 

@@ -80,7 +80,7 @@ def cluster_sums(values: NDArray[np.float64], clusters: NDArray[np.int64] | None
     if clusters is None:
         return values
     present = np.bincount(clusters) > 0
-    return np.bincount(clusters, weights=values)[present]
+    return np.bincount(clusters, weights=values)[present].astype(np.float64)
 
 
 def adjusted_interval(

@@ -58,7 +58,7 @@ def binomial_cdf_half(successes: int, trials: int) -> float:
     if successes >= trials:
         return 1.0
     if trials <= 1000:
-        return sum(math.comb(trials, k) for k in range(successes + 1)) / 2**trials
+        return float(sum(math.comb(trials, k) for k in range(successes + 1)) / (1 << trials))
     # The last term, times a sum of ratios that falls off geometrically.
     term = total = 1.0
     for k in range(successes, 0, -1):
@@ -149,14 +149,15 @@ def _binomial_half(trials: int) -> NDArray[np.float64]:
     import numpy as np
 
     logs = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, trials + 1)))))
-    return np.exp(logs[-1] - logs - logs[::-1] - trials * math.log(2))
+    probabilities: NDArray[np.float64] = np.exp(logs[-1] - logs - logs[::-1] - trials * math.log(2))
+    return probabilities
 
 
 def _convolved(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     import numpy as np
 
     size = first.size + second.size - 1
-    if min(first.size, np.count_nonzero(second)) <= 64:
+    if min(first.size, int(np.count_nonzero(second))) <= 64:
         result = np.zeros(size)
         for index in np.flatnonzero(second):
             result[index : index + first.size] += second[index] * first

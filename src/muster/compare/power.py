@@ -134,4 +134,7 @@ def _log_binomials(
     if probability in (0.0, 1.0):
         return np.where(successes == trials * probability, 0.0, -np.inf)
     ways = logs[trials] - logs[successes] - logs[trials - successes]
-    return ways + successes * math.log(probability) + (trials - successes) * math.log1p(-probability)
+    logarithms: NDArray[np.float64] = (
+        ways + successes * math.log(probability) + (trials - successes) * math.log1p(-probability)
+    )
+    return logarithms
