@@ -18,6 +18,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 import muster
+from api_servers import chat, serving
+from judged_task import write_judged
 from muster.cli.app import app
 from muster.core import ConfigurationError
 from muster.demo import demo_model_path
@@ -242,6 +244,24 @@ def test_what_cannot_be_done_is_refused(model: Any, processor: Any, tmp_path: Pa
         muster.evaluate(model, str(films), processor, output=tmp_path / "run")
     with pytest.raises(ConfigurationError, match="processor and overwrite"):
         muster.evaluate("demo", "digits_read", processor=processor)
+
+
+def test_a_judged_run_can_be_replaced(model: Any, processor: Any, tmp_path: Path) -> None:
+    """Guards against verdicts of the run before, which made every second evaluation in one folder fail."""
+    task = write_judged(tmp_path, 2)
+    with serving(lambda _call: chat("0.5")) as server:
+        for _ in range(2):
+            results = muster.evaluate(
+                model,
+                str(task),
+                processor,
+                output=tmp_path / "run",
+                max_new_tokens=2,
+                judge="gpt-judge",
+                judge_args={"base_url": server.url},
+                overwrite=True,
+            )
+            assert results.tasks["judged"].metrics["total"].value == 50.0
 
 
 def test_the_documented_trainer_callback(

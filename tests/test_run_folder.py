@@ -243,3 +243,19 @@ def test_status_is_read_from_the_folder_while_it_is_locked(tmp_path: Path) -> No
     assert status.holder.pid == os.getpid()
     assert status.finished == 1
     assert read_status(folder).state == "interrupted"
+
+
+def test_clearing_a_run_forgets_none_of_its_files(tmp_path: Path) -> None:
+    # Guards against a file that is left behind: with another run's verdicts in it the next run failed at once.
+    folder = RunFolder(tmp_path / "run")
+    properties = [name for name, value in vars(RunFolder).items() if isinstance(value, property)]
+    paths = {name: value for name in properties if isinstance(value := getattr(folder, name), Path)}
+    kept = {"logs", "slurm", "lock_file", "lock_holder"}
+    with folder.lock():
+        for name, path in paths.items():
+            if name not in kept:
+                path.write_text("x")
+        folder.log("w").write_text("x")
+        folder.clear()
+    left = {path.name for path in folder.root.rglob("*") if path.is_file()}
+    assert left <= {".lock", ".lock.json"}

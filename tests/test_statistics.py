@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muster.core import JSON, Media, Sample
-from muster.metrics.protocol import ScoredSample
+from muster.metrics.protocol import CorpusMetric, Metric, MetricInfo, Score, ScoredSample
 from muster.metrics.registry import build_metric
 from muster.results.bootstrap import bootstrap_estimates, effort
+from muster.results.groups import group_results
 from muster.results.intervals import Estimate, mean_estimate, t95, wilson
+from muster.results.results import MetricResult, SampleCounts, TaskResults
 from muster.results.statistics import bootstrap_estimate, cluster_ids, estimate_metrics
 
 
@@ -258,12 +260,119 @@ def test_coverage_of_bootstrapped_accuracy_plus() -> None:
     assert 0.91 <= hits / 150 <= 0.99
 
 
-def test_a_perfect_metric_in_zero_to_one_gets_wilson_and_points_get_none() -> None:
+def test_a_perfect_metric_gets_wilson_s_interval_in_points_too() -> None:
     metric = build_metric("mme")
     rows = mme_rows(random.Random(1), 30, 1.0)
     estimates = estimate_metrics(metric, rows, cluster_ids(rows))
-    assert estimates["accuracy_plus"] == Estimate(1.0, 0.0, wilson(1.0, 30))
-    assert estimates["score"] == Estimate(200.0, 0.0, None)
+    assert estimates["accuracy_plus"].ci95 == pytest.approx(wilson(1.0, 30))
+    assert estimates["score"].ci95 == pytest.approx((200 * wilson(1.0, 30)[0], 200.0))
+
+
+class Sum:
+    """A metric of somebody else: right answers are added up, and how long they were is averaged."""
+
+    info = MetricInfo(
+        "sum", "own", 1, "right", {"right": "questions", "length": "letters"}, {"length": "length"}
+    )
+
+    def score(self, _sample: Sample, prediction: str) -> Score:
+        return Score({"right": float(prediction == "x"), "length": float(len(prediction))})
+
+    def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
+        right = sum(row.score.scores["right"] for row in rows)
+        return {"right": right, "length": sum(row.score.scores["length"] for row in rows) / len(rows)}
+
+
+FLAT: dict[str, tuple[dict[str, JSON], str, str]] = {
+    "mme": ({"official_categories": True}, "Yes", "No"),
+    "yes_no": ({}, "Yes", "No"),
+    "ocrbench": ({}, "Yes", "No"),
+    "hallusionbench": ({}, "Yes", "No"),
+    "exact_match": ({}, "Yes", "No"),
+    "mmstar": ({}, "Yes", "No"),
+    "relaxed_accuracy": ({}, "Yes", "No"),
+    "captions": ({"scores": ["cider", "bleu"]}, "Yes", "No"),
+}
+
+
+@pytest.mark.parametrize("name", [*FLAT, "sum"])
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("clusters_of", [1, 2, 4])
+def test_no_interval_has_width_zero(name: str, right: bool, clusters_of: int) -> None:
+    # Guards against "600.0 – 600.0": that everything came out alike 40 times says little about the next time.
+    params, good, bad = FLAT.get(name, ({}, "x", "long answer"))
+    metric: Metric = Sum() if name == "sum" else build_metric(name, params)
+    rows = []
+    for number in range(40):
+        category = ("existence", "count", "code_reasoning")[number // 2 % 3]
+        sample = Sample(
+            str(number),
+            "?",
+            images=(Media("image", path=f"/{number // clusters_of}.png"),),
+            answers=(good,),
+            metadata={
+                "category": category,
+                "set_id": number,
+                "figure_id": "1",
+                "question_id": "0",
+                "question_type": "Regular Text Recognition",
+            },
+        )
+        rows.append(ScoredSample(sample, "", metric.score(sample, good if right else bad)))
+    if isinstance(metric, CorpusMetric):
+        rows = [dataclasses.replace(row, prediction=good if right else bad) for row in rows]
+        scored = metric.score_corpus(rows)
+        rows = [dataclasses.replace(row, score=score) for row, score in zip(rows, scored, strict=True)]
+    estimates = estimate_metrics(metric, rows, cluster_ids(rows))
+    for aggregate, estimate in estimates.items():
+        if estimate.ci95 is not None:
+            low, high = estimate.ci95
+            assert low <= estimate.value <= high
+            assert high - low > 0.01, aggregate
+        else:  # no range is known: the mean of lengths that are all alike
+            assert (name, aggregate) == ("sum", "length")
+
+
+def test_the_width_of_a_flat_interval_knows_what_counts() -> None:
+    # A recall of 10 of 10 is no surer for 990 questions where no is right.
+    metric = build_metric("yes_no")
+    samples = [Sample(str(number), "?", answers=("yes" if number < 10 else "no",)) for number in range(400)]
+    rows = [ScoredSample(sample, "", metric.score(sample, sample.answer)) for sample in samples]
+    estimates = estimate_metrics(metric, rows, cluster_ids(rows))
+    assert estimates["accuracy"].ci95 == wilson(1.0, 400)
+    recall = estimates["recall"].ci95
+    assert recall is not None
+    assert recall[0] < 0.8
+
+
+def test_flat_points_cover_the_truth() -> None:
+    # Where all is right, the bound excludes only truths that make all right less likely than 2.5 %, or so.
+    metric = build_metric("mme")
+    rows = mme_rows(random.Random(1), 25, 1.0)
+    interval = estimate_metrics(metric, rows, cluster_ids(rows))["score"].ci95
+    assert interval is not None
+    assert 0.01 < (interval[0] / 200) ** 25 < 0.04
+
+
+def test_clusters_that_balance_exactly_are_not_endless_evidence() -> None:
+    # Residuals of 1/3 add up to 1e-17, not to 0: the effective size was 1e30 and the interval a point.
+    values = [1.0, 0.0, 0.0] * 20
+    interval = mean_estimate(values, [str(number // 3) for number in range(60)]).ci95
+    assert interval is not None
+    assert interval[1] - interval[0] > 0.2
+
+
+def test_the_mean_of_a_group_keeps_an_interval() -> None:
+    def task(value: float, low: float, high: float) -> TaskResults:
+        score = MetricResult(value, 0.0, (low, high), "0-1", 20)
+        return TaskResults(
+            1, "exact_match", "muster", 1, "accuracy", SampleCounts(20, 20, 0), {"accuracy": score}
+        )
+
+    tasks = {"a": task(1.0, 0.84, 1.0), "b": task(1.0, 0.88, 1.0), "c": task(0.5, 0.2, 0.9)}
+    mean = group_results(tasks, {"all": ["a", "b"], "mixed": ["a", "c"]})
+    assert mean["all"].metrics["macro_mean"].ci95 == pytest.approx((0.9, 1.0))  # 1 - sqrt(0.16² + 0.12²) / 2
+    assert mean["mixed"].metrics["macro_mean"].ci95 == pytest.approx((0.75 - 0.17, 0.75 + 0.2))
 
 
 @settings(max_examples=25, deadline=None)

@@ -54,7 +54,11 @@ def results_table(results: Results, width: int) -> Table:
         for metric, result in group.metrics.items():
             value = [Text(name), Text(metric), Text(_value(result)), *(Text() for _ in variants)]
             table.add_row(
-                *value, Text(), Text(result.unit), Text(f"{len(group.tasks)} tasks"), style="italic"
+                *value,
+                _interval(result),
+                Text(result.unit),
+                Text(f"{len(group.tasks)} tasks"),
+                style="italic",
             )
     if remarks := [*_used(results), *_remarks(results)]:
         table.caption = Text("\n".join(remarks))

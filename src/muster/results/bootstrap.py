@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from muster.results.intervals import Z95, Estimate
+from muster.results.intervals import ROUNDING, Z95, Estimate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ def bootstrap_estimates(
     """Every value of `statistic(rows)` with its standard error and 95 % interval, in one pass of resampling.
 
     The interval is the percentile interval, or normal where the task is so large that there are few resamples.
-    A statistic that is the same in every resample has standard error 0 and no interval: the data can't tell.
+    A statistic that is the same in every resample, or in all but a few, has no interval: resampling can't tell.
     With fewer than two clusters there is neither. The same arguments give the same result, to the last bit.
     """
     values = dict(statistic(rows))
@@ -166,10 +166,13 @@ def estimate_from(value: float, replicates: NDArray[np.float64], chosen: Effort)
     average = float(np.mean(replicates))
     if abs(average - value * chosen.share) < abs(average - value):
         replicates = replicates / chosen.share  # a sum over the rows, of which a smaller resample has fewer
-    if np.ptp(replicates) == 0:  # before the deviation, which rounding would make 1e-17
+    if np.ptp(replicates) <= ROUNDING * max(
+        1.0, abs(value)
+    ):  # before the deviation, which rounding makes 1e-17
         return Estimate(value, 0.0, None)
     stderr = float(np.std(replicates, ddof=1)) * scale
     if chosen.share < 1 or chosen.resamples < _PERCENTILE_FROM:
         return Estimate(value, stderr, (value - Z95 * stderr, value + Z95 * stderr))
     low, high = np.percentile(replicates, (2.5, 97.5))
-    return Estimate(value, stderr, (min(value, float(low)), max(value, float(high))))
+    low, high = min(value, float(low)), max(value, float(high))
+    return Estimate(value, stderr, None if high - low <= ROUNDING * max(1.0, abs(value)) else (low, high))

@@ -99,6 +99,11 @@ class RunFolder:
         """Who locked it."""
         return self.root / ".lock.json"
 
+    @property
+    def of_the_run(self) -> tuple[Path, ...]:
+        """The files that are one run's, whoever works in the folder: all but the manifest, the logs and the locks."""
+        return (self.results, self.samples, self.report, self.join_secret, self.verdicts, self.journal)
+
     def log(self, worker: str) -> Path:
         """The log file of one worker; different workers never share a file."""
         return self.logs / f"{_file_name(worker)}.log"
@@ -119,9 +124,8 @@ class RunFolder:
         Raises `ConfigurationError` when that can't be done.
         """
         try:
-            for path in (*self.logs.glob("*.log"), self.results, self.samples, self.report, self.journal):
+            for path in (*self.logs.glob("*.log"), *self.of_the_run, self.manifest):
                 path.unlink(missing_ok=True)
-            self.manifest.unlink(missing_ok=True)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot replace the run in {self.root}: {error.strerror or error}"

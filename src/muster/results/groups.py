@@ -36,4 +36,21 @@ def _together(names: list[str], results: Sequence[TaskResults]) -> GroupResults:
     # Taken as independent, which tasks over the same images are not quite.
     stderr = math.hypot(*errors) / len(names) if len(errors) == len(names) else None
     mean = math.fsum(values) / len(values)
-    return GroupResults(names, {MACRO_MEAN: MetricResult(mean, stderr, unit=units.pop(), n=len(names))})
+    interval = _interval(mean, [each for each in headlines if each is not None])
+    return GroupResults(names, {MACRO_MEAN: MetricResult(mean, stderr, interval, units.pop(), len(names))})
+
+
+def _interval(mean: float, headlines: Sequence[MetricResult]) -> tuple[float, float] | None:
+    """The interval of the mean of independent scores from theirs, None where one has none: square and add.
+
+    MOVER, the method of variance estimates recovery (Zou & Donner 2008; Newcombe 1998), which keeps the tasks' own
+    intervals lopsided where they are: all right isn't 1 ± 0.
+    """
+    below, above = [], []
+    for each in headlines:
+        low, high = each.ci95 or (None, None)
+        if each.value is None or low is None or high is None:
+            return None
+        below.append(each.value - low)
+        above.append(high - each.value)
+    return mean - math.hypot(*below) / len(headlines), mean + math.hypot(*above) / len(headlines)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 Z95 = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
+ROUNDING = 1e-12
+"""Relative; what is smaller than this is a difference of sums that should be equal."""
 
 _T95 = (
     12.706204736432, 4.302652729911, 3.182446305284, 2.776445105198, 2.570581835636,
@@ -30,7 +32,8 @@ _T95 = (
 class Estimate:
     """A score with its uncertainty, all in the score's own unit.
 
-    `stderr` and `ci95` are None where there is nothing to estimate them from (fewer than two clusters).
+    `stderr` and `ci95` are None where there is nothing to estimate them from (fewer than two clusters). `ci95` alone is
+    None where nothing varies and the values don't tell their range (`muster.results.flat`).
     """
 
     value: float
@@ -43,7 +46,7 @@ def mean_estimate(values: Sequence[float], clusters: Sequence[str] | None = None
 
     Values of one cluster may be correlated; without `clusters` all are independent. Values that lie between 0
     and 1 get Wilson's interval, which stays there and doesn't shrink to nothing at 0 and 1; others the mean
-    ± t · SE. NaN of no values.
+    ± t · SE, and none where SE is 0. NaN of no values.
     """
     count = len(values)
     if count == 0:
@@ -57,6 +60,8 @@ def mean_estimate(values: Sequence[float], clusters: Sequence[str] | None = None
         independent = groups == count and all(value in (0, 1) for value in values)
         quantile = Z95 if independent else t95(groups - 1)
         return Estimate(mean, stderr, wilson(mean, _effective_size(mean, stderr, groups), quantile))
+    if stderr == 0:
+        return Estimate(mean, stderr)
     margin = t95(groups - 1) * stderr
     return Estimate(mean, stderr, (mean - margin, mean + margin))
 
@@ -96,7 +101,8 @@ def _stderr(values: Sequence[float], clusters: Sequence[str] | None, mean: float
         for cluster, value in zip(clusters, values, strict=True):
             residuals[cluster] = residuals.get(cluster, 0.0) + (value - mean)
         squares = sum(residual**2 for residual in residuals.values())
-    return math.sqrt(groups / (groups - 1) * squares) / len(values)
+    stderr = math.sqrt(groups / (groups - 1) * squares) / len(values)
+    return 0.0 if stderr <= ROUNDING * max(1.0, abs(mean)) else stderr
 
 
 def _effective_size(mean: float, stderr: float, groups: int) -> float:

@@ -1,5 +1,6 @@
 """Scores with their uncertainty: analytic for means, bootstrap for everything else, clustered throughout.
 
+Where neither finds anything that varies, `flat` has the interval: none has width zero.
 Never changes a value: it is what the metric's own aggregation returned, to the last bit.
 """
 
@@ -13,7 +14,8 @@ from muster.metrics.protocol import AdditiveMetric, Metric, ScoredSample
 from muster.results.additive_bootstrap import additive_estimates
 from muster.results.bootstrap import bootstrap_estimate, bootstrap_estimates
 from muster.results.clusters import cluster_ids
-from muster.results.intervals import Estimate, mean_estimate, wilson
+from muster.results.flat import flat_intervals
+from muster.results.intervals import Estimate, mean_estimate
 
 __all__ = ["Estimate", "bootstrap_estimate", "cluster_ids", "estimate_metrics", "mean_estimate"]
 
@@ -48,8 +50,18 @@ def estimate_metrics(
             estimates[name] = _clipped(estimate, _LARGEST.get(metric.info.units.get(name, ""), math.inf))
         else:
             bounded = metric.info.units.get(name) == "0-1"
-            estimates[name] = _within_unit(resampled[name], clusters) if bounded else resampled[name]
-    return estimates
+            estimates[name] = _clipped(resampled[name], 1.0 if bounded else math.inf)
+    flat = {name: values[name] for name, estimate in estimates.items() if _is_flat(estimate)}
+    intervals = flat_intervals(metric, flat, rows, clusters) if flat else {}
+    return {
+        name: dataclasses.replace(estimate, ci95=intervals[name]) if name in intervals else estimate
+        for name, estimate in estimates.items()
+    }
+
+
+def _is_flat(estimate: Estimate) -> bool:
+    """Whether nothing varies although there are clusters to vary."""
+    return estimate.stderr is not None and estimate.ci95 is None
 
 
 def _bootstrapped(
@@ -74,13 +86,6 @@ def _scaled(estimate: Estimate, factor: float) -> Estimate:
 def _another_repeat(row: ScoredSample, number: int) -> ScoredSample:
     """A further draw of a row, as a repeat of its own: metrics that group rows keep the draws apart."""
     return ScoredSample(row.sample, row.prediction, row.score, row.repeat + number * _COPIES)
-
-
-def _within_unit(estimate: Estimate, clusters: Sequence[str]) -> Estimate:
-    """An interval that doesn't leave 0-1; Wilson's over the clusters where resampling has nothing to vary."""
-    if estimate.stderr == 0 and estimate.ci95 is None and 0 <= estimate.value <= 1:
-        return dataclasses.replace(estimate, ci95=wilson(estimate.value, len(set(clusters))))
-    return _clipped(estimate, 1.0)
 
 
 def _clipped(estimate: Estimate, largest: float) -> Estimate:
