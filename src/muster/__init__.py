@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = (
+    False  # what typing has, which a user's typing.py in the working directory could still shadow here
+)
 if TYPE_CHECKING:
     from muster.run import evaluate as evaluate
 

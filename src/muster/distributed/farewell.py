@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 
 from muster.core import RunError
+from muster.core.own_python import own_module
 from muster.distributed import rendezvous
 from muster.distributed.environment import read_ranks
 
@@ -36,7 +37,7 @@ class Farewell:
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "muster.distributed.farewell", str(absent)],
+                own_module("muster.distributed.farewell", str(absent)),
                 env={**os.environ, **env},
                 stdin=subprocess.PIPE,  # its end is this process's
                 stderr=subprocess.DEVNULL,

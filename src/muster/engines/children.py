@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from muster.core.own_python import own_module
 from muster.distributed.reports import Report, read_report
 from muster.engines.replica import Replica
 
@@ -54,11 +55,7 @@ class Child(Replica):
             start = replace(start, reports=reports[1])
         try:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # a user's queue.py or yaml.py in the working directory must not shadow a library's
-                "-m",
-                "muster.distributed.worker",
-                self.name,  # for whoever reads `ps`
+                *own_module("muster.distributed.worker", self.name),  # the name is for whoever reads `ps`
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,
                 stderr=output,

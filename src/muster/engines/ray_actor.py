@@ -56,7 +56,7 @@ class WorkerProcess:
         logging.getLogger().setLevel(logging.INFO)  # Ray has configured logging before
         if Path(folder).is_dir():
             os.chdir(folder)
-            sys.path.insert(0, folder)  # as for `python -m muster`: a backend may be a module of the user's
+            _nothing_shadowed(folder)
         told = msgspec.json.decode(start, type=Start)
         try:
             connect_to_any(told.addresses, bytes.fromhex(told.secret)).close()
@@ -64,6 +64,11 @@ class WorkerProcess:
             where = " or ".join(f"{host}:{port}" for host, port in told.addresses)
             return f"could not reach the coordinator at {where} from {host_name()}: {error}"
         return describe_exit(run_worker(told))
+
+
+def _nothing_shadowed(folder: str) -> None:
+    """Ray puts the driver's folder first in the module path: last it is found too, and takes no library's place."""
+    sys.path[:] = [*(each for each in sys.path if each not in ("", folder)), folder]
 
 
 def _end_with_parent() -> None:

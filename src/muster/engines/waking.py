@@ -52,12 +52,14 @@ def kept_awake() -> Iterator[None]:
 def _start() -> subprocess.Popen[bytes] | None:
     import subprocess
 
+    from muster.core.own_python import own_script
+
     if not os.path.exists("/proc/self/stat"):  # noqa: PTH110
         return None
-    # Isolated, and without site-packages: it needs neither, and starts in a third of the time.
-    command = [sys.executable, "-I", "-S", __file__, str(os.getpid())]
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(
+            own_script(__file__, str(os.getpid())), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
     except OSError:
         return None  # a machine that is short of processes has other worries
 

@@ -11,12 +11,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from muster.core import ConfigurationError, RunError
 from muster.core.frames import send_frame
+from muster.core.own_python import own_module
 from muster.engines.children import describe_exit
 from muster.judging.frames import (
     Broken,
@@ -42,7 +42,7 @@ class JudgeProcess:
             ours.enter_context(theirs)
             output = 2 if log_file is None else ours.enter_context(log_file.open("ab")).fileno()
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
+                own_module(MODULE, str(theirs.fileno())),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

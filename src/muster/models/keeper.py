@@ -29,9 +29,11 @@ class Keeper:
         self._process: subprocess.Popen[bytes] | None = None
         self._watched: set[int] = set()
         if Path("/proc/self/stat").exists():
+            from muster.core.own_python import own_script  # the keeper itself has nothing of this
+
             # A session of its own: whoever kills this process's group must not kill the keeper before its work.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__, str(grace), *([str(folder)] if folder else [])],
+                own_script(__file__, str(grace), *([str(folder)] if folder else [])),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,

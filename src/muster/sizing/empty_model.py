@@ -18,6 +18,7 @@ from typing import cast
 import msgspec
 
 from muster.core import ConfigurationError, MissingExtraError
+from muster.core.own_python import own_module
 from muster.sizing.checkpoint import Checkpoint, Tensor
 
 TIME_LIMIT = 300.0
@@ -41,9 +42,11 @@ def with_tensors(checkpoint: Checkpoint) -> Checkpoint:
         (Path(folder) / "config.json").write_text(json.dumps(checkpoint.config), encoding="utf-8")
         try:
             done = subprocess.run(
-                [sys.executable, "-P", "-m", "muster.sizing.empty_model", folder],
-                capture_output=True, timeout=TIME_LIMIT, check=False,
-            )  # fmt: skip
+                own_module("muster.sizing.empty_model", folder),
+                capture_output=True,
+                timeout=TIME_LIMIT,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             raise ConfigurationError(
                 f"transformers didn't build {name} from its config.json in {TIME_LIMIT:.0f} s"

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import ClassVar, Protocol
 
 from muster.core import Completion, ReplicaError, Request, RunError
+from muster.core.own_python import SAFE_PATH
 from muster.models.api.images import ImageLimits
 from muster.models.api.model import ApiModel
 from muster.models.api.options import BaseUrl
@@ -16,7 +18,7 @@ from muster.models.openai.backend import MOST_IMAGE_BYTES
 from muster.models.openai.http import ChatCompletions
 from muster.models.openai.messages import ChatFormat
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
-from muster.models.servers.command import SERVED_NAME, Kind, Sglang, Vllm
+from muster.models.servers.command import SERVED_NAME, Command, Kind, Sglang, Vllm
 from muster.models.servers.options import ServerOptions, check_settings, server_options
 from muster.models.servers.server import Server
 
@@ -47,13 +49,19 @@ class ServerModel:
 
     def _start(self) -> _Client:
         server = Server(
-            lambda port, key: self.kind.command(self._settings, self._options, port, key),
+            self._command,
             self.kind.name,
             self._options.ready_timeout,
         )
         self._end = weakref.finalize(self, server.close)
         client = self._client = _Client(self._settings, self._options, server)
         return client
+
+    def _command(self, port: int, key: str) -> Command:
+        command = self.kind.command(self._settings, self._options, port, key)
+        if self._options.command is not None:  # the user's own may live on what lies beside it
+            return command
+        return replace(command, env={**SAFE_PATH, **command.env})
 
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
         """Answer requests as the server does.

@@ -12,7 +12,6 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Self
 
 from muster.core import Request
 from muster.core.frames import receive_header, send_frame
+from muster.core.own_python import own_module
 from muster.models.transformers.frames import Setup, Work, receive_prepared
 from muster.models.transformers.options import Options
 from muster.models.transformers.preparation import Prepared
@@ -55,7 +55,7 @@ class PreparationProcess:
         try:
             with theirs:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", MODULE, str(theirs.fileno())],
+                    own_module(MODULE, str(theirs.fileno())),
                     stdin=subprocess.DEVNULL,
                     stdout=2,  # what a library prints is not to mix with the output of a run
                     env={**os.environ, **ENVIRONMENT},

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -21,6 +20,7 @@ import msgspec
 
 from muster.core import ConfigurationError, LostMemberError, ReplicaError
 from muster.core.frames import receive_header, send_frame
+from muster.core.own_python import own_module
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.tensor.orders import Order, Report, Setup
@@ -91,7 +91,7 @@ class Members:
                 ours, theirs = socket.socketpair()
                 with theirs:
                     process = subprocess.Popen(
-                        [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
+                        own_module(MODULE, str(theirs.fileno())),
                         stdin=subprocess.DEVNULL,
                         stdout=2,  # what a library prints is not to mix with the output of a run
                         pass_fds=[theirs.fileno()],
