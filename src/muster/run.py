@@ -34,6 +34,7 @@ from muster.results.scoring import score_run
 from muster.scheduling.cost import TokenHistory
 from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask
+from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
 
 
@@ -157,6 +158,7 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 )
                 planned = plan(config)
                 if config.backend != "replay":
+                    check_reach(planned)
                     check_videos(planned, config.model_args)
                 secret = given_secret(config.secret_file) if config.listen is not None else None
             folder = RunFolder(config.output or default_output(config.model))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from muster.core.video import Clip, VideoSettings
@@ -38,6 +38,9 @@ class Media:
     """An http(s) address; only where the user allowed the network."""
     extent: Extent | None = None
     """The encoded file within a larger one."""
+    within: tuple[str, ...] | None = field(default=None, compare=False)
+    """Folders of which one must hold the file, links followed (`muster.media.gate`); None: wherever it is, for media
+    that Python code names."""
     clip: Clip | None = None
     """The part of a video that is asked about; None: all of it."""
     frame_rate: float | None = None

@@ -17,6 +17,7 @@ import msgspec
 
 from muster.core import Media, Message, Part, Request, SampleError
 from muster.media.extents import read_extent
+from muster.media.gate import media_file, open_checked, read_media_file
 from muster.media.images import describe
 from muster.media.packed_frames import pack
 from muster.media.video import load_video
@@ -39,17 +40,16 @@ def probes(planned: Sequence[PlannedTask]) -> list[Probe]:
     """Some files of each task, evenly spread; those that the coordinator can't read itself are left out."""
     found: list[Probe] = []
     for task in planned:
-        paths = list(
-            dict.fromkeys(
-                path
-                for sample in task.samples
-                for media in (*sample.images, *sample.videos)
-                if (path := _file(media)) is not None
-            )
-        )
+        within = {
+            path: media.within
+            for sample in task.samples
+            for media in (*sample.images, *sample.videos)
+            if (path := _file(media)) is not None
+        }
+        paths = list(within)
         step = max(1, len(paths) // PROBES_PER_TASK)
-        chosen = [*paths[::step][: PROBES_PER_TASK - 1], *paths[-1:]]
-        found += [Probe(path, digest) for path in dict.fromkeys(chosen) if (digest := _digest(path))]
+        chosen = dict.fromkeys([*paths[::step][: PROBES_PER_TASK - 1], *paths[-1:]])
+        found += [Probe(path, digest) for path in chosen if (digest := _digest(path, within[path]))]
     return found
 
 
@@ -97,21 +97,18 @@ def _file(media: Media) -> str | None:
 def _read(media: Media, room: int) -> Media:
     if media.extent is not None and media.extent.size <= room:
         return Media(media.kind, data=read_extent(media.extent))
-    path = Path(_file(media) or "")
+    path = _file(media) or ""
     try:
-        size = media.size_hint or path.stat().st_size
-        if size > room:
-            raise SampleError(
-                f"{media.kind} {path} is too large to send with its request ({size >> 20} MiB): put the benchmark's "
-                "files under the same path on every node"
-            )
-        return Media(media.kind, data=path.read_bytes())
-    except FileNotFoundError:
-        raise SampleError(f"{media.kind} {path} does not exist on the coordinator's node") from None
-    except OSError as error:
+        size = media.size_hint or media_file(media).stat().st_size
+        content = read_media_file(media) if size <= room else b""
+    except (OSError, SampleError) as error:
+        raise SampleError(f"on the coordinator's node, {media.kind} {path} {error}") from error
+    if size > room:
         raise SampleError(
-            f"{media.kind} {path} can't be read on the coordinator's node: {error.strerror}"
-        ) from error
+            f"{media.kind} {path} is too large to send with its request ({size >> 20} MiB): put the benchmark's "
+            "files under the same path on every node"
+        )
+    return Media(media.kind, data=content)
 
 
 def _frames(media: Media, room: int) -> Media:
@@ -124,18 +121,18 @@ def _frames(media: Media, room: int) -> Media:
     return Media("video", data=content, shown=media.shown)
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, within: tuple[str, ...] | None = None) -> str:
     """Of its size, beginning and end, or of the names in a folder; an empty string where there is no such file."""
     try:
         if Path(path).is_dir():
             names = "\0".join(sorted(os.listdir(path)))  # noqa: PTH208 - names alone, of thousands of frames
             return hashlib.blake2b(names.encode(errors="surrogateescape"), digest_size=16).hexdigest()
-        size = Path(path).stat().st_size
-        with Path(path).open("rb") as stream:
+        with open_checked(path, within) as stream:
+            size = os.fstat(stream.fileno()).st_size
             content = stream.read(_COMPARED_BYTES)
             if size > _COMPARED_BYTES:
                 stream.seek(max(_COMPARED_BYTES, size - _COMPARED_BYTES))
                 content += stream.read(_COMPARED_BYTES)
-    except OSError:
+    except (OSError, SampleError):
         return ""
     return hashlib.blake2b(b"%d:" % size + content, digest_size=16).hexdigest()

@@ -41,6 +41,7 @@ from muster.planning import plan
 from muster.results.folder import RunFolder
 from muster.results.results import Results
 from muster.run import Silent, work
+from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
 
 OPTIONS = frozenset(
@@ -218,6 +219,7 @@ class _Coordination:
         arrivals = self._party.gather(config.rendezvous_timeout)
         leading = check_copies(arrivals)
         planned = plan(config, lambda: getattr(self._held.model.config, "model_type", None))
+        check_reach(planned)
         check_videos(planned, config.model_args)
         folder = RunFolder(config.output or _unused(default_output(config.model)))
         with folder.lock():

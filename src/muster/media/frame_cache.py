@@ -19,6 +19,7 @@ import msgspec
 
 from muster.core import ConfigurationError, Media, SampleError
 from muster.core.cache_folder import cache_folder
+from muster.media.gate import open_checked
 
 if TYPE_CHECKING:
     from muster.media.video import Video
@@ -110,25 +111,25 @@ def _file(media: Media) -> Path | None:
     """Where its frames are kept: named by what is in the file, the part and the settings. None: they are not kept."""
     if media.path is None or limit_bytes() == 0:
         return None
-    content = _content_key(Path(media.path))
+    content = _content_key(media.path, media.within)
     if content is None:
         return None
     subtitles = (media.subtitles, media.subtitles_from)
-    said = _content_key(Path(media.subtitles)) if media.subtitles is not None else None
+    said = _content_key(media.subtitles, media.within) if media.subtitles is not None else None
     rest = msgspec.json.encode((media.clip, media.frame_rate, media.shown, subtitles))
     key = hashlib.blake2b(content + (said or b"") + rest, digest_size=20).hexdigest()
     return cache_folder() / "frames" / f"{key}{ENDING}"
 
 
-def _content_key(path: Path) -> bytes | None:
+def _content_key(path: str, within: tuple[str, ...] | None) -> bytes | None:
     """Of the file's size, time and three samples of its bytes; None for a folder or what can't be read."""
     try:
-        with path.open("rb") as stream:
+        with open_checked(path, within) as stream:
             status = os.fstat(stream.fileno())
             digest = hashlib.blake2b(b"%d %d " % (status.st_size, status.st_mtime_ns), digest_size=20)
             for start in (0, status.st_size // 2, max(0, status.st_size - SAMPLED)):
                 stream.seek(start)
                 digest.update(stream.read(SAMPLED))
-    except OSError:
+    except (OSError, SampleError):
         return None
     return digest.digest()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from muster.core import Media, SampleError
-from muster.media.extents import read_extent
+from muster.media.gate import open_media
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,13 +19,12 @@ def load_image(media: Media) -> Image:
     """
     from PIL import Image, ImageOps
 
-    source = _source(media)
     try:
-        with Image.open(source) as image:
+        with _opened(media) as file, Image.open(file) as image:
             ImageOps.exif_transpose(image, in_place=True)
             return image.convert("RGB")
-    except FileNotFoundError as error:
-        raise SampleError(f"{describe(media)} does not exist") from error
+    except SampleError as error:
+        raise SampleError(f"{describe(media)} {error}") from error
     except Exception as error:
         # A broken file makes Pillow's plug-ins raise nearly anything: OSError, SyntaxError, struct.error …
         raise SampleError(f"{describe(media)} can't be decoded: {error}") from error
@@ -44,13 +41,7 @@ def describe(media: Media) -> str:
     return f"{media.kind} given as {media.size_hint} bytes ({media.identity[:12]})"
 
 
-def _source(media: Media) -> Path | io.BytesIO:
+def _opened(media: Media) -> BinaryIO:
     if media.kind != "image":
-        raise SampleError(f"{describe(media)} was given where an image is expected")
-    if media.data is not None:
-        return io.BytesIO(media.data)
-    if media.path is not None:
-        return Path(media.path)
-    if media.extent is not None:
-        return io.BytesIO(read_extent(media.extent))
-    raise SampleError(f"{describe(media)} is an address, and models don't fetch from the network")
+        raise SampleError("was given where an image is expected")
+    return open_media(media)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from muster.core import ConfigurationError, Media, SampleError, VideoSettings
 from muster.media import frame_cache
 from muster.media.frame_choice import Size, choose_frames, clip_range, frame_size
+from muster.media.gate import checked_path
 from muster.media.images import describe
 from muster.media.packed_frames import is_packed, unpack
 from muster.media.readers import VideoReader, open_video
@@ -102,8 +104,15 @@ def subtitles_of(media: Media) -> tuple[Cue, ...]:
     """The subtitles of a video, on its own clock; none where it has none or none are to be shown."""
     if media.subtitles is None or media.shown is None or media.shown.subtitles == "none":
         return ()
+    status = Path(media.subtitles)
+    if not status.exists() or status.stat().st_size == 0:
+        return ()  # as benchmarks have it where nobody speaks
+    try:
+        file = checked_path(media.subtitles, media.within)
+    except SampleError as error:
+        raise SampleError(f"the subtitles {media.subtitles}: {error}") from error
     late = media.subtitles_from
-    cues = load_subtitles(media.subtitles)
+    cues = load_subtitles(str(file))
     return tuple(Cue(cue.start - late, cue.end - late, cue.text) for cue in cues) if late else cues
 
 

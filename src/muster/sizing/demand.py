@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from muster.core import Media, Request, SampleError
-from muster.media.extents import read_extent
+from muster.media.gate import open_media
 from muster.scheduling.cost import FRAME_TOKENS, frames_shown
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.image_tokens import ImageCost, ImageRule
@@ -88,8 +87,7 @@ def image_size(media: Media) -> ImageSize | None:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        content = read_extent(media.extent) if media.extent is not None else media.data or b""
-        with Image.open(media.path or io.BytesIO(content)) as image:
+        with open_media(media) as file, Image.open(file) as image:
             return ImageSize(*image.size)
     except (OSError, UnidentifiedImageError, ValueError, SampleError):
         return None

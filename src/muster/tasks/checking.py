@@ -15,6 +15,7 @@ from muster.tasks.definition import Task
 from muster.tasks.dialogue import conversation
 from muster.tasks.plan import with_settings
 from muster.tasks.problems import did_you_mean, shown
+from muster.tasks.reach import out_of_reach
 from muster.tasks.sources.mapped import MappedSource
 
 NAMED = 5
@@ -127,6 +128,10 @@ def _shows_more(sample: Sample, first: FirstPrompt | None) -> bool:
 
 
 def _check_media(task: Task, samples: Sequence[Sample], most: int | None, report: Report) -> None:
+    report.problems += _told(
+        "media outside of the data's folder, which are not opened",
+        [_Case(name, path) for name, path in out_of_reach(samples)],
+    )
     media = [(sample.id, each) for sample in samples for each in (*sample.images, *sample.videos)]
     if not media:
         report.facts.append("no images or videos: the questions are text only")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import logging
 import os
 import sys
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
-from muster.core import ConfigurationError, Media, SampleError
-from muster.media.extents import read_extent
+from muster.core import ConfigurationError, Media
+from muster.media.gate import media_file, open_media
 from muster.media.readers.folder import FolderReader
 from muster.media.readers.protocol import OpenReader, VideoReader
 from muster.media.readers.pyav import PyAvReader
@@ -30,23 +28,11 @@ def open_video(media: Media) -> VideoReader:
         SampleError: it can't be read; in words that fit behind its name.
         MissingExtraError: there is no back end.
     """
-    if media.data is not None:
-        return _reader()(io.BytesIO(media.data))
-    if media.extent is not None:
-        return _reader()(io.BytesIO(read_extent(media.extent)))
     if media.path is None:
-        raise SampleError("is an address, and models don't fetch from the network")
-    path = Path(media.path)
+        return _reader()(open_media(media))
+    path = media_file(media)
     if path.is_dir():
-        return FolderReader(path, media.frame_rate)
-    try:
-        empty = path.stat().st_size == 0
-    except FileNotFoundError:
-        raise SampleError("does not exist") from None
-    except OSError as error:
-        raise SampleError(f"can't be read: {error.strerror or error}") from error
-    if empty:
-        raise SampleError("is an empty file")
+        return FolderReader(path, media.frame_rate, media.within)
     return _reader()(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from muster.core import Media, SampleError
 from muster.media.frame_choice import Size, VideoFacts
 from muster.media.images import load_image
 from muster.media.readers.protocol import Frame
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 DEFAULT_RATE = 1.0
@@ -21,8 +25,8 @@ DEFAULT_RATE = 1.0
 class FolderReader:
     """Implements `VideoReader`. Files in the order of the numbers in their names."""
 
-    def __init__(self, folder: Path, rate: float | None) -> None:
-        """Raises `SampleError`."""
+    def __init__(self, folder: Path, rate: float | None, within: tuple[str, ...] | None = None) -> None:
+        """`within`: as `Media` has it. Raises `SampleError`."""
         try:
             files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES]
         except OSError as error:
@@ -34,13 +38,17 @@ class FolderReader:
         self.facts = VideoFacts(
             len(files), rate or DEFAULT_RATE, first[-1] if first and first[-1] == 1 else 0
         )
-        self.size = Size(*load_image(Media("image", path=str(self._files[0]))).size)
+        self._within = within
+        self.size = Size(*self._picture(0).size)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """See `VideoReader`. A picture of another size than the first is scaled to it."""
         for index in sorted(set(indices)):
-            image = load_image(Media("image", path=str(self._files[index])))
+            image = self._picture(index)
             yield Frame(index, np.asarray(image if image.size == self.size else image.resize(self.size)))
+
+    def _picture(self, index: int) -> Image:
+        return load_image(Media("image", path=str(self._files[index]), within=self._within))
 
     def close(self) -> None:
         """See `VideoReader`."""

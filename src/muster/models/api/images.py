@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from muster.core import Media, SampleError
+from muster.media.gate import read_media_file
 from muster.media.images import describe, load_image
 
 if TYPE_CHECKING:
@@ -93,18 +93,14 @@ def _as_jpeg(image: Image, most: int, note: str | None) -> Encoded:
 def _read(media: Media) -> bytes:
     if media.kind != "image":
         raise SampleError(f"{describe(media)} was given where an image is expected")
-    if media.data is not None:
-        return media.data
-    if media.path is None:
+    if media.url is not None:
         raise SampleError(
             f"{describe(media)} is an address; to hand addresses to the server: --model-args image_urls=true"
         )
     try:
-        return Path(media.path).read_bytes()
-    except FileNotFoundError:
-        raise SampleError(f"{describe(media)} does not exist") from None
-    except OSError as error:
-        raise SampleError(f"{describe(media)} can't be read: {error.strerror or error}") from None
+        return read_media_file(media)
+    except SampleError as error:
+        raise SampleError(f"{describe(media)} {error}") from error
 
 
 def _plain(file: bytes) -> tuple[str | None, tuple[int, int]]:

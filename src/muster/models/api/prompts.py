@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import mimetypes
-from pathlib import Path
 
 from muster.core import Media, Request, SampleError
+from muster.media.gate import read_media_file
 from muster.media.images import describe
 from muster.models.seeding import request_seed
 
@@ -22,14 +22,12 @@ def check_images(request: Request, most: int | None) -> None:
 
 def read_video(media: Media) -> tuple[str, bytes]:
     """The media type and the bytes of a video file. Raises `SampleError` when it can't be read."""
-    if media.data is not None:
-        return "video/mp4", media.data
-    if media.path is None:
+    if media.url is not None:
         raise SampleError(f"{describe(media)} is an address, and this server is not handed addresses")
     try:
-        return mimetypes.guess_type(media.path)[0] or "video/mp4", Path(media.path).read_bytes()
-    except OSError as error:
-        raise SampleError(f"{describe(media)} can't be read: {error.strerror or error}") from None
+        return mimetypes.guess_type(media.path or "")[0] or "video/mp4", read_media_file(media)
+    except SampleError as error:
+        raise SampleError(f"{describe(media)} {error}") from error
 
 
 def seed_of(request: Request) -> int:

@@ -46,7 +46,7 @@ class HubRows:
         """See `RowSource`."""
         folder, splits = self._snapshot()
         files = tuple(folder / name for each in splits for name in each.files)
-        return Located(files, folder / (self.media or ""))
+        return Located(files, folder / (self.media or ""), (_repository(folder),))
 
     def rows(self, located: Located, media: Collection[str]) -> Iterator[Row]:
         """See `RowSource`."""
@@ -85,6 +85,11 @@ class HubRows:
                     cells = {**{column: added[column] for column in columns}, **row.cells}
                     yield replace(row, number=number, cells=cells)
                     number += 1
+
+
+def _repository(folder: Path) -> Path:
+    """The folder that all files of a snapshot are in: in the hub's cache its names are links to `blobs`."""
+    return folder.parent.parent if folder.parent.name == "snapshots" else folder
 
 
 def _rows_of(file: Path) -> Iterator[Row]:

@@ -34,7 +34,7 @@ class MappedSource:
     turns: str | None = None
     """The column whose items are the turns of a dialogue."""
     confined: bool = False
-    """Whether media paths must stay in the data's folder."""
+    """Whether it was downloaded: see `MediaPlace`."""
     expected_rows: int | None = None
     """As the task file says."""
     description: str = field(init=False, compare=False)
@@ -53,7 +53,7 @@ class MappedSource:
         """
         located = self.origin.locate()
         rules = self._rules()
-        reader = RowReader(rules, MediaPlace(located.folder, self.allow_urls, self.confined))
+        reader = RowReader(rules, MediaPlace(located.folder, self.allow_urls, located.within, self.confined))
         unseen = _Unseen(self.where, rules)
         samples: list[Sample] = []
         problems: list[str] = []

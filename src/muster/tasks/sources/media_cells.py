@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from muster.core import Extent, Media, MediaKind
+from muster.media.gate import ADVICE, may_name
 from muster.tasks.problems import shown
 from muster.tasks.yaml_lines import as_mapping
 
@@ -26,8 +27,10 @@ class MediaPlace:
     folder: Path
     """Where paths are taken from."""
     allow_urls: bool = False
+    within: tuple[str, ...] = ()
+    """Folders of which one must hold what a path names: data has no business elsewhere."""
     confined: bool = False
-    """Whether paths must stay in the folder: data that was downloaded has no business elsewhere."""
+    """Whether a path out of them is a mistake of its row: data that was downloaded. The rest is told before a run."""
 
 
 def read_media(kind: MediaKind, value: object, place: MediaPlace) -> Media:
@@ -81,9 +84,9 @@ def _from_text(kind: MediaKind, value: str, place: MediaPlace) -> Media:
     if "\0" in value:
         raise ValueError(f"{shown(value)} isn't a path")
     path = os.path.abspath(place.folder / value)  # noqa: PTH100 - resolve() would follow links
-    if place.confined and not Path(path).is_relative_to(os.path.abspath(place.folder)):  # noqa: PTH100
-        raise ValueError(f"{shown(value)} leads out of the data's folder {place.folder}")
-    return Media(kind, path=path)
+    if place.confined and not may_name(path, place.within):
+        raise ValueError(f"{shown(value)} leads out of the data's folder {place.folder}; {ADVICE}")
+    return Media(kind, path=path, within=place.within)
 
 
 def _decode_data_uri(value: str) -> bytes:

@@ -42,7 +42,7 @@ class FileRows:
         """See `RowSource`."""
         file, *others = (self.folder.find(name) for name in (self.file, *self.others))
         media = file.parent if self.media is None else self.folder.find(self.media)
-        return Located((file, *others), media)
+        return Located((file, *others), media, (self.folder.path,))
 
     def rows(self, located: Located, media: Collection[str]) -> Iterator[Row]:
         """See `RowSource`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,14 @@ class Located:
     """What `revision` covers, in the order of the rows."""
     folder: Path
     """Where the paths of images and videos are taken from."""
+    beside: tuple[Path, ...] = ()
+    """Folders that they may lead into, beside that one."""
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        """All folders that they may lead into, absolute."""
+        folders = (self.folder, *self.beside)
+        return tuple(dict.fromkeys(os.path.abspath(folder) for folder in folders))  # noqa: PTH100
 
 
 class RowSource(Protocol):

@@ -47,7 +47,7 @@ class TsvRows:
         """See `RowSource`."""
         file = self.folder.find(self.file)
         media = file.parent if self.media is None else self.folder.find(self.media)
-        return Located((file,), media)
+        return Located((file,), media, (self.folder.path,))
 
     def rows(self, located: Located, media: Collection[str]) -> Iterator[Row]:
         """See `RowSource`."""

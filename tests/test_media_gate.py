@@ -1,0 +1,138 @@
+"""Which files data may name: a row is written by others, and what it names may be sent to a server.
+
+Guards against files outside of the data's folder (by their path, by `..`, through a link, in a folder of frames),
+against pipes and devices, which would be waited for without an end, and against refusing what the user wants.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from api_servers import question
+from muster.core import ConfigurationError, Generation, Media, SampleError
+from muster.distributed.media_transfer import probes, with_media
+from muster.media import load_image
+from muster.media.gate import VARIABLE, media_file, open_media, read_media_file
+from muster.media.video import load_video
+from muster.models.api.images import ImageLimits, encode_image
+from muster.models.openai.messages import ChatFormat
+from muster.sizing.demand import image_size
+from muster.tasks.checking import check_task
+from muster.tasks.definition import Task
+from muster.tasks.plan import PlannedTask
+from muster.tasks.reach import check_reach
+from muster.tasks.sources.native import NativeSource
+from test_media_transfer import planned
+from toy_task import ToyMetric, ToyPrompt, ToySource
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A picture beside the data's folder `data`, which the test may lead to."""
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "secret.png"
+    Image.new("RGB", (4, 4), "red").save(file)
+    return file
+
+
+def named(folder: Path, name: str, kind: str = "image") -> Media:
+    """What the data file of a folder names."""
+    file = folder / "d.jsonl"
+    file.write_text(f'{{"question": "q", "{kind}": "{name}"}}\n')
+    [sample] = NativeSource(file).load()
+    return (*sample.images, *sample.videos)[0]
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.png", "a/../../secret.png", "{secret}"])
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_path_out_of_the_datas_folder_is_refused_before_anything_runs(
+    secret: Path, name: str, kind: str
+) -> None:
+    file = secret.parent / "data" / "d.jsonl"
+    media = named(file.parent, name.format(secret=secret), kind)
+    samples = NativeSource(file).load()
+    task = Task("t", 1, ToySource(samples), ToyPrompt(), ToyMetric())
+    told = "task t, sample 0: .* is outside of the data's folder"
+    with pytest.raises(ConfigurationError, match=told):
+        check_reach([PlannedTask(task, samples, Generation())])
+    assert any("outside of the data's folder" in problem for problem in check_task(task, 0).problems)
+    with pytest.raises(SampleError, match="outside of"):
+        load_image(media) if kind == "image" else load_video(media)
+
+
+def _through_a_link(data: Path, secret: Path) -> Media:
+    (data / "a.png").symlink_to(secret)
+    return named(data, "a.png")
+
+
+def _through_a_linked_folder(data: Path, secret: Path) -> Media:
+    (data / "images").symlink_to(secret.parent)
+    return named(data, "images/secret.png")
+
+
+@pytest.mark.parametrize("lead", [_through_a_link, _through_a_linked_folder])
+def test_a_link_out_of_the_datas_folder_is_refused_by_whatever_opens_it(
+    secret: Path, lead: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(lead)
+    media = lead(secret.parent / "data", secret)
+    message = f"leads to {secret}, which is outside of"
+    with pytest.raises(SampleError, match=message):
+        load_image(media)
+    with pytest.raises(SampleError, match=message):
+        encode_image(media, ImageLimits())
+    with pytest.raises(SampleError, match=message):
+        with_media(question(media=(media,)))
+    assert image_size(media) is None
+    monkeypatch.setenv(VARIABLE, f"/nowhere{os.pathsep}{secret.parent}")
+    assert load_image(media).size == (4, 4)
+
+
+def test_a_video_is_not_sent_from_elsewhere_nor_are_its_frames_or_subtitles(secret: Path) -> None:
+    data = secret.parent / "data"
+    (data / "v.mp4").symlink_to(secret)
+    film = named(data, "v.mp4", "video")
+    with pytest.raises(SampleError, match="outside of"):
+        ChatFormat("m", video="video_url").body(question(media=(film,)))
+    with pytest.raises(SampleError, match="outside of"):
+        load_video(film)
+    (data / "frames").mkdir()
+    (data / "frames" / "1.png").symlink_to(secret)
+    with pytest.raises(SampleError, match="outside of"):
+        load_video(named(data, "frames", "video"))
+
+
+def test_links_within_the_data_and_in_the_hubs_cache_are_followed(secret: Path) -> None:
+    data = secret.parent / "data"
+    secret.rename(data / "real.png")
+    (data / "a.png").symlink_to("real.png")
+    assert load_image(named(data, "a.png")).size == (4, 4)
+    (secret.parent / "alias").symlink_to(data)
+    assert load_image(named(secret.parent / "alias", str(data / "real.png"))).size == (4, 4)
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "/proc/self/environ", "folder"])
+def test_what_is_no_regular_file_is_neither_waited_for_nor_read(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    media = Media("image", path=str(tmp_path / name))
+    for look in (load_image, read_media_file, open_media, media_file):
+        with pytest.raises(SampleError, match=r"regular file|empty file"):
+            look(media)
+    assert probes([planned([tmp_path / "pipe"])]) == []
+    assert image_size(media) is None
+    if name != "folder":
+        with pytest.raises(SampleError, match=r"regular file|empty file"):
+            load_video(Media("video", path=media.path))
+
+
+def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    media = Media("image", path=str(tmp_path / "a"))
+    assert len(read_media_file(media, 100)) == 100
+    with pytest.raises(SampleError, match="more than"):
+        read_media_file(media, 99)
