@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from muster.core import JSON, ConfigurationError
 from muster.distributed.endpoint import LOOPBACK, Endpoint, parse_endpoint
 from muster.foreign_spelling import AUTO, translate
+from muster.metrics.thinking import parse_thinking
 
 ENVIRONMENT_PREFIX = "MUSTER_"
 FOREIGN_VARIABLES = {"DIST_TIMEOUT": "rendezvous_timeout", "RAY_ADDRESS": "ray_address"}
@@ -86,6 +87,12 @@ def _batch_size(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
+def _thinking(words: list[str] | None) -> list[str] | None:
+    if words is not None:
+        parse_thinking(words)
+    return words
+
+
 def _endpoint(value: object) -> object:
     return parse_endpoint(value, default_host=LOOPBACK, default_port=0) if isinstance(value, str) else value
 
@@ -132,6 +139,7 @@ class RunConfig(BaseModel):
     seed: int | None = None
     repeats: int = Field(1, ge=1)
     scoring: Names | None = Field(None, min_length=1)
+    thinking: Annotated[Names | None, AfterValidator(_thinking)] = Field(None, min_length=1)
     judge: str | None = None
     judge_backend: str | None = None
     judge_args: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)

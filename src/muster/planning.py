@@ -38,7 +38,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
         config.prompt_variant,
         family or cache(partial(model_family, config.model)),
     )
-    tasks = [scored_by(task, config.scoring) for task in tasks]
+    tasks = [scored_by(task, config.scoring, config.thinking) for task in tasks]
     samples = {task.name: task.source.load() for task in tasks}
     empty = [task for task in tasks if not samples[task.name]]
     if empty:

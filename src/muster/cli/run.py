@@ -134,6 +134,12 @@ def command(
             help="Whose conventions score the answers: lmms-eval, or several, or all (default: the task's)."
         ),
     ] = None,
+    thinking: Annotated[
+        str | None,
+        typer.Option(
+            help="Tags around what a model thinks: auto (those in use, default), none, or <t>...</t> (docs/metrics.md)."
+        ),
+    ] = None,
     judge: Annotated[
         str | None,
         typer.Option(help="The model that judges answers, where a task's scores need one (MM-Vet, …)."),

@@ -26,6 +26,12 @@ def command(
         str | None,
         typer.Option(help="Whose conventions: lmms-eval, or several, or all (default: the run's or task's)."),
     ] = None,
+    thinking: Annotated[
+        str | None,
+        typer.Option(
+            help="Tags around what a model thinks: auto (those in use, default), none, or <t>...</t> (docs/metrics.md)."
+        ),
+    ] = None,
     judge: Annotated[
         str | None,
         typer.Option(help="Have a model judge the answers that need it and weren't judged by it before."),
@@ -45,9 +51,9 @@ def command(
 
     spec = _judge(judge, judge_backend, judge_args)
     if run is not None and task is None and predictions is None:
-        results = _score_folder(run, scoring, spec)
+        results = _score_folder(run, scoring, thinking, spec)
     elif run is None and task is not None and predictions is not None:
-        results = _score_file(task, predictions, samples, per_sample, scoring, spec, verdicts)
+        results = _score_file(task, predictions, samples, per_sample, scoring, thinking, spec, verdicts)
     else:
         raise ConfigurationError(
             "give a run folder (`muster score RUN`), or --task and --predictions for answers made elsewhere"
@@ -67,7 +73,7 @@ def _judge(model: str | None, backend: str | None, args: str | None) -> JudgeSpe
     return judge_spec(model, backend, parsed)
 
 
-def _score_folder(root: Path, scoring: str | None, judge: JudgeSpec | None) -> Results:
+def _score_folder(root: Path, scoring: str | None, thinking: str | None, judge: JudgeSpec | None) -> Results:
     from muster.attempt import interruptible
     from muster.config import load_config
     from muster.judging.afterwards import verdicts_on_run
@@ -78,8 +84,9 @@ def _score_folder(root: Path, scoring: str | None, judge: JudgeSpec | None) -> R
 
     folder = RunFolder(root)
     manifest = Manifest.load(folder.manifest)
-    asked = manifest.config if scoring is None else {**manifest.config, "scoring": scoring}
-    planned = plan(load_config(asked, env={}))
+    again = {"scoring": scoring, "thinking": thinking}
+    given = {name: value for name, value in again.items() if value is not None}
+    planned = plan(load_config({**manifest.config, **given}, env={}))
     with folder.lock(), interruptible():
         verdicts = None if judge is None else verdicts_on_run(judge, folder, manifest.run, planned)
         return score_run(
@@ -93,6 +100,7 @@ def _score_file(
     samples_file: Path | None,
     per_sample: Path | None,
     scoring: str | None,
+    thinking: str | None,
     judge: JudgeSpec | None,
     verdicts: Path | None,
 ) -> Results:
@@ -111,7 +119,10 @@ def _score_file(
             f"--task {name} is {len(tasks)} tasks; predictions are scored for one: "
             + ", ".join(task.name for task in tasks)
         )
-    task = scored_by(tasks[0], [part.strip() for part in (scoring or "").split(",") if part.strip()])
+    try:
+        task = scored_by(tasks[0], _words(scoring), _words(thinking))
+    except ValueError as error:
+        raise ConfigurationError(f"--thinking: {error}") from None
     samples = task.source.load() if samples_file is None else NativeSource(samples_file).load()
     judged = PredictionsJudge(judge, verdicts or predictions.with_suffix(".verdicts.jsonl"), task)
     with interruptible():
@@ -124,6 +135,10 @@ def _score_file(
         tasks={task.name: scored},
         judge=JudgeResults(book.judge.model, book.usage()) if book.judge else None,
     )
+
+
+def _words(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 def _finish(results: Results, *, judged: bool, as_json: bool) -> None:

@@ -56,9 +56,18 @@ def _print(status: Status, console: Console) -> None:
     if status.judge is not None:
         said = f"judge {status.judge.model}: {status.judge.verdicts} verdicts"
         console.print(Text(f"{said}, {status.judge.failures} failures" if status.judge.failures else said))
-    tasks = Table("task", "answered", "errors", "requested", header_style="bold", pad_edge=False)
-    for name, task in status.tasks.items():
-        tasks.add_row(Text(name), str(task.done), str(task.errored), str(task.requested))
+    odd = {
+        title: counts
+        for title, counts in (
+            ("cut off", [task.cut_off for task in status.tasks.values()]),
+            ("unfinished", [task.unfinished for task in status.tasks.values()]),
+        )
+        if any(counts)
+    }
+    tasks = Table("task", "answered", "errors", "requested", *odd, header_style="bold", pad_edge=False)
+    for number, (name, task) in enumerate(status.tasks.items()):
+        further = (str(counts[number]) for counts in odd.values())
+        tasks.add_row(Text(name), str(task.done), str(task.errored), str(task.requested), *further)
     console.print(tasks)
     workers = Table("worker", "finished", "per second", "last answer", header_style="bold", pad_edge=False)
     for name, worker in sorted(status.workers.items()):

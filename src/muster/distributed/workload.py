@@ -81,7 +81,7 @@ class Workload:
         followers = self._followers.get(index, [])
         if completion.text is not None:
             if followers:
-                self._answers[completion.key] = completion.text
+                self._answers[completion.key] = self._said(self._places[index], completion.text)
             return []
         lost = list(followers)
         for each in lost:
@@ -91,7 +91,13 @@ class Workload:
     def score(self, index: int, text: str) -> Mapping[str, float]:
         """The per-answer scores of a text, for progress while the run goes on."""
         place = self._places[index]
-        return self.planned[place.task].task.metric.score(self._sample(place), text).scores
+        task = self.planned[place.task].task
+        scored = task.scored_text(task.metric, task.thinking.split(text), text)
+        return task.metric.score(self._sample(place), scored).scores
+
+    def _said(self, place: _Place, text: str) -> str:
+        """An answer as later turns see it: without what the model thought."""
+        return self.planned[place.task].task.thinking.split(text).answer
 
     def _sample(self, place: _Place) -> Sample:
         return self.planned[place.task].samples[place.sample]
@@ -110,7 +116,7 @@ class Workload:
         for turn in sample.dialogue[:-1]:
             key = planned.key(turn, place.repeat)
             if key in done and answer_to is not None:
-                self._answers[key] = answer_to(key)
+                self._answers[key] = self._said(place, answer_to(key))
             elif key not in indices:
                 raise ConfigurationError(
                     f"task {key.task}: sample {sample.id!r} continues {turn.id!r}, which doesn't come before it"

@@ -46,8 +46,12 @@ class AnswerToJudge(NamedTuple):
 
     def inquiries(self) -> Iterator[Inquiry]:
         """What the task's conventions would ask about it."""
+        split = self.task.thinking.split(self.text)
         for metric in (self.task.metric, *self.task.also):
-            if is_judged(metric) and (inquiry := metric.inquiry(self.sample, self.text)) is not None:
+            if not is_judged(metric):
+                continue
+            inquiry = metric.inquiry(self.sample, self.task.scored_text(metric, split, self.text))
+            if inquiry is not None:
                 yield inquiry
 
 

@@ -15,6 +15,7 @@ class Contains(MeanMetric):
     """1 where any accepted answer that is not blank is a substring, blanks collapsed, else 0."""
 
     name: ClassVar[str] = "contains"
+    reads_answers: ClassVar[bool] = False
     variants: ClassVar[tuple[str, ...]] = ("muster",)
     variant: str = "muster"
     ignore_case: bool = True

@@ -23,6 +23,7 @@ class Dialogues(VariantMetric):
     """
 
     name: ClassVar[str] = "dialogues"
+    reads_answers: ClassVar[bool] = False
     variants: ClassVar[tuple[str, ...]] = ("muster",)
 
     variant: str = "muster"

@@ -39,6 +39,7 @@ class OcrBench(VariantMetric):
     """
 
     name: ClassVar[str] = "ocrbench"
+    reads_answers: ClassVar[bool] = False
     variants: ClassVar[tuple[str, ...]] = ("lmms-eval", "vlmevalkit")
     variant: str = "lmms-eval"
 

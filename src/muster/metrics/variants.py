@@ -20,6 +20,8 @@ class VariantMetric:
     name: ClassVar[str]
     variants: ClassVar[tuple[str, ...]]
     version: ClassVar[int] = 1
+    reads_answers: ClassVar[bool] = True
+    """Whether an answer of which nothing was extracted could not be read, rather than being wrong."""
 
     variant: str
 

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from muster.report.answer_warnings import answer_warnings
 from muster.results.results import MetricResult, Results, SampleCounts, TaskResults
 
 WIDE = 110
@@ -45,7 +46,7 @@ def results_table(results: Results, width: int) -> Table:
                 *(_by_variant(task, variant, metric) for variant in variants),
                 _interval(result),
                 _unit(task, metric),
-                _counts(task.samples) if row == 0 else "",
+                _counts(task.samples, task.answers.unfinished) if row == 0 else "",
             ]
             if says_how:
                 cells.append(Text(_scored_as(task, by_variant=bool(variants)) if row == 0 else ""))
@@ -60,7 +61,7 @@ def results_table(results: Results, width: int) -> Table:
                 Text(f"{len(group.tasks)} tasks"),
                 style="italic",
             )
-    if remarks := [*_used(results), *_remarks(results)]:
+    if remarks := [*_used(results), *_remarks(results), *answer_warnings(results)]:
         table.caption = Text("\n".join(remarks))
         table.caption_justify = "left"
     return table
@@ -129,12 +130,14 @@ def _remarks(results: Results) -> list[str]:
     return lines
 
 
-def _counts(counts: SampleCounts) -> Text:
+def _counts(counts: SampleCounts, unfinished: int) -> Text:
     text = Text(f"{counts.succeeded}/{counts.requested}")
     if errors := counts.errored - counts.unscored:
         text.append(f"\n{errors} errors", style="red")
     if counts.unscored:
         text.append(f"\n{counts.unscored} unscored", style="red")
+    if unfinished:
+        text.append(f"\n{unfinished} unfinished", style="yellow")
     if counts.missing:
         text.append(f"\n{counts.missing} missing", style="red")
     return text

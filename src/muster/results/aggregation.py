@@ -18,6 +18,7 @@ from muster.metrics.protocol import (
     is_judged,
 )
 from muster.results.answer_scoring import Answer, Outcome, Tally
+from muster.results.answer_signs import SignCounter
 from muster.results.results import (
     Breakdown,
     JudgedBy,
@@ -50,11 +51,13 @@ class TaskScores:
         self._verdicts = verdicts or VerdictBook()
         self.task = scorable(task)
         self._unavailable = {metric.info.variant: why for metric in task.also if (why := _why_not(metric))}
+        self._signs = SignCounter(task.metric)
         self._main = _Convention(task.metric, missing_is_error)
         self._also = {metric.info.variant: _Convention(metric, missing_is_error) for metric in self.task.also}
 
     def add(self, answer: Answer) -> None:
         """Take the next answer."""
+        self._signs.add(answer)
         self._main.add(answer.outcome)
         for variant, outcome in answer.also.items():
             self._also[variant].add(outcome)
@@ -81,6 +84,7 @@ class TaskScores:
             metric_version=info.version,
             primary=info.primary,
             samples=self._main.tally.counts(),
+            answers=self._signs.signs(),
             metrics=_estimates(self.task, self.task.metric, self._main.rows),
             by=_breakdowns(self.task, self.task.metric, self._main.rows),
             variants=variants,

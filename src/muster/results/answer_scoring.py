@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from muster.core import Sample
 from muster.metrics.protocol import CorpusMetric, Metric, ScoredSample, UnscoredError
+from muster.metrics.thinking import Split
 from muster.results.journal_lines import Record
 from muster.results.results import SampleCounts
 from muster.results.verdicts import VerdictBook
@@ -42,6 +43,13 @@ class Answer:
     also: Mapping[str, Outcome] = field(default_factory=dict)
     """By further conventions, by variant."""
     record: Record | None = None
+    split: Split | None = None
+    """The text, divided into thought and answer by the task's rule; None without a text."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it broke off while the model was thinking: there is a text, or a thought, and no answer."""
+        return self.split is not None and not self.split.finished
 
     @property
     def scored(self) -> ScoredSample | None:
@@ -102,17 +110,29 @@ def score_record(
 def score_answer(
     task: Task, sample: Sample, repeat: int, text: str, verdicts: VerdictBook, record: Record | None = None
 ) -> Answer:
-    """Score one text by each of the task's conventions."""
+    """Score one text by each of the task's conventions: its answer, without what the model thought before it."""
+    split = divide(task, text, record.completion.reasoning if record else None)
+
+    def scored(metric: Metric) -> Outcome:
+        return score_text(metric, sample, repeat, task.scored_text(metric, split, text), verdicts)
+
     return Answer(
         task.name,
         sample,
         repeat,
-        outcome=score_text(task.metric, sample, repeat, text, verdicts),
-        also={
-            metric.info.variant: score_text(metric, sample, repeat, text, verdicts) for metric in task.also
-        },
+        outcome=scored(task.metric),
+        also={metric.info.variant: scored(metric) for metric in task.also},
         record=record,
+        split=split,
     )
+
+
+def divide(task: Task, text: str, reasoning: str | None) -> Split:
+    """`text` by the task's rule; an empty one is unfinished where there is `reasoning` instead."""
+    split = task.thinking.split(text)
+    if reasoning and reasoning.strip() and not text.strip():
+        return Split("", reasoning, finished=False)
+    return split._replace(thought=split.thought or reasoning or "")
 
 
 def without_answer(

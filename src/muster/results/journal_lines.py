@@ -77,6 +77,7 @@ class Outcome(msgspec.Struct, gc=False):
 
     key: RequestKey
     failure: Cause | None = None
+    finish_reason: str | None = None
 
 
 class Entry(msgspec.Struct, gc=False):

@@ -156,6 +156,8 @@ def _write_per_sample(path: Path, answers: Sequence[Answer]) -> None:
             if answer.repeat:
                 row["repeat"] = answer.repeat
             row |= _described(answer.outcome)
+            if answer.unfinished:
+                row["unfinished"] = True
             if answer.also:
                 row["variants"] = {variant: _described(outcome) for variant, outcome in answer.also.items()}
             file.write(encode_json(row) + b"\n")

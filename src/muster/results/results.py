@@ -51,6 +51,24 @@ class SampleCounts:
         return self.requested - self.succeeded - self.errored
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerSigns:
+    """What the answers look like that have a text: a score of 0 may come from any of these."""
+
+    texts: int = 0
+    """How many there are."""
+    unfinished: int = 0
+    """Broke off while the model was thinking: scored as empty answers."""
+    empty: int = 0
+    """Without a word, and without a thought."""
+    cut_off: int = 0
+    """At the token limit."""
+    unread: int = 0
+    """The metric found nothing in them that it could compare (a letter, a number, a box)."""
+    all_alike: str | None = None
+    """What they all say, where it is the same and the right answers are different ones."""
+
+
 Metrics = dict[str, MetricResult]
 Breakdown = dict[str, dict[str, Metrics]]
 """Metadata key, then its value, then metrics."""
@@ -102,6 +120,7 @@ class TaskResults:
     primary: str
     """The metric that stands for the task."""
     samples: SampleCounts
+    answers: AnswerSigns = AnswerSigns()
     metrics: Metrics = field(default_factory=dict)
     """Empty where no sample has an answer."""
     by: Breakdown = field(default_factory=dict)

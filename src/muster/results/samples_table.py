@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 4096
 
-Cell: TypeAlias = "str | int | float | list[str] | dict[str, float | None] | None"
+Cell: TypeAlias = "str | int | float | bool | list[str] | dict[str, float | None] | None"
 
 
 class SampleTable:
@@ -42,6 +42,9 @@ class SampleTable:
                 ("choices", pa.list_(pa.string())),
                 ("answers", pa.list_(pa.string())),
                 ("prediction", pa.string()),
+                ("final_answer", pa.string()),
+                ("reasoning", pa.string()),
+                ("unfinished", pa.bool_()),
                 ("extracted", pa.string()),
                 ("scores", _struct(self._score_names)),
                 *(
@@ -94,6 +97,9 @@ class SampleTable:
             "choices": list(sample.choices),
             "answers": list(sample.answers),
             "prediction": completion.text if completion else None,
+            "final_answer": answer.split.answer if answer.split else None,
+            "reasoning": (answer.split.thought or None) if answer.split else None,
+            "unfinished": answer.unfinished if answer.split else None,
             "extracted": answer.scored.score.extracted if answer.scored else None,
             "scores": _scores(answer.outcome, self._score_names),
             **self._by_further_conventions(answer),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from muster.core import ConfigurationError, RequestKey
 from muster.metrics.protocol import CorpusMetric, Metric
 from muster.results.aggregation import TaskScores, scorable
 from muster.results.answer_scoring import (
     Answer,
-    Outcome,
     score_record,
-    score_text,
     scores_of,
     with_corpus_scores,
 )
@@ -110,14 +109,14 @@ def _score_names(
     """The names of a metric's scores, which all answers share: read off the first that can be scored."""
     if isinstance(metric, CorpusMetric):
         return list(metric.info.means.values())
+    alone = replace(planned.task, metric=metric, also=())
     for sample in planned.samples:
         for repeat in range(planned.repeats):
             key = RequestKey(planned.task.name, sample.id, repeat)
             record = journal.get(key) if journal.succeeded(key) else None
             if record is not None:
-                text = record.completion.text or ""
-                outcome: Outcome = score_text(metric, sample, repeat, text, verdicts)
-                if names := list(scores_of(outcome)):
+                answer = score_record(alone, sample, repeat, record, verdicts)
+                if names := list(scores_of(answer.outcome)):
                     return names
     return []
 

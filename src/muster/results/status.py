@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from muster.core import RequestKey, RunTimeoutError
+from muster.core import ConfigurationError, RequestKey, RunTimeoutError
+from muster.results.answer_signs import CUT_OFF
 from muster.results.folder import LockHolder, RunFolder
 from muster.results.journal_lines import Entry, interned
 from muster.results.journal_read import read_entries
 from muster.results.manifest import Attempt, Manifest
+from muster.results.results import Results
 from muster.results.verdicts import VerdictBook
 
 State = Literal["new", "running", "interrupted", "failed", "complete"]
@@ -31,6 +33,10 @@ class TaskStatus:
     """With an answer."""
     errored: int
     """Without an answer, with a failure."""
+    cut_off: int = 0
+    """Done, at the token limit."""
+    unfinished: int = 0
+    """Done, and broke off while the model was thinking, when they were last scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class _Activity:
 @dataclass(slots=True)
 class _Sums:
     done: set[RequestKey] = field(default_factory=set)
+    cut_off: set[RequestKey] = field(default_factory=set)
     failed: dict[RequestKey, tuple[str, str]] = field(default_factory=dict)
     overall: _Activity = field(default_factory=_Activity)
     workers: dict[str, _Activity] = field(default_factory=dict)
@@ -133,7 +140,20 @@ def read_status(folder: RunFolder, now: float | None = None) -> Status:
     at = time.time() if now is None else now
     judge = _judge(folder)
     entries = read_entries(folder.journal)
-    return summarise(manifest, entries, running=running, now=at, holder=holder, judge=judge)
+    status = summarise(manifest, entries, running=running, now=at, holder=holder, judge=judge)
+    return replace(status, tasks=_with_unfinished(status.tasks, folder))
+
+
+def _with_unfinished(tasks: dict[str, TaskStatus], folder: RunFolder) -> dict[str, TaskStatus]:
+    """As the scores say, where there are any: it takes the texts to tell."""
+    try:
+        scored = Results.load(folder.results).tasks
+    except ConfigurationError:
+        return tasks
+    return {
+        name: replace(task, unfinished=scored[name].answers.unfinished) if name in scored else task
+        for name, task in tasks.items()
+    }
 
 
 def _judge(folder: RunFolder) -> JudgeStatus | None:
@@ -184,6 +204,8 @@ def _add_up(entries: Iterable[Entry], window_start: float) -> _Sums:
         failure = entry.completion.failure
         if failure is None:
             sums.done.add(key)
+            if entry.completion.finish_reason == CUT_OFF:
+                sums.cut_off.add(key)
             sums.failed.pop(key, None)
         elif key not in sums.done:
             sums.failed[key] = (failure.kind, f"{failure.type}: {failure.message}")
@@ -195,8 +217,10 @@ def _add_up(entries: Iterable[Entry], window_start: float) -> _Sums:
 def _tasks(manifest: Manifest, sums: _Sums) -> dict[str, TaskStatus]:
     done = Counter(key.task for key in sums.done)
     failed = Counter(key.task for key in sums.failed)
+    cut_off = Counter(key.task for key in sums.cut_off)
     return {
-        name: TaskStatus(entry.requested, done[name], failed[name]) for name, entry in manifest.tasks.items()
+        name: TaskStatus(entry.requested, done[name], failed[name], cut_off[name])
+        for name, entry in manifest.tasks.items()
     }
 
 

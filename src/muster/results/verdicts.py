@@ -9,12 +9,11 @@ from typing import NamedTuple, Self
 from muster.core import Sample
 from muster.metrics.judge_prompts import stands_for
 from muster.metrics.protocol import Inquiry, Metric, Score, UnscoredError, is_judged
+from muster.metrics.thinking import Thinking
 from muster.results.fingerprint import digest_of
 from muster.results.journal_lines import Verdict
 from muster.results.journal_read import read_verdicts
 from muster.results.usage import Prices, UsageTotals
-
-_END_OF_THOUGHT = "</think>"
 
 
 class Judge(NamedTuple):
@@ -111,7 +110,12 @@ class VerdictBook:
         failure = verdict.completion.failure
         if failure is not None:
             raise UnscoredError(f"the judge {self.judge.model} gave no verdict: {failure.message}")
-        return (verdict.completion.text or "").rpartition(_END_OF_THOUGHT)[2].strip()
+        answer, _thought, finished = Thinking().split(verdict.completion.text or "")
+        if not finished:
+            raise UnscoredError(
+                f"the judge {self.judge.model} was cut off while it thought: give it more --judge-args max_new_tokens"
+            )
+        return answer.strip()
 
     def score(self, metric: Metric, sample: Sample, text: str) -> Score:
         """The metric's score, by the judge where it asks one. Raises `UnscoredError` where that isn't possible."""

@@ -8,20 +8,24 @@ from dataclasses import replace
 from muster.core import ConfigurationError
 from muster.metrics.protocol import DemandingMetric, Metric
 from muster.metrics.registry import in_variant, variants_of
+from muster.metrics.thinking import parse_thinking
 from muster.tasks.definition import Task
 
 ALL = "all"
 
 
-def scored_by(task: Task, scoring: Sequence[str] | None) -> Task:
+def scored_by(task: Task, scoring: Sequence[str] | None, thinking: Sequence[str] | None = None) -> Task:
     """`task` scored by the conventions in `scoring`: the first is the task's, the others stand beside it.
 
     None leaves the task as it is. `all` is the task's own convention and every other of its metric; those of them that
     can't score here (no Java, say) are told in the results. One that was asked for by name must be there and able to.
+    `thinking`: the tags around thoughts instead of the task's (`parse_thinking`).
 
     Raises:
         ConfigurationError: the task's metric has no such convention, or it can't score here.
     """
+    if thinking:
+        task = replace(task, thinking=parse_thinking(thinking))
     if not scoring:
         _check(task, task.metric)
         return task
@@ -32,7 +36,7 @@ def scored_by(task: Task, scoring: Sequence[str] | None) -> Task:
         others = [name for name in variants_of(task.metric) if name != task.metric.info.variant]
         return replace(task, also=tuple(in_variant(task.metric, name) for name in others))
     metrics = [_asked_for(task, name) for name in dict.fromkeys(scoring)]
-    return replace(task, metric=metrics[0], also=tuple(metrics[1:]))
+    return replace(task, metric=metrics[0], also=tuple(metrics[1:]), as_toolkit=True)
 
 
 def _asked_for(task: Task, variant: str) -> Metric:

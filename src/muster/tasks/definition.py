@@ -8,6 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from muster.core import Generation, Message, Sample, VideoSettings
 from muster.metrics.protocol import Metric
+from muster.metrics.thinking import TOOLKITS, Split, Thinking
 
 EarlierAnswers: TypeAlias = Literal["model", "reference"]
 """Whose answers a later turn of a dialogue has before it: the model's own, or the data's."""
@@ -65,6 +66,10 @@ class Task:
     """The convention whose scores are the task's."""
     also: tuple[Metric, ...] = field(default=(), kw_only=True)
     """Further conventions that the answers are scored by, to be shown beside it."""
+    thinking: Thinking = field(default=Thinking(), kw_only=True)
+    """How what a model thinks aloud is told from its answer."""
+    as_toolkit: bool = field(default=False, kw_only=True)
+    """`metric` was asked for by its scoring variant's name, and so is that toolkit's way with thoughts."""
     generation: Generation = field(default_factory=Generation)
     video: VideoSettings = field(default_factory=VideoSettings)
     """What is shown of its videos."""
@@ -87,3 +92,13 @@ class Task:
     licence: str = ""
     origin: str = field(default="", compare=False)
     """The file that defines the task."""
+
+    def scored_text(self, metric: Metric, split: Split, text: str) -> str:
+        """What `metric`, one of the task's, scores of a `text` that `thinking` has divided into `split`.
+
+        The answer without thoughts; for a toolkit's scoring variant that was asked for, what that toolkit scores.
+        """
+        toolkit = TOOLKITS.get(metric.info.variant)
+        if toolkit is None or (metric is self.metric and not self.as_toolkit):
+            return split.answer
+        return toolkit(text).answer

@@ -191,6 +191,7 @@ def _build(entry: TaskEntry, file: Path, data: DataFolders) -> Task:
         source=source,
         prompt=prompts.default,
         metric=entry.metric.build(),
+        thinking=entry.read_thinking(),
         generation=entry.generation.build(),
         video=entry.video.build(),
         earlier_answers=entry.prompt.earlier_answers,

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_vali
 
 from muster.core import JSON, ConfigurationError, Generation, SamplingName, SubtitleUse, VideoSettings
 from muster.metrics.protocol import Metric
+from muster.metrics.thinking import KNOWN, Thinking, parse_thinking
 from muster.tasks.entries import Complaint, Entry, Name, complain
 from muster.tasks.prompt_schema import PromptEntry
 from muster.tasks.source_schema import SourceEntry
@@ -114,11 +115,28 @@ class TaskEntry(Entry):
     generation: GenerationEntry = GenerationEntry()
     video: VideoEntry = VideoEntry()
     metric: MetricEntry
+    thinking: list[str] = Field(default_factory=lambda: [KNOWN])
+    """The tags around thoughts; see `parse_thinking`."""
     by: list[str] = Field(default_factory=list)
     cluster: str | None = None
     homepage: str = ""
     citation: str = ""
     licence: str = ""
+
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _one_or_several(cls, thinking: object) -> object:
+        return [thinking] if isinstance(thinking, str) else thinking
+
+    @field_validator("thinking")
+    @classmethod
+    def _readable(cls, thinking: list[str]) -> list[str]:
+        parse_thinking(thinking)
+        return thinking
+
+    def read_thinking(self) -> Thinking:
+        """How thoughts are marked."""
+        return parse_thinking(self.thinking)
 
     @field_validator("metric", mode="before")
     @classmethod

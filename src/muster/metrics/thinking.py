@@ -1,0 +1,203 @@
+"""Thinking: what a model said to itself before it answered is no part of its answer.
+
+One rule for every metric: the answer is what follows the last end of thought. Toolkits' scoring variants, where they
+are asked for, stay as their toolkits have them: lmms-eval takes two pairs of tags out (`strip_reasoning_tags`,
+75571cfe), VLMEvalKit (e8e78f05, without its SPLIT_THINK) and InternVL (2410d1d) score the whole text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+BETWEEN = "..."
+"""Stands between the tags of a pair where they are written as one text: `<think>...</think>`."""
+KNOWN = "auto"
+NONE = "none"
+
+
+class Tags(NamedTuple):
+    """What opens a thought and what closes it; without `opening` for what is only seen at the end."""
+
+    opening: str
+    closing: str
+
+    def __str__(self) -> str:
+        return f"{self.opening}{BETWEEN}{self.closing}"
+
+
+KNOWN_TAGS = (
+    Tags("<think>", "</think>"),  # Qwen, DeepSeek, GLM, InternVL, Keye, MiMo, MiniMax, Ovis and most others
+    Tags("<thinking>", "</thinking>"),
+    Tags("<thought>", "</thought>"),
+    Tags("<think>", "</thinking>"),  # models mix these up
+    Tags("<thinking>", "</think>"),
+    Tags("<reasoning>", "</reasoning>"),
+    Tags("<analysis>", "</analysis>"),
+    Tags("<seed:think>", "</seed:think>"),  # Seed-OSS
+    Tags("<mm:think>", "</mm:think>"),  # MiniMax M3
+    Tags("[THINK]", "[/THINK]"),  # Magistral, Ministral
+    Tags("◁think▷", "◁/think▷"),  # Kimi-VL
+    Tags("<|begin_of_thought|>", "<|end_of_thought|>"),  # OpenThoughts, Sky-T1
+    Tags("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A
+    Tags("<|open|>think<|sep|>", "<|close|>think<|sep|>"),  # Kimi K3
+    Tags("<|channel>thought", "<channel|>"),  # Gemma 4
+    Tags("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss ("harmony")
+    Tags("<|channel|>commentary<|message|>", "<|channel|>final<|message|>"),
+    Tags("", "assistantfinal"),  # the same, decoded without special tokens
+)
+
+_WRAPPERS = (
+    ("<answer>", "</answer>"),
+    ("<response>", "</response>"),
+    ("<solution>", "</solution>"),
+    ("<|begin_of_solution|>", "<|end_of_solution|>"),
+    ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+    ("<|open|>response<|sep|>", "<|close|>response<|sep|>"),
+    ("<|begin_of_box|>", "<|end_of_box|>"),
+)
+"""What may stand around all that follows a thought."""
+_ENDS = ("<|return|>", "<|end|>", "<|close|>message<|sep|>", "<|im_end|>", "<|endoftext|>")
+
+
+class Split(NamedTuple):
+    """A text, divided."""
+
+    answer: str
+    """What counts. Empty where the thought has no end."""
+    thought: str = ""
+    finished: bool = True
+    """False where the text breaks off inside a thought, or right after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How thoughts are marked; without `tags` the whole text is the answer."""
+
+    tags: tuple[Tags, ...] = KNOWN_TAGS
+
+    def split(self, text: str) -> Split:
+        """The answer in `text`: what follows the last end of a thought, without blanks and answer tags around it.
+
+        The opening tag may be missing, because many chat templates put it into the prompt, and so may thoughts: then
+        the answer is `text` as it came. An opening tag inside a thought opens nothing.
+        """
+        if not self.tags:
+            return Split(text)
+        pattern, closings = _compiled(self.tags)
+        inside: frozenset[str] | None = None
+        end = -1
+        for found in pattern.finditer(text):
+            tag = found.group().casefold()
+            if tag in closings and (inside is None or tag in inside):
+                inside, end = None, found.end()
+            elif inside is None and tag not in closings:
+                inside = _closed_by(self.tags, tag)
+        if inside is not None:
+            return Split("", text.strip(), finished=False)
+        if end < 0:
+            return Split(text)
+        answer, thought = _unwrapped(text[end:]), _inner(text[:end], self.tags)
+        return Split(answer, thought, finished=bool(answer or not thought))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.tags)) if self.tags else NONE
+
+
+def parse_thinking(words: Iterable[str]) -> Thinking:
+    """The setting from its words: `auto` (the known tags), `none`, or pairs such as `<think>...</think>`.
+
+    Raises `ValueError` for what is none of these.
+    """
+    tags: list[Tags] = []
+    words = [word.strip() for word in words]
+    for word in words:
+        if word == KNOWN:
+            tags += KNOWN_TAGS
+        elif word == NONE:
+            if len(words) > 1:
+                raise ValueError(f"{NONE!r} stands alone")
+        else:
+            opening, between, closing = word.partition(BETWEEN)
+            if not between or not closing.strip() or BETWEEN in closing:
+                raise ValueError(
+                    f"{word!r} is not {KNOWN}, {NONE} or the two tags around a thought, written as <think>...</think>"
+                )
+            tags.append(Tags(opening.strip(), closing.strip()))
+    if not words:
+        raise ValueError(f"says nothing: {KNOWN}, {NONE} or tags such as <think>...</think>")
+    return Thinking(tuple(dict.fromkeys(tags)))
+
+
+@lru_cache(maxsize=64)
+def _compiled(tags: tuple[Tags, ...]) -> tuple[re.Pattern[str], frozenset[str]]:
+    """What finds any tag, the longest first, and the closing ones; by casefold."""
+    texts = sorted({text for pair in tags for text in pair if text}, key=len, reverse=True)
+    closings = frozenset(pair.closing.casefold() for pair in tags)
+    return re.compile("|".join(map(re.escape, texts)), re.IGNORECASE), closings
+
+
+@lru_cache(maxsize=256)
+def _closed_by(tags: tuple[Tags, ...], opening: str) -> frozenset[str]:
+    return frozenset(pair.closing.casefold() for pair in tags if pair.opening.casefold() == opening)
+
+
+def _inner(thought: str, tags: tuple[Tags, ...]) -> str:
+    """A thought without the tags at its two ends."""
+    thought = thought.strip()
+    for text in {pair.closing for pair in tags}:
+        thought = thought.removesuffix(text)
+    for text in {pair.opening for pair in tags}:
+        thought = thought.removeprefix(text)
+    return thought.strip()
+
+
+def _unwrapped(answer: str) -> str:
+    answer = answer.strip()
+    for _ in _ENDS:
+        for end in _ENDS:
+            answer = answer.removesuffix(end).rstrip()
+    for opening, closing in _WRAPPERS:
+        if answer.startswith(opening):
+            inner = answer.removeprefix(opening)
+            body = inner.removesuffix(closing)
+            if opening not in body and closing not in body:
+                answer = body.strip()
+    return answer
+
+
+# -- toolkits
+
+ThoughtReader = Callable[[str], Split]
+_LMMS_EVAL_TAGS = (Tags("<think>", "</think>"), Tags("<analysis>", "</analysis>"))
+"""The default of its `--reasoning_tags`."""
+
+
+def split_lmms_eval(text: str) -> Split:
+    """lmms-eval's: every thought is taken out and what is around it joined; an open one stays in the answer."""
+    for opening, closing in _LMMS_EVAL_TAGS:
+        kept, position = [], 0
+        while (start := text.find(opening, position)) >= 0 and (end := text.find(closing, start)) >= 0:
+            kept.append(text[position:start])
+            position = end + len(closing)
+        text = "".join([*kept, text[position:]])
+        if closing in text and opening not in text:
+            text = text.rpartition(closing)[2]
+    return Split(text.strip())
+
+
+def split_nothing(text: str) -> Split:
+    """VLMEvalKit's and InternVL's: the whole text is the answer."""
+    return Split(text)
+
+
+TOOLKITS: dict[str, ThoughtReader] = {
+    "lmms-eval": split_lmms_eval,
+    "vlmevalkit": split_nothing,
+    "vlmevalkit-judge": split_nothing,
+    "internvl": split_nothing,
+}
+"""By scoring variant. All others follow Muster's rule."""
