@@ -15,6 +15,7 @@ from muster.tasks.conventions import scored_by
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import load_tasks, own_groups
+from muster.tasks.rehearsal import missing_references, rehearse
 from muster.tasks.selection import select_tasks
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.sources.mapped import MappedSource
@@ -47,6 +48,8 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
         )
     for task in tasks:
         _warn_of_other_data(task, len(samples[task.name]))
+        for metric in (task.metric, *task.also):
+            rehearse(metric, samples[task.name])
     selected = select_tasks(samples, config.limit, config.sample_ids)
     planned = [
         PlannedTask(
@@ -59,6 +62,9 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
         for task in tasks
         if selected[task.name]
     ]
+    for each in planned:
+        if said := missing_references(each.task, each.samples):
+            log.warning("%s", said)
     if config.collect == "gather" and (talking := [each.task.name for each in planned if each.has_dialogues]):
         raise ConfigurationError(
             f"--collect gather: the later turns of {', '.join(talking)} need the answers to the earlier ones, which "

@@ -287,6 +287,22 @@ def tell_unscored(results: Results) -> None:
         )
 
 
+def tell_unscorable(results: Results, again: str) -> None:
+    """Say on standard error on how many answers a metric failed, and how; `again`: the command that scores again."""
+    if not results.unscorable:
+        return
+    reasons = [
+        f"  {name}: {count} × {message}"
+        for name, task in results.tasks.items()
+        for message, count in task.samples.metric_failures.items()
+    ]
+    sys.stderr.write(
+        f"muster: {results.unscorable} answers could not be scored, because the metric failed on them:\n"
+        + "\n".join(reasons)
+        + f"\nThe answers are kept. Mend the metric and run {again}\n"
+    )
+
+
 def _exit_status(results: Results, config: RunConfig) -> int:
     requested = sum(task.samples.requested for task in results.tasks.values())
     if not results.complete:
@@ -294,13 +310,13 @@ def _exit_status(results: Results, config: RunConfig) -> int:
         raise RunError(
             f"{missing} of {requested} samples were neither answered nor failed; run the same command again"
         )
+    tell_unscorable(results, f"`muster score {config.output or 'RUN'}`")
     if (status := results.exit_status(config.max_failures)) == 0:
         return 0
-    unscored = results.unscored
     tell_unscored(results)
-    if results.errored > unscored:
+    if unanswered := results.errored - results.unscored - results.unscorable:
         sys.stderr.write(
-            f"muster: {results.errored - unscored} of {requested} samples have no answer, {config.max_failures} "
+            f"muster: {unanswered} of {requested} samples have no answer, {config.max_failures} "
             "allowed by --max-failures; `muster status` groups the reasons, running the same command again retries "
             "them\n"
         )

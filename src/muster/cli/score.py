@@ -143,10 +143,11 @@ def _words(text: str | None) -> list[str]:
 
 def _finish(results: Results, *, judged: bool, as_json: bool) -> None:
     """Show the scores; where a judge was asked and answers are unscored all the same, exit 3 as a run would."""
-    from muster.cli.run import show, tell_unscored
+    from muster.cli.run import show, tell_unscorable, tell_unscored
     from muster.results.results import TOO_MANY_FAILURES
 
     show(results, as_json=as_json)
     tell_unscored(results)
+    tell_unscorable(results, "this command again")
     if judged and results.unscored:
         raise typer.Exit(TOO_MANY_FAILURES)

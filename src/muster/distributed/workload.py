@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from muster.core import Completion, ConfigurationError, Generation, Request, RequestKey, Sample
+from muster.metrics.protocol import has_reference
 from muster.scheduling.cost import CHARACTERS_PER_TOKEN, TokenHistory, expected_tokens, predict
 from muster.scheduling.queue import Item
 from muster.tasks.plan import AnswerTo, PlannedTask
@@ -91,9 +92,11 @@ class Workload:
     def score(self, index: int, text: str) -> Mapping[str, float]:
         """The per-answer scores of a text, for progress while the run goes on."""
         place = self._places[index]
-        task = self.planned[place.task].task
+        task, sample = self.planned[place.task].task, self._sample(place)
+        if not has_reference(task.metric, sample):
+            return {}
         scored = task.scored_text(task.metric, task.thinking.split(text), text)
-        return task.metric.score(self._sample(place), scored).scores
+        return task.metric.score(sample, scored).scores
 
     def _said(self, place: _Place, text: str) -> str:
         """An answer as later turns see it: without what the model thought."""

@@ -17,7 +17,7 @@ from muster.core import Completion, MusterError, Request, RequestKey, RunError, 
 from muster.judging.frames import Ask, Broken, Finish, Said
 from muster.judging.judge import JudgeSpec, in_its_options
 from muster.judging.process import JudgeProcess
-from muster.metrics.protocol import Inquiry, is_judged
+from muster.metrics.protocol import Inquiry, has_reference, is_judged
 from muster.results.journal import Journal
 from muster.results.journal_lines import Verdict
 from muster.tasks.definition import Task
@@ -48,7 +48,7 @@ class AnswerToJudge(NamedTuple):
         """What the task's conventions would ask about it."""
         split = self.task.thinking.split(self.text)
         for metric in (self.task.metric, *self.task.also):
-            if not is_judged(metric):
+            if not is_judged(metric) or not has_reference(metric, self.sample):
                 continue
             inquiry = metric.inquiry(self.sample, self.task.scored_text(metric, split, self.text))
             if inquiry is not None:

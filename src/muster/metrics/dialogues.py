@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from muster.core import ConfigurationError, Sample
 from muster.metrics.averages import mean, mean_score
-from muster.metrics.protocol import Metric, MetricInfo, Score, ScoredSample
+from muster.metrics.protocol import Metric, MetricInfo, Score, ScoredSample, has_reference
 from muster.metrics.variants import VariantMetric
 
 
@@ -50,6 +50,10 @@ class Dialogues(VariantMetric):
     def __post_init__(self) -> None:
         """Raises `ConfigurationError` where there is no such metric, or it doesn't fit."""
         _ = self._turn
+
+    def has_reference(self, sample: Sample) -> bool:
+        """As the turn's metric has it."""
+        return has_reference(self._turn, sample)
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` of the turn, and what its metric extracted. Raises what that raises."""

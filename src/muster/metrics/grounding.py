@@ -53,6 +53,10 @@ class Grounding(VariantMetric):
             units["average"] = "percent"
         return self._described("accuracy", units, means)
 
+    def has_reference(self, sample: Sample) -> bool:
+        """Whether the right box is known."""
+        return sample.metadata.get("bbox") is not None
+
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` 0 or 1 and `iou`; `extracted` is the box as it was read."""
         size = _size(sample)

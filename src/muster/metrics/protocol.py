@@ -117,6 +117,28 @@ def _offers_inquiries(kind: type[Metric]) -> bool:
     return all(hasattr(kind, name) for name in ("judge_prompt", "inquiry", "score_verdict"))
 
 
+class ReferencedMetric(Metric, Protocol):
+    """What a metric offers whose references aren't the sample's `answers`, or that needs none."""
+
+    def has_reference(self, sample: Sample) -> bool:
+        """Whether there is something to compare an answer with. Without it the sample is left unscored."""
+        ...
+
+
+def has_reference(metric: Metric, sample: Sample) -> bool:
+    """Whether `metric` can tell right from wrong for `sample`: it has answers, or what the metric takes for them."""
+    return metric.has_reference(sample) if _knows_references(metric) else bool(sample.answers)
+
+
+def _knows_references(metric: Metric) -> TypeGuard[ReferencedMetric]:
+    return _offers_references(type(metric))
+
+
+@cache
+def _offers_references(kind: type[Metric]) -> bool:
+    return hasattr(kind, "has_reference")
+
+
 @runtime_checkable
 class AdditiveMetric(Protocol):
     """What a metric may offer besides: its aggregates as a formula over sums, for a much faster bootstrap.

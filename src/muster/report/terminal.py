@@ -41,7 +41,7 @@ def results_table(results: Results, width: int) -> Table:
             style = "bold" if metric == task.primary else ""
             cells: list[RenderableType] = [
                 Text(name if row == 0 else ""),
-                Text(metric or "no answers", style=style),
+                Text(metric or _why_none(task.samples), style=style),
                 Text(_value(result) if result or not metric else "", style=style),
                 *(_by_variant(task, variant, metric) for variant in variants),
                 _interval(result),
@@ -103,6 +103,10 @@ def _metrics(task: TaskResults) -> list[str]:
     return list(dict.fromkeys([*own, *others])) or [""]
 
 
+def _why_none(counts: SampleCounts) -> str:
+    return "no scores" if counts.no_reference or counts.unscored or counts.unscorable else "no answers"
+
+
 def _by_variant(task: TaskResults, variant: str, metric: str) -> Text:
     scores = task if variant == task.metric_variant else task.variants.get(variant)
     result = scores.metrics.get(metric) if scores else None
@@ -117,14 +121,21 @@ def _unit(task: TaskResults, metric: str) -> str:
 
 
 def _remarks(results: Results) -> list[str]:
-    """What must be known to compare the columns: conventions that can't score here, answers that they can't score."""
+    """What must be known of the scores: answers without one, and why; conventions that can't score here."""
     lines = []
     for name, task in results.tasks.items():
+        if task.samples.no_reference:
+            lines.append(
+                f"{name}: {task.samples.no_reference} of {task.samples.requested} have no reference answer and are in "
+                "no score"
+            )
+        lines += [f"{name}: {count} × {message}" for message, count in task.samples.metric_failures.items()]
         for variant, scores in task.variants.items():
             if scores.unavailable:
                 lines.append(f"{name}, {variant}: {scores.unavailable}")
             elif scores.samples and scores.samples.succeeded != task.samples.succeeded:
-                reasons = ", ".join(f"{count} {kind}" for kind, count in scores.samples.errors.items())
+                kinds = {**scores.samples.errors, "without reference": scores.samples.no_reference}
+                reasons = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
                 counts = f"{scores.samples.succeeded} of {scores.samples.requested}"
                 lines.append(f"{name}, {variant}: {counts} answers have a score ({reasons})")
     return lines
@@ -132,8 +143,12 @@ def _remarks(results: Results) -> list[str]:
 
 def _counts(counts: SampleCounts, unfinished: int) -> Text:
     text = Text(f"{counts.succeeded}/{counts.requested}")
-    if errors := counts.errored - counts.unscored:
+    if errors := counts.errored - counts.unscored - counts.unscorable:
         text.append(f"\n{errors} errors", style="red")
+    if counts.unscorable:
+        text.append(f"\n{counts.unscorable} could not be scored", style="red")
+    if counts.no_reference:
+        text.append(f"\n{counts.no_reference} without reference", style="yellow")
     if counts.unscored:
         text.append(f"\n{counts.unscored} unscored", style="red")
     if unfinished:

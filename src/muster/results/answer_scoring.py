@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from muster.core import Sample
-from muster.metrics.protocol import CorpusMetric, Metric, ScoredSample, UnscoredError
+from muster.metrics.protocol import CorpusMetric, Metric, Score, ScoredSample, UnscoredError, has_reference
 from muster.metrics.thinking import Split
 from muster.results.journal_lines import Record
 from muster.results.results import SampleCounts
@@ -17,6 +17,9 @@ from muster.tasks.definition import Task
 MISSING = "missing"
 METRIC = "metric"
 UNSCORED = "unscored"
+NO_REFERENCE = "no reference"
+_REASONS = 5
+"""Different things that a metric raised which results tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Problem:
     """Why an answer has no score."""
 
     kind: str
-    """A `FailureKind`, `metric` (its code raised), `unscored` (needs a judge) or `missing` (no answer yet)."""
+    """A `FailureKind`, `metric` (its code raised), `unscored` (needs a judge), `no reference` (nothing to compare the
+    answer with) or `missing` (no answer yet)."""
     message: str
 
 
@@ -74,15 +78,22 @@ class Tally:
     missing_is_error: bool = False
     requested: int = 0
     succeeded: int = 0
+    no_reference: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    """What the metric raised, by its first line."""
 
     def add(self, outcome: Outcome) -> None:
         """Count one answer."""
         self.requested += 1
         if isinstance(outcome, ScoredSample):
             self.succeeded += 1
+        elif outcome.kind == NO_REFERENCE:
+            self.no_reference += 1
         elif outcome.kind != MISSING or self.missing_is_error:
             self.errors[outcome.kind] += 1
+            if outcome.kind == METRIC:
+                self.failures[outcome.message.partition("\n")[0]] += 1
 
     def counts(self) -> SampleCounts:
         """The counts so far."""
@@ -91,6 +102,10 @@ class Tally:
             succeeded=self.succeeded,
             errored=self.errors.total(),
             errors=dict(sorted(self.errors.items())),
+            no_reference=self.no_reference,
+            metric_failures=dict(
+                sorted(self.failures.items(), key=lambda each: (-each[1], each[0]))[:_REASONS]
+            ),
         )
 
 
@@ -147,7 +162,14 @@ def without_answer(
 def score_text(metric: Metric, sample: Sample, repeat: int, text: str, verdicts: VerdictBook) -> Outcome:
     """Score one text; a metric that raises makes it a problem of that sample."""
     try:
-        return ScoredSample(sample, text, verdicts.score(metric, sample, text), repeat)
+        if not has_reference(metric, sample):
+            return Problem(NO_REFERENCE, "the sample has no reference answer to compare this one with")
+        score: object = verdicts.score(metric, sample, text)  # a plug-in may give anything
+        if not isinstance(score, Score):
+            return Problem(
+                METRIC, f"metric {metric.info.name} gave a {type(score).__name__} instead of a Score"
+            )
+        return ScoredSample(sample, text, score, repeat)
     except UnscoredError as error:
         return Problem(UNSCORED, f"{metric.info.name} ({metric.info.variant}): {error}")
     except Exception as error:  # noqa: BLE001  # a plug-in's code; recorded on the sample

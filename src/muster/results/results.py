@@ -30,15 +30,27 @@ class MetricResult:
     """Answers that it was computed from."""
 
 
-@dataclass(frozen=True, slots=True)
-class SampleCounts:
-    """Requests (samples times repeats), and what became of them. What is in neither is still missing."""
+def _by_kind() -> dict[str, int]:
+    return {}
+
+
+class SampleCounts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Requests (samples times repeats), and what became of them. What is in none of these is still missing."""
 
     requested: int
     succeeded: int
     errored: int
-    errors: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, int] = msgspec.field(default_factory=_by_kind)  # written even where there are none
     """Errored ones by kind."""
+    no_reference: int = 0
+    """Answered ones that the benchmark has no reference answer for, so that they have no score; no errors."""
+    metric_failures: dict[str, int] = {}
+    """Of the errors of kind `metric`, what the metric raised, the most frequent first."""
+
+    @property
+    def unscorable(self) -> int:
+        """Errored ones that have an answer, on which the metric's own code failed."""
+        return self.errors.get("metric", 0)
 
     @property
     def unscored(self) -> int:
@@ -48,7 +60,7 @@ class SampleCounts:
     @property
     def missing(self) -> int:
         """Neither answered nor failed yet."""
-        return self.requested - self.succeeded - self.errored
+        return self.requested - self.succeeded - self.errored - self.no_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +184,11 @@ class Results:
     def errored(self) -> int:
         """Errored requests of all tasks."""
         return sum(task.samples.errored for task in self.tasks.values())
+
+    @property
+    def unscorable(self) -> int:
+        """Answers of all tasks on which a metric's own code failed."""
+        return sum(task.samples.unscorable for task in self.tasks.values())
 
     @property
     def unscored(self) -> int:

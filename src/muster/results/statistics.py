@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from muster.metrics.declared import undeclared
 from muster.metrics.protocol import AdditiveMetric, Metric, ScoredSample
 from muster.results.additive_bootstrap import additive_estimates
 from muster.results.bootstrap import bootstrap_estimate, bootstrap_estimates
@@ -31,11 +32,14 @@ def estimate_metrics(
 ) -> dict[str, Estimate]:
     """Every aggregate of `metric` over `rows` with standard error and 95 % interval, in the order of its units.
 
-    `clusters` are those of `cluster_ids`. Nothing for no rows. Intervals of aggregates in 0-1 stay there.
+    `clusters` are those of `cluster_ids`. Nothing for no rows. Intervals of aggregates in 0-1 stay there. Raises what
+    the metric raises, and `ValueError` where it gives other scores than it declares.
     """
     if not rows:
         return {}
     values = metric.aggregate(rows)
+    if problem := undeclared(metric, values):
+        raise ValueError(problem)
     others = {name: value for name, value in values.items() if name not in metric.info.means}
     resampled = _bootstrapped(metric, others, rows, clusters) if others else {}
     estimates: dict[str, Estimate] = {}

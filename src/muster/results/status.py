@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from muster.core import ConfigurationError, RequestKey, RunTimeoutError
+from muster.results.answer_scoring import METRIC
 from muster.results.answer_signs import CUT_OFF
 from muster.results.folder import LockHolder, RunFolder
 from muster.results.journal_lines import Entry, interned
@@ -80,7 +81,7 @@ class Status:
     tasks: dict[str, TaskStatus]
     workers: dict[str, WorkerStatus]
     errors: tuple[ErrorGroup, ...]
-    """The most frequent first."""
+    """The model's failures, the most frequent first; then what metrics raised on its answers."""
     rate: float
     """Completions per second, as for workers."""
     time_left: float | None
@@ -141,19 +142,25 @@ def read_status(folder: RunFolder, now: float | None = None) -> Status:
     judge = _judge(folder)
     entries = read_entries(folder.journal)
     status = summarise(manifest, entries, running=running, now=at, holder=holder, judge=judge)
-    return replace(status, tasks=_with_unfinished(status.tasks, folder))
+    return _as_scored(status, folder)
 
 
-def _with_unfinished(tasks: dict[str, TaskStatus], folder: RunFolder) -> dict[str, TaskStatus]:
-    """As the scores say, where there are any: it takes the texts to tell."""
+def _as_scored(status: Status, folder: RunFolder) -> Status:
+    """With what only the scores say, where there are any: which answers are unfinished, on which a metric failed."""
     try:
         scored = Results.load(folder.results).tasks
     except ConfigurationError:
-        return tasks
-    return {
+        return status
+    tasks = {
         name: replace(task, unfinished=scored[name].answers.unfinished) if name in scored else task
-        for name, task in tasks.items()
+        for name, task in status.tasks.items()
     }
+    failures = (
+        ErrorGroup(METRIC, f"{name}: {message}", count)
+        for name, task in scored.items()
+        for message, count in task.samples.metric_failures.items()
+    )
+    return replace(status, tasks=tasks, errors=(*status.errors, *failures))
 
 
 def _judge(folder: RunFolder) -> JudgeStatus | None:

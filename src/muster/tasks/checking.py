@@ -10,7 +10,7 @@ from typing import NamedTuple
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
 from muster.media import load_image
 from muster.media.glance import glance
-from muster.metrics.protocol import CategorisingMetric, Score, ScoredSample, UnscoredError
+from muster.metrics.protocol import CategorisingMetric, Score, ScoredSample, UnscoredError, has_reference
 from muster.tasks.definition import Task
 from muster.tasks.dialogue import conversation
 from muster.tasks.plan import with_settings
@@ -175,11 +175,12 @@ def _broken(media: Media) -> str | None:
 
 def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
     """Every reference answer, given as the model's, should be worth something."""
-    answered = [sample for sample in samples if sample.answers]
+    answered = [sample for sample in samples if has_reference(task.metric, sample)]
     if len(answered) < len(samples):
         report.warnings.append(
-            f"{len(samples) - len(answered)} of {len(samples)} samples have no reference answer and can't score"
+            f"{len(samples) - len(answered)} of {len(samples)} samples have no reference answer and are left unscored"
         )
+    answered = [sample for sample in answered if sample.answers]  # others have their reference elsewhere
     tried = answered[:: -(-len(answered) // MOST_GOLDS)] if answered else []
     worthless: list[_Case] = []
     judged = 0

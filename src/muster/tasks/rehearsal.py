@@ -1,0 +1,45 @@
+"""What scoring will come to, before a model is loaded: references that are missing, metrics that don't fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muster.core import ConfigurationError, Sample
+from muster.metrics.declared import undeclared
+from muster.metrics.protocol import CorpusMetric, Metric, ScoredSample, has_reference, is_judged
+from muster.tasks.definition import Task
+
+
+def missing_references(task: Task, samples: Sequence[Sample]) -> str | None:
+    """What to say where samples have no reference answer; None where all have one."""
+    without = sum(not has_reference(task.metric, sample) for sample in samples)
+    if not without:
+        return None
+    if without < len(samples):
+        return (
+            f"task {task.name}: {without} of {len(samples)} samples have no reference answer. They are asked and left "
+            "unscored, and are no part of any score"
+        )
+    return (
+        f"task {task.name}: none of its {len(samples)} samples has a reference answer, so there will be no scores. The "
+        "answers will be in samples.parquet (columns `id` and `prediction`), to be handed in where the references are "
+        "kept; or have them scored with references of your own: `muster score --task TASK --predictions FILE "
+        "--samples FILE`. A metric that needs no references says so with `has_reference` (docs/metrics.md)"
+    )
+
+
+def rehearse(metric: Metric, samples: Sequence[Sample]) -> None:
+    """Score the first sample's reference answer as if it were a model's, and aggregate that.
+
+    Raises `ConfigurationError` where the aggregates aren't those that the metric declares. What it raises itself on
+    this one sample is not looked at: it costs a sample its score and no more.
+    """
+    sample = next((each for each in samples if each.answers and has_reference(metric, each)), None)
+    if sample is None or is_judged(metric) or isinstance(metric, CorpusMetric):
+        return
+    try:
+        values = metric.aggregate([ScoredSample(sample, "", metric.score(sample, sample.answer))])
+    except Exception:  # noqa: BLE001 - anybody's code; scoring tells it, with the answers kept
+        return
+    if problem := undeclared(metric, values):
+        raise ConfigurationError(problem)
