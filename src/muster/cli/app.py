@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from muster import __version__
-from muster.cli import doctor, models, plan, run, score, slurm, status, tasks, worker
+from muster.cli import compare, doctor, models, plan, run, score, slurm, status, tasks, worker
 
 
 def _version(wanted: bool) -> None:
@@ -39,6 +39,7 @@ def root(
 app.command("run")(run.command)
 app.command("worker")(worker.command)
 app.command("score")(score.command)
+app.command("compare")(compare.command)
 app.command("status")(status.command)
 app.add_typer(tasks.app, name="tasks")
 app.command("models")(models.command)

@@ -89,6 +89,7 @@ class TaskScores:
             by=_breakdowns(self.task, self.task.metric, self._main.rows),
             variants=variants,
             judge=self._judged_by(self.task.metric),
+            answer_score=info.means.get(info.primary),
         )
 
     def _judged_by(self, metric: Metric) -> JudgedBy | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from muster.core import Sample
 from muster.metrics.protocol import ScoredSample
@@ -15,12 +15,15 @@ def cluster_ids(rows: Sequence[ScoredSample], cluster_key: str | None = None) ->
     key is one of its own. Without, samples that share any media, directly or through others, and the turns of a
     dialogue are one cluster, named after its first sample; a sample without any of these is one of its own.
     """
-    samples = {row.sample.id: row.sample for row in rows}
-    if cluster_key is None:
-        by_sample = _by_media(list(samples.values()))
-    else:
-        by_sample = {sample.id: _by_key(sample, cluster_key) for sample in samples.values()}
+    by_sample = sample_clusters({row.sample.id: row.sample for row in rows}.values(), cluster_key)
     return [by_sample[row.sample.id] for row in rows]
+
+
+def sample_clusters(samples: Iterable[Sample], cluster_key: str | None = None) -> dict[str, str]:
+    """The cluster of each of a task's samples, by id: see `cluster_ids`."""
+    if cluster_key is None:
+        return _by_media(list(samples))
+    return {sample.id: _by_key(sample, cluster_key) for sample in samples}
 
 
 def _by_key(sample: Sample, key: str) -> str:

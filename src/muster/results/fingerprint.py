@@ -124,8 +124,8 @@ def differences(old: Mapping[str, JSON], new: Mapping[str, JSON], prefix: str = 
         if isinstance(before, dict) and isinstance(after, dict):
             lines += differences(before, after, f"{prefix}{name}.")
         else:
-            shown_old = _shown(before) if name in old else "(absent)"
-            shown_new = _shown(after) if name in new else "(absent)"
+            shown_old = shown_value(before) if name in old else "(absent)"
+            shown_new = shown_value(after) if name in new else "(absent)"
             lines.append(f"{prefix}{name}: {shown_old} → {shown_new}")
     return lines
 
@@ -206,7 +206,8 @@ def _cached_commit(model: str, revision: str) -> str | None:
         return None
 
 
-def _shown(value: JSON) -> str:
+def shown_value(value: JSON) -> str:
+    """A value for people: digests and long ones cut short."""
     if isinstance(value, str):
         if len(value) >= 16 and all(character in "0123456789abcdef" for character in value):
             return f"{value[:8]}…"

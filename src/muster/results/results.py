@@ -140,6 +140,8 @@ class TaskResults:
     """By further conventions, as far as they were asked for."""
     judge: JudgedBy | None = None
     """None where the metric asks no judge."""
+    answer_score: str | None = None
+    """The score of one answer whose mean `primary` is, as `samples.parquet` names it; None where it is no mean."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class SampleTable:
                 ("note", pa.string()),
                 ("error", pa.string()),
                 ("error_kind", pa.string()),
+                ("cluster", pa.string()),
                 ("metadata", pa.string()),
             ]
         )
@@ -79,13 +80,13 @@ class SampleTable:
         finally:
             self._writer.close()
 
-    def add(self, answer: Answer) -> None:
-        """Add one row."""
-        self._rows.append(self._row(answer))
+    def add(self, answer: Answer, cluster: str) -> None:
+        """Add one row. `cluster` is equal for samples that depend on each other."""
+        self._rows.append(self._row(answer, cluster))
         if len(self._rows) >= ROW_GROUP:
             self._write_group()
 
-    def _row(self, answer: Answer) -> dict[str, Cell]:
+    def _row(self, answer: Answer, cluster: str) -> dict[str, Cell]:
         sample, record, problem = answer.sample, answer.record, answer.problem
         completion = record.completion if record else None
         metadata: dict[str, JSON] = dict(sample.metadata)
@@ -111,6 +112,7 @@ class SampleTable:
             "note": completion.note if completion else None,
             "error": f"{problem.kind}: {problem.message}" if problem else None,
             "error_kind": problem.kind if problem else None,
+            "cluster": cluster,
             "metadata": encode_json(metadata).decode(),
         }
 

@@ -14,6 +14,7 @@ from muster.results.answer_scoring import (
     scores_of,
     with_corpus_scores,
 )
+from muster.results.clusters import sample_clusters
 from muster.results.files import replacing
 from muster.results.folder import RunFolder
 from muster.results.groups import group_results
@@ -38,8 +39,9 @@ def score_run(
     timing: Mapping[str, float] | None,
     groups: Mapping[str, Sequence[str]] | None = None,
     verdicts: VerdictBook | None = None,
+    into: RunFolder | None = None,
 ) -> Results:
-    """Score the answers in the journal and write `results.json` and `samples.parquet`.
+    """Score the answers in the journal and write `results.json` and `samples.parquet`, or those of the folder `into`.
 
     Works on an unfinished run too: what is missing is counted, and `complete` is false. `timing=None` keeps the
     timing of the results that are there. `groups` are scored together, by name.
@@ -59,7 +61,10 @@ def score_run(
                 further.setdefault(metric.info.variant, []).extend(
                     _score_names(each, metric, journal, verdicts)
                 )
-        with replacing(folder.samples) as temporary, SampleTable(temporary, names, further) as table:
+        with (
+            replacing((into or folder).samples) as temporary,
+            SampleTable(temporary, names, further) as table,
+        ):
             for each in planned:
                 tasks[each.task.name] = _score_task(each, journal, table, usage, verdicts)
     results = Results(
@@ -73,7 +78,7 @@ def score_run(
         layout=_layout(manifest),
         judge=JudgeResults(verdicts.judge.model, verdicts.usage()) if verdicts.judge else None,
     )
-    results.save(folder.results)
+    results.save((into or folder).results)
     return results
 
 
@@ -85,8 +90,9 @@ def _score_task(
     verdicts: VerdictBook,
 ) -> TaskResults:
     scores = TaskScores(planned.task, verdicts=verdicts)
+    clusters = sample_clusters(planned.samples, planned.task.cluster)
     for answer in with_corpus_scores(scores.task, _answers(scores.task, planned, journal, verdicts)):
-        table.add(answer)
+        table.add(answer, clusters[answer.sample.id])
         scores.add(answer)
         if answer.record is not None and answer.record.completion.succeeded:
             usage.add(answer.record.completion.usage)

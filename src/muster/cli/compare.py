@@ -1,0 +1,71 @@
+"""`muster compare`: which run is better, on the same samples, and what else differs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Run folders, or results of other tools; the first is the baseline.", show_default=False
+        ),
+    ],
+    task: Annotated[
+        list[str] | None, typer.Option(help="Only this task; may be given several times.")
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare the samples that all runs have, where they differ.")
+    ] = False,
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Every run against every other, not only the baseline.")
+    ] = False,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Break differences down by this field of the samples' metadata.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Samples with equal values of this metadata field depend on each other (default: a shared image)."
+        ),
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="All tasks together: each the same (tasks), or by size (samples).")
+    ] = "tasks",
+    flips: Annotated[int, typer.Option(help="How many samples to name that got better or worse.", min=0)] = 3,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, all samples named.")
+    ] = False,
+) -> None:
+    """Compare runs sample by sample: differences with intervals and exact tests, ties, flips, other settings."""
+    from muster.compare.comparison import compare
+    from muster.core import ConfigurationError
+    from muster.result_files.reading import read_runs
+
+    if weights not in ("tasks", "samples"):
+        raise ConfigurationError(f"--weights {weights}: say tasks or samples")
+    comparison = compare(
+        read_runs(runs),
+        common=common,
+        all_pairs=all_pairs,
+        tasks=task or None,
+        by=by or (),
+        cluster=cluster,
+        weights="tasks" if weights == "tasks" else "samples",
+    )
+    if json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(comparison)).decode() + "\n")
+        return
+    from rich.console import Console
+
+    from muster.report.comparison_text import comparison_text
+
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console.print(comparison_text(comparison, flips=flips))

@@ -1,0 +1,191 @@
+"""Reads a run folder of Muster, finished or still running."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from muster.core import JSON, ConfigurationError
+from muster.result_files.loaded import Headline, LoadedRun, LoadedTask, row_schema
+from muster.results.folder import RunFolder
+from muster.results.manifest import Manifest
+from muster.results.results import Results, TaskResults
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KIND = "Muster run"
+_TARGETS_JOINED = "\x1f"
+
+
+def is_muster_run(path: Path) -> bool:
+    """Whether `path` is a run folder."""
+    return RunFolder(path).manifest.is_file()
+
+
+def read_muster_run(path: Path) -> LoadedRun:
+    """Read the run in the folder `path`. One that has new answers is scored first, elsewhere: nothing is written there.
+
+    Raises `ConfigurationError` where the folder can't be read, or its tasks are needed and not to be had.
+    """
+    folder = RunFolder(path)
+    manifest = Manifest.load(folder.manifest)
+    if _scores_are_current(folder):
+        return _read(folder, folder, manifest, ())
+    with tempfile.TemporaryDirectory(prefix="muster-") as scratch:
+        scored = RunFolder(Path(scratch))
+        _score_into(folder, scored, manifest)
+        still = "is still running" if folder.is_locked() else "has answers that it hasn't scored yet"
+        return _read(folder, scored, manifest, (f"the run {still}: its answers so far were scored for this",))
+
+
+def _scores_are_current(folder: RunFolder) -> bool:
+    try:
+        scored = min(folder.results.stat().st_mtime, folder.samples.stat().st_mtime)
+        return folder.journal.stat().st_mtime <= scored and not folder.is_locked()
+    except OSError:
+        return False
+
+
+def _score_into(folder: RunFolder, scored: RunFolder, manifest: Manifest) -> None:
+    from muster.config import load_config
+    from muster.planning import groups_of, plan
+    from muster.results.scoring import score_run
+
+    planned = plan(load_config(manifest.config, env={}))
+    score_run(folder, planned, manifest=manifest, timing=None, groups=groups_of(planned), into=scored)
+
+
+def _read(folder: RunFolder, scored: RunFolder, manifest: Manifest, notes: tuple[str, ...]) -> LoadedRun:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    results = Results.load(scored.results)
+    try:
+        file = pq.ParquetFile(scored.samples)
+        wanted = [*_COLUMNS, "scores", "answers"]
+        table = file.read(columns=[name for name in wanted if name in file.schema_arrow.names])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigurationError(
+            f"{scored.samples} can't be read ({error}). `muster score {folder.root}` writes it again."
+        ) from error
+    if "cluster" not in table.column_names:
+        notes += (
+            "it was scored by an earlier Muster, which doesn't say which samples share an image: they count as "
+            f"independent (`muster score {folder.root}` adds it)",
+        )
+    bounds = _bounds(table)
+    texts = _texts(folder.samples, bounds) if scored is folder else dict.fromkeys(bounds)
+    tasks = {
+        name: _task(name, task, table.slice(*bounds[name]), texts.get(name))
+        for name, task in results.tasks.items()
+        if name in bounds
+    }
+    return LoadedRun(
+        label=manifest.model,
+        path=folder.root,
+        kind=KIND,
+        tasks=tasks,
+        complete=results.complete,
+        settings=_settings(manifest),
+        notes=notes,
+        cost=results.usage.get("cost"),
+    )
+
+
+_COLUMNS = (
+    "task", "id", "repeat", "extracted", "error_kind", "finish_reason",
+    "prompt_tokens", "tokens", "seconds", "cluster", "metadata",
+)  # fmt: skip
+
+
+def _bounds(table: pa.Table) -> dict[str, tuple[int, int]]:
+    """Where each task's rows begin, and how many they are: they lie together."""
+    import pyarrow.compute as pc
+
+    encoded = pc.run_end_encode(table["task"].combine_chunks()) if len(table) else None
+    bounds: dict[str, tuple[int, int]] = {}
+    start = 0
+    if encoded is not None:
+        for name, end in zip(encoded.values.to_pylist(), encoded.run_ends.to_pylist(), strict=True):
+            bounds[name] = (start, end - start)
+            start = end
+    return bounds
+
+
+def _texts(samples: Path, bounds: Mapping[str, tuple[int, int]]) -> dict[str, Callable[[], pa.Table] | None]:
+    def reader(start: int, count: int) -> Callable[[], pa.Table]:
+        def read() -> pa.Table:
+            import pyarrow.parquet as pq
+
+            return pq.read_table(samples, columns=["question", "choices", "answers", "prediction"]).slice(
+                start, count
+            )
+
+        return read
+
+    return {name: reader(*bound) for name, bound in bounds.items()}
+
+
+def _task(name: str, task: TaskResults, table: pa.Table, texts: Callable[[], pa.Table] | None) -> LoadedTask:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    scores = table["scores"]
+    names = [each.name for each in scores.type] if pa.types.is_struct(scores.type) else []
+    present = [each for each in names if pc.any(pc.is_valid(pc.struct_field(scores, each))).as_py()]
+    score = task.answer_score or next(
+        (each for each in (task.primary, "accuracy", "correct", "score", *present) if each in present), ""
+    )
+    empty = pa.nulls(len(table))
+    columns = {each: table[each] if each in table.column_names else empty for each in row_schema().names}
+    columns["score"] = pc.struct_field(scores, score) if score in names else empty
+    columns["target"] = pc.binary_join(table["answers"], _TARGETS_JOINED)
+    rows = pa.table([columns[each.name].cast(each.type) for each in row_schema()], schema=row_schema())
+    headline = task.metrics.get(task.primary)
+    interval = headline.ci95 if headline else None
+    return LoadedTask(
+        name=name,
+        rows=rows,
+        score=score,
+        unit="0-1" if task.answer_score is None or headline is None else _answer_unit(headline.unit),
+        scoring=f"{task.metric} ({task.metric_variant}) {task.metric_version}",
+        headline=None
+        if headline is None
+        else Headline(
+            task.primary,
+            headline.value,
+            headline.unit,
+            (interval[0], interval[1]) if interval and None not in interval else None,  # type: ignore[arg-type]
+        ),
+        headline_is_mean=task.answer_score is not None,
+        texts=texts,
+    )
+
+
+def _answer_unit(unit: str) -> str:
+    """Of one answer's score, by the unit of its mean: a percentage is a mean of zeros and ones."""
+    return "0-1" if unit == "percent" else unit
+
+
+def _settings(manifest: Manifest) -> dict[str, str]:
+    from muster.results.fingerprint import shown_value
+
+    settings: dict[str, str] = {"model": manifest.model, "muster": manifest.muster}
+
+    def add(prefix: str, values: Mapping[str, JSON]) -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                add(f"{prefix}{key}.", value)
+            else:
+                settings[f"{prefix}{key}"] = shown_value(value)
+
+    add("model.", manifest.fingerprint)
+    for name, task in manifest.tasks.items():
+        add(f"tasks.{name}.", task.fingerprint)
+        settings[f"tasks.{name}.scoring"] = f"{task.metric} ({task.metric_variant}) {task.metric_version}"
+        settings[f"tasks.{name}.source"] = task.source
+    add("packages.", dict(manifest.packages))
+    return settings
