@@ -159,8 +159,8 @@ def _remarks(comparison: Comparison) -> list[str]:
         if task.left_out:
             lines.append(f"{task.name}: {task.left_out:,} samples left out, for which a run has no score")
         if any(task.dropped):
-            counts = ", ".join(f"{letter(run)} {count:,}" for run, count in enumerate(task.dropped))
-            lines.append(f"{task.name}: restricted to the samples that all runs have; left out: {counts}")
+            by_run = ", ".join(f"{letter(run)} {count:,}" for run, count in enumerate(task.dropped))
+            lines.append(f"{task.name}: restricted to the samples that all runs have; left out: {by_run}")
         for run, each in enumerate(task.runs):
             counts = [
                 (each.unreadable, "answers not readable"),
