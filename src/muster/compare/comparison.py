@@ -37,6 +37,8 @@ class RunInTask:
     """Samples without a score, whatever the reason."""
     unreadable: int
     """Scored answers in which the metric found nothing to score."""
+    unfinished: int
+    """Answers that ended before their thought did."""
     cut_off: int
     """Answers that ended at the token limit."""
     tokens: int | None
@@ -285,6 +287,7 @@ def _run(task: LoadedTask, scores: NDArray[np.float64], counted: NDArray[np.bool
         scored=int(scored.sum()),
         errors=int((~scored).sum()),
         unreadable=int((nothing & scored).sum()) if reads else 0,
+        unfinished=int(pc.sum(rows["unfinished"]).as_py() or 0),
         cut_off=int(pc.sum(pc.fill_null(pc.equal(rows["finish_reason"], "length"), False)).as_py() or 0),
         tokens=pc.sum(rows["tokens"]).as_py(),
         seconds=pc.sum(rows["seconds"]).as_py(),

@@ -162,12 +162,13 @@ def _remarks(comparison: Comparison) -> list[str]:
             by_run = ", ".join(f"{letter(run)} {count:,}" for run, count in enumerate(task.dropped))
             lines.append(f"{task.name}: restricted to the samples that all runs have; left out: {by_run}")
         for run, each in enumerate(task.runs):
-            counts = [
-                (each.unreadable, "answers not readable"),
+            kinds = (
+                (each.unreadable, "not readable"),
+                (each.unfinished, "unfinished"),
                 (each.cut_off, "cut off"),
                 (each.errors, "without a score"),
-            ]
-            if told := [f"{count:,} {what}" for count, what in counts if count]:
+            )
+            if told := [f"{count:,} {what}" for count, what in kinds if count]:
                 lines.append(f"{task.name}, {letter(run)}: {', '.join(told)}")
     for run, names in enumerate(comparison.missing):
         if names:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 ROW_COLUMNS = (
     "id", "repeat", "score", "extracted", "error_kind", "finish_reason",
-    "prompt_tokens", "tokens", "seconds", "cluster", "target", "metadata",
+    "unfinished", "prompt_tokens", "tokens", "seconds", "cluster", "target", "metadata",
 )  # fmt: skip
 """The columns of `LoadedTask.rows`: see `row_schema`."""
 
@@ -20,13 +20,14 @@ ROW_COLUMNS = (
 def row_schema() -> pa.Schema:
     """One row per sample and repeat. Null is "unknown" everywhere, and in `score` "no score".
 
-    `error_kind` says why there is none; `cluster` is equal for samples that depend on each other (an image in common),
-    `target` the reference answers as one text, `metadata` the sample's as JSON.
+    `error_kind` says why there is no score, `unfinished` that an answer ended before its thought. `cluster` is equal
+    for samples that depend on each other (an image in common), `target` the reference answers as one text, `metadata`
+    the sample's as JSON.
     """
     import pyarrow as pa
 
     kinds = {"repeat": pa.int32(), "score": pa.float64(), "seconds": pa.float64()}
-    kinds |= {"prompt_tokens": pa.int64(), "tokens": pa.int64()}
+    kinds |= {"unfinished": pa.bool_(), "prompt_tokens": pa.int64(), "tokens": pa.int64()}
     return pa.schema([(name, kinds.get(name, pa.string())) for name in ROW_COLUMNS])
 
 

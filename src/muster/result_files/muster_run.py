@@ -97,7 +97,7 @@ def _read(folder: RunFolder, scored: RunFolder, manifest: Manifest, notes: tuple
 
 _COLUMNS = (
     "task", "id", "repeat", "extracted", "error_kind", "finish_reason",
-    "prompt_tokens", "tokens", "seconds", "cluster", "metadata",
+    "unfinished", "prompt_tokens", "tokens", "seconds", "cluster", "metadata",
 )  # fmt: skip
 
 

@@ -132,7 +132,6 @@ class TaskResults:
     primary: str
     """The metric that stands for the task."""
     samples: SampleCounts
-    answers: AnswerSigns = AnswerSigns()
     metrics: Metrics = field(default_factory=dict)
     """Empty where no sample has an answer."""
     by: Breakdown = field(default_factory=dict)
@@ -140,6 +139,7 @@ class TaskResults:
     """By further conventions, as far as they were asked for."""
     judge: JudgedBy | None = None
     """None where the metric asks no judge."""
+    answers: AnswerSigns = AnswerSigns()
     answer_score: str | None = None
     """The score of one answer whose mean `primary` is, as `samples.parquet` names it; None where it is no mean."""
 
