@@ -17,10 +17,10 @@ from muster.core import ConfigurationError, Generation, Media, SampleError
 from muster.distributed.media_transfer import probes, with_media
 from muster.media import load_image
 from muster.media.gate import VARIABLE, media_file, open_media, read_media_file
+from muster.media.images import image_size
 from muster.media.video import load_video
 from muster.models.api.images import ImageLimits, encode_image
 from muster.models.openai.messages import ChatFormat
-from muster.sizing.demand import image_size
 from muster.tasks.checking import check_task
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
@@ -87,7 +87,8 @@ def test_a_link_out_of_the_datas_folder_is_refused_by_whatever_opens_it(
         encode_image(media, ImageLimits())
     with pytest.raises(SampleError, match=message):
         with_media(question(media=(media,)))
-    assert image_size(media) is None
+    with pytest.raises(SampleError, match=message):
+        image_size(media)
     monkeypatch.setenv(VARIABLE, f"/nowhere{os.pathsep}{secret.parent}")
     assert load_image(media).size == (4, 4)
 
@@ -124,7 +125,8 @@ def test_what_is_no_regular_file_is_neither_waited_for_nor_read(tmp_path: Path, 
         with pytest.raises(SampleError, match=r"regular file|empty file"):
             look(media)
     assert probes([planned([tmp_path / "pipe"])]) == []
-    assert image_size(media) is None
+    with pytest.raises(SampleError, match=r"regular file|empty file"):
+        image_size(media)
     if name != "folder":
         with pytest.raises(SampleError, match=r"regular file|empty file"):
             load_video(Media("video", path=media.path))

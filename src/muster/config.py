@@ -116,6 +116,7 @@ class RunConfig(BaseModel):
     data: Names = Field(default_factory=list)
     prompt_variant: Names = Field(default_factory=list)
     video: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
+    image: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
     limit: CountOrShare | None = None
     sample_ids: Names | None = None
     engine: Literal["auto", "inline", "local", "torchrun", "ray"] = "auto"

@@ -13,6 +13,7 @@ from muster.core import ConfigurationError, Generation
 from muster.models.family import model_family
 from muster.tasks.conventions import scored_by
 from muster.tasks.definition import Task
+from muster.tasks.image_settings import with_image_options
 from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import load_tasks, own_groups
 from muster.tasks.rehearsal import missing_references, rehearse
@@ -32,7 +33,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
 
     Raises:
         ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples, a convention that a
-            task can't be scored by, video settings that make no sense.
+            task can't be scored by, video or image settings that make no sense.
     """
     tasks = choose_prompts(
         load_tasks(config.tasks, DataFolders.parse(config.data)),
@@ -58,6 +59,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
             generation(task.generation, config),
             config.repeats,
             overridden(task.video, config.video),
+            with_image_options(task.image, config.image),
         )
         for task in tasks
         if selected[task.name]

@@ -62,6 +62,10 @@ def command(
             help="What is shown of videos: frames=32,sampling=uniform,max_pixels=… (docs/video.md)."
         ),
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(help="How images are opened: transparency=drop,max_pixels=…,limit=… (docs/models.md)."),
+    ] = None,
     limit: Annotated[
         str | None, typer.Option(help="First N samples of each task, or that fraction (0.1).")
     ] = None,

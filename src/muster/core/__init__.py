@@ -15,6 +15,7 @@ from muster.core.errors import (
     SampleError,
     TransientError,
 )
+from muster.core.image import ImageSettings, Transparency
 from muster.core.media import Extent, Media, MediaKind
 from muster.core.request import Generation, Message, Part, Request, RequestKey, Role
 from muster.core.sample import JSON, Sample
@@ -29,6 +30,7 @@ __all__ = [
     "Failure",
     "FailureKind",
     "Generation",
+    "ImageSettings",
     "InterruptedRunError",
     "LostMemberError",
     "Media",
@@ -49,6 +51,7 @@ __all__ = [
     "SamplingName",
     "SubtitleUse",
     "TransientError",
+    "Transparency",
     "Usage",
     "VideoSettings",
 ]

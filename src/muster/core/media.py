@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
+from muster.core.image import ImageSettings
 from muster.core.video import Clip, VideoSettings
 
 MediaKind = Literal["image", "video"]
@@ -41,6 +42,8 @@ class Media:
     within: tuple[str, ...] | None = field(default=None, compare=False)
     """Folders of which one must hold the file, links followed (`muster.media.gate`); None: wherever it is, for media
     that Python code names."""
+    image: ImageSettings | None = None
+    """How an image is opened, as the run has it; None: by the defaults."""
     clip: Clip | None = None
     """The part of a video that is asked about; None: all of it."""
     frame_rate: float | None = None
@@ -60,6 +63,11 @@ class Media:
         if self.extent is not None:
             return f"{self.extent.path}@{self.extent.offset}"
         return self.path or self.url or ""
+
+    @property
+    def pixels_identity(self) -> str:
+        """The same for two references that give a model the same pixels."""
+        return self.identity if self.image is None else f"{self.identity} {self.image}"
 
     @property
     def size_hint(self) -> int:

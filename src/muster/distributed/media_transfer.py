@@ -96,7 +96,7 @@ def _file(media: Media) -> str | None:
 
 def _read(media: Media, room: int) -> Media:
     if media.extent is not None and media.extent.size <= room:
-        return Media(media.kind, data=read_extent(media.extent))
+        return replace(media, extent=None, data=read_extent(media.extent))
     path = _file(media) or ""
     try:
         size = media.size_hint or media_file(media).stat().st_size
@@ -108,7 +108,7 @@ def _read(media: Media, room: int) -> Media:
             f"{media.kind} {path} is too large to send with its request ({size >> 20} MiB): put the benchmark's "
             "files under the same path on every node"
         )
-    return Media(media.kind, data=content)
+    return replace(media, path=None, data=content)
 
 
 def _frames(media: Media, room: int) -> Media:

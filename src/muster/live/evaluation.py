@@ -46,7 +46,7 @@ from muster.tasks.video_readiness import check_videos
 
 OPTIONS = frozenset(
     {"output", "data", "prompt_variant", "limit", "sample_ids", "schedule", "lengths_from", "batch_size"}
-    | {"max_new_tokens", "temperature", "top_p", "seed", "repeats", "scoring", "thinking", "video"}
+    | {"max_new_tokens", "temperature", "top_p", "seed", "repeats", "scoring", "thinking", "video", "image"}
     | {"judge", "judge_backend", "judge_args"}
     | {"worker_timeout", "request_timeout", "load_timeout", "rendezvous_timeout"}
 )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from muster.core import SampleError
+from muster.core import Media, SampleError
+from muster.media.images import load_image
 from muster.media.subtitles import Cue
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ def pack(video: Video) -> bytes:
 def unpack(content: bytes) -> Video:
     """The video of `pack`. Raises `SampleError` for anything else."""
     import numpy as np
-    from PIL import Image
 
     from muster.media.video import MOST_BYTES, Video
 
@@ -75,10 +75,10 @@ def unpack(content: bytes) -> Video:
         for place, index in enumerate(packed.indices):
             places.setdefault(order[index], []).append(place)
         for number, where in places.items():
-            with Image.open(io.BytesIO(packed.pictures[number]), formats=["PNG"]) as image:
-                if image.size != (packed.width, packed.height):
-                    raise ValueError("a frame of another size")
-                picture = np.asarray(image.convert("RGB"))
+            image = load_image(Media("image", data=packed.pictures[number]))
+            if image.size != (packed.width, packed.height):
+                raise ValueError("a frame of another size")
+            picture = np.asarray(image)
             for place in where:
                 pixels[place] = picture
     except Exception as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from muster.core import JSON, ConfigurationError, Generation, VideoSettings
+from muster.core import JSON, ConfigurationError, Generation, ImageSettings, VideoSettings
 from muster.results.folder import RunFolder
 from muster.results.redaction import is_secret_name, redact
 from muster.tasks.definition import Task
@@ -90,14 +90,18 @@ def model_fingerprint(
 
 
 def task_fingerprint(
-    task: Task, generation: Generation, video: VideoSettings | None = None
+    task: Task,
+    generation: Generation,
+    video: VideoSettings | None = None,
+    image: ImageSettings | None = None,
 ) -> dict[str, JSON]:
-    """What decides the questions of a task: its version, prompt, data, generation and video settings.
+    """What decides the questions of a task: its version, prompt, data, generation, video and image settings.
 
     The metric isn't part of it: scores can be computed again from the same answers.
     """
     settings = asdict(generation)
     shown: dict[str, JSON] = {} if video is None else {"video": asdict(video)}
+    opened: dict[str, JSON] = {} if image is None else {"image": asdict(image)}
     earlier: dict[str, JSON] = (
         {} if task.earlier_answers == "model" else {"earlier_answers": task.earlier_answers}
     )
@@ -107,6 +111,7 @@ def task_fingerprint(
         "data": task.source.revision(),
         "generation": {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()},
         **shown,
+        **opened,
         **earlier,
     }
 

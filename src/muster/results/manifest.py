@@ -44,7 +44,7 @@ class TaskEntry:
         """The entry of a planned task."""
         info = planned.task.metric.info
         return cls(
-            fingerprint=task_fingerprint(planned.task, planned.generation, planned.shown),
+            fingerprint=task_fingerprint(planned.task, planned.generation, planned.shown, planned.opened),
             metric=info.name,
             metric_variant=info.variant,
             metric_version=info.version,

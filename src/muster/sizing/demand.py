@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from muster.core import Media, Request, SampleError
-from muster.media.gate import open_media
+from muster.media.images import image_size
 from muster.scheduling.cost import FRAME_TOKENS, frames_shown
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.image_tokens import ImageCost, ImageRule
@@ -78,16 +78,8 @@ def media_cost(media: Media, rule: ImageRule) -> ImageCost:
     if media.kind == "video":
         tokens = FRAME_TOKENS * frames_shown(media)
         return ImageCost(tokens, 4 * tokens)
-    size = image_size(media)
-    return rule.most if size is None else rule.cost(size)
-
-
-def image_size(media: Media) -> ImageSize | None:
-    """Width and height from the image's header, without decoding it; None where it can't be read here."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with open_media(media) as file, Image.open(file) as image:
-            return ImageSize(*image.size)
-    except (OSError, UnidentifiedImageError, ValueError, SampleError):
-        return None
+        size = image_size(media)
+    except SampleError:
+        return rule.most
+    return rule.cost(ImageSize(*size))

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
-from muster.media import load_image
 from muster.media.glance import glance
+from muster.media.images import open_picture
 from muster.metrics.protocol import CategorisingMetric, Score, ScoredSample, UnscoredError, has_reference
 from muster.tasks.definition import Task
 from muster.tasks.dialogue import conversation
-from muster.tasks.plan import with_settings
+from muster.tasks.picture_counts import PictureCounts
+from muster.tasks.plan import with_media_settings, with_settings
 from muster.tasks.problems import did_you_mean, shown
 from muster.tasks.reach import out_of_reach
 from muster.tasks.sources.mapped import MappedSource
@@ -113,7 +114,7 @@ def _check_prompts(task: Task, samples: Sequence[Sample], report: Report) -> Non
                 cases.append(_Case(sample.id, f"prompt {name}: {error}"))
                 continue
             if name == task.variant and _shows_more(sample, report.first):
-                report.first = FirstPrompt(sample, with_settings(messages, task.video))
+                report.first = FirstPrompt(sample, with_settings(messages, task.video, task.image))
     report.problems += _told("prompts that can't be rendered", cases)
 
 
@@ -140,12 +141,16 @@ def _check_media(task: Task, samples: Sequence[Sample], most: int | None, report
     if without:
         report.warnings.append(f"{without} of {len(samples)} samples have neither image nor video")
     chosen = media if most is None or most >= len(media) else media[:: -(-len(media) // max(1, most))]
+    found = PictureCounts()
     cases = [
-        _Case(name, problem) for name, each in chosen if (problem := _broken(replace(each, shown=task.video)))
+        _Case(name, problem)
+        for name, each in chosen
+        if (problem := _broken(with_media_settings(each, task.video, task.image), found))
     ]
     report.facts.append(
         f"{len(media)} images and videos; looked at {len(chosen)}, {len(cases)} can't be used"
     )
+    report.facts += found.sentences(task.image)
     report.problems += _told("images or videos that can't be used", cases)
 
 
@@ -160,14 +165,14 @@ def _check_subtitles(task: Task, samples: Sequence[Sample], report: Report) -> N
         )
 
 
-def _broken(media: Media) -> str | None:
+def _broken(media: Media, found: PictureCounts) -> str | None:
     if media.url is not None:
         return None  # fetched by whoever asks the model
     try:
         if media.kind == "video":
             glance(media)
         else:
-            load_image(media)
+            found.add(open_picture(media))
     except SampleError as error:
         return str(error)
     return None

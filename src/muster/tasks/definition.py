@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from muster.core import Generation, Message, Sample, VideoSettings
+from muster.core import Generation, ImageSettings, Message, Sample, VideoSettings
 from muster.metrics.protocol import Metric
 from muster.metrics.thinking import TOOLKITS, Split, Thinking
 
@@ -73,6 +73,8 @@ class Task:
     generation: Generation = field(default_factory=Generation)
     video: VideoSettings = field(default_factory=VideoSettings)
     """What is shown of its videos."""
+    image: ImageSettings = field(default_factory=ImageSettings, kw_only=True)
+    """How its images are opened."""
     earlier_answers: EarlierAnswers = field(default="model", kw_only=True)
     """For dialogues."""
     description: str = ""

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from muster.core import Generation, Message, Part, Request, RequestKey, Sample, VideoSettings
+from muster.core import (
+    Generation,
+    ImageSettings,
+    Media,
+    Message,
+    Part,
+    Request,
+    RequestKey,
+    Sample,
+    VideoSettings,
+)
 from muster.tasks.definition import Task
 from muster.tasks.dialogue import conversation
 
@@ -27,11 +37,18 @@ class PlannedTask:
     repeats: int = 1
     video: VideoSettings | None = None
     """What is shown of its videos; None: what the task says."""
+    image: ImageSettings | None = None
+    """How its images are opened; None: as the task says."""
 
     @property
     def shown(self) -> VideoSettings | None:
         """What is shown of its videos; None where it has none."""
         return (self.video or self.task.video) if any(sample.videos for sample in self.samples) else None
+
+    @property
+    def opened(self) -> ImageSettings | None:
+        """How its images are opened; None where it has none."""
+        return (self.image or self.task.image) if any(sample.images for sample in self.samples) else None
 
     @property
     def has_dialogues(self) -> bool:
@@ -64,7 +81,7 @@ class PlannedTask:
     def request(self, sample: Sample, repeat: int, answer_to: AnswerTo) -> Request:
         """The request for one sample and repeat, with the turns before it where it is a turn of a dialogue."""
         messages = conversation(self.task, sample, lambda turn: answer_to(self.key(turn, repeat)))
-        shown = with_settings(messages, self.video or self.task.video)
+        shown = with_settings(messages, self.video or self.task.video, self.image or self.task.image)
         return Request(self.key(sample, repeat), shown, self.generation)
 
     def key(self, sample: Sample, repeat: int) -> RequestKey:
@@ -76,19 +93,26 @@ class PlannedTask:
         return sample.previous is not None and self.task.earlier_answers == "model"
 
 
-def with_settings(messages: tuple[Message, ...], video: VideoSettings) -> tuple[Message, ...]:
-    """The messages with what is to be shown of their videos."""
-    if all(part.media is None or part.media.kind == "image" for each in messages for part in each.parts):
+def with_settings(
+    messages: tuple[Message, ...], video: VideoSettings, image: ImageSettings
+) -> tuple[Message, ...]:
+    """The messages with what is to be shown of their videos, and how their images are opened."""
+    usual = image == ImageSettings()
+    if all(
+        part.media is None or (usual and part.media.kind == "image")
+        for each in messages
+        for part in each.parts
+    ):
         return messages
-    return tuple(
-        Message(
-            message.role,
-            tuple(
-                Part(media=replace(part.media, shown=video))
-                if part.media is not None and part.media.kind == "video"
-                else part
-                for part in message.parts
-            ),
-        )
-        for message in messages
-    )
+
+    def set_up(part: Part) -> Part:
+        if part.media is None or (usual and part.media.kind == "image"):
+            return part
+        return Part(media=with_media_settings(part.media, video, image))
+
+    return tuple(Message(message.role, tuple(map(set_up, message.parts))) for message in messages)
+
+
+def with_media_settings(media: Media, video: VideoSettings, image: ImageSettings) -> Media:
+    """A media item as a task's settings have it."""
+    return replace(media, shown=video) if media.kind == "video" else replace(media, image=image)

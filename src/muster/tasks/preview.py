@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from muster.core import Media, Message, RunError, Sample, SampleError, VideoSettings
+from muster.core import Media, Message, RunError, Sample, SampleError
 from muster.media import describe, load_image
 from muster.media.glance import glance
 from muster.media.video import load_video
+from muster.tasks.definition import Task
 
 
 def preview(messages: Sequence[Message]) -> str:
@@ -18,8 +19,8 @@ def preview(messages: Sequence[Message]) -> str:
     return "\n".join(f"[{message.role}]\n{_text(message)}" for message in messages)
 
 
-def save_media(sample: Sample, folder: Path, video: VideoSettings) -> list[Path]:
-    """Write the images and video frames of the sample, and of the turns before it, as the model gets them.
+def save_media(sample: Sample, folder: Path, task: Task) -> list[Path]:
+    """Write the images and video frames of the sample, and of the turns before it, as a model gets them of the task.
 
     Into `folder`, numbered in their order, as PNG. Raises `RunError` where they can't be written; what can't be decoded
     is left out.
@@ -31,13 +32,13 @@ def save_media(sample: Sample, folder: Path, video: VideoSettings) -> list[Path]
         for number, media in enumerate((media for turn in sample.dialogue for media in turn.images), 1):
             file = folder / f"{name}-{number}.png"
             try:
-                load_image(media).save(file)
+                load_image(replace(media, image=task.image)).save(file)
             except SampleError:
                 continue
             written.append(file)
         for number, media in enumerate((media for turn in sample.dialogue for media in turn.videos), 1):
             try:
-                frames = load_video(replace(media, shown=video)).images()
+                frames = load_video(replace(media, shown=task.video)).images()
             except SampleError:
                 continue
             for place, frame in enumerate(frames, 1):

@@ -194,6 +194,7 @@ def _build(entry: TaskEntry, file: Path, data: DataFolders) -> Task:
         thinking=entry.read_thinking(),
         generation=entry.generation.build(),
         video=entry.video.build(),
+        image=entry.image.build(),
         earlier_answers=entry.prompt.earlier_answers,
         description=entry.description.strip(),
         by=tuple(entry.by),
@@ -252,6 +253,7 @@ def _keys_beside(path: FieldPath) -> list[str]:
         ("prompt", "examples", "source"): source_schema.SourceEntry,
         ("generation",): task_schema.GenerationEntry,
         ("video",): task_schema.VideoEntry,
+        ("image",): task_schema.ImageEntry,
     }
     around = tuple(step for step in path[:-1] if not isinstance(step, int))
     model = prompt_schema.VariantEntry if around[:2] == ("prompt", "variants") else models.get(around)

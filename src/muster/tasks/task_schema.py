@@ -7,7 +7,16 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from muster.core import JSON, ConfigurationError, Generation, SamplingName, SubtitleUse, VideoSettings
+from muster.core import (
+    JSON,
+    ConfigurationError,
+    Generation,
+    ImageSettings,
+    SamplingName,
+    SubtitleUse,
+    Transparency,
+    VideoSettings,
+)
 from muster.metrics.protocol import Metric
 from muster.metrics.thinking import KNOWN, Thinking, parse_thinking
 from muster.tasks.entries import Complaint, Entry, Name, complain
@@ -101,6 +110,18 @@ class VideoEntry(Entry):
         return VideoSettings(**self.model_dump())
 
 
+class ImageEntry(Entry):
+    """`image:` how images are opened; `--image` overrides it."""
+
+    transparency: Transparency = ImageSettings().transparency
+    max_pixels: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+
+    def build(self) -> ImageSettings:
+        """The settings as a task carries them."""
+        return ImageSettings(**self.model_dump())
+
+
 class TaskEntry(Entry):
     """One task, shared keys merged in."""
 
@@ -114,6 +135,7 @@ class TaskEntry(Entry):
     prompt: PromptEntry = PromptEntry()
     generation: GenerationEntry = GenerationEntry()
     video: VideoEntry = VideoEntry()
+    image: ImageEntry = ImageEntry()
     metric: MetricEntry
     thinking: list[str] = Field(default_factory=lambda: [KNOWN])
     """The tags around thoughts; see `parse_thinking`."""

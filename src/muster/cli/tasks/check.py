@@ -67,7 +67,7 @@ def _check(task: Task, most_images: int | None, save_images: Path | None) -> boo
         console.print(Text(f"\nThe first prompt (sample {report.first.sample.id}):", style="bold"))
         console.print(Text(preview(report.first.messages)))
         if save_images is not None:
-            for file in save_media(report.first.sample, save_images, task.video):
+            for file in save_media(report.first.sample, save_images, task):
                 console.print(Text(f"  wrote {file}"))
     console.print(Text("ok" if report.passed else "not ok", style="green" if report.passed else "red"))
     return report.passed

@@ -58,7 +58,7 @@ def _show(task: Task, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from muster.core import VideoSettings
+    from muster.core import ImageSettings, VideoSettings
     from muster.metrics.registry import variants_of
 
     info = task.metric.info
@@ -68,6 +68,7 @@ def _show(task: Task, console: Console) -> None:
     videos = ", ".join(
         f"{key}={value!r}" for key, value in asdict(task.video).items() if value not in (None, "")
     )
+    images = ", ".join(f"{key}={value}" for key, value in asdict(task.image).items() if value is not None)
     rows = {
         "description": task.description,
         "version": str(task.version),
@@ -77,6 +78,7 @@ def _show(task: Task, console: Console) -> None:
         "other prompts": ", ".join(task.variants),
         "prompts by family": ", ".join(f"{family}: {name}" for family, name in task.families.items()),
         "generation": generation,
+        "images": "" if task.image == ImageSettings() else images,
         "videos": "" if task.video == VideoSettings() else videos,
         "metric": f"{info.name}, variant {info.variant}, version {info.version}",
         "conventions": ", ".join(variants_of(task.metric)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from muster.core import Media, SampleError
 from muster.media.gate import read_media_file
-from muster.media.images import describe, load_image
+from muster.media.images import Picture, describe, open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 """Formats that every API takes, by Pillow's names."""
 PLAIN_MODES = {"1", "L", "P", "RGB"}
-ORIENTATION = 0x0112
-"""The EXIF tag that says how an image is to be turned; 1 is upright."""
 QUALITIES = (95, 90, 85)
 SHRINK = 0.8
 
@@ -54,18 +52,19 @@ class Encoded(NamedTuple):
 def encode_image(media: Media, limits: ImageLimits) -> Encoded:
     """The image within the limits, unchanged where it is.
 
-    A file that other programs may show differently (turned by its EXIF data, transparent, CMYK, in an unusual
-    format) is encoded again without loss, as `muster.media.load_image` reads it, so that an API's model sees the
-    same pixels as one that runs here. What is too large is scaled down, and where that isn't enough, made a JPEG.
+    A file that other programs may show differently (turned by its EXIF data, transparent, with 16 bits a channel, CMYK,
+    animated, in an unusual format) is encoded again without loss, as `muster.media.open_picture` reads it, so that an
+    API's model sees the same pixels as one that runs here. What is sent as it is was decoded all the same: a file that
+    is cut off is an error of the sample everywhere. What is too large is scaled down, and where that isn't enough,
+    made a JPEG.
 
     Raises:
         SampleError: it can't be read.
     """
-    file = _read(media)
-    media_type, size = _plain(file)
-    if media_type is not None and not _exceeds(size, len(file), limits):
-        return Encoded(media_type, file)
-    image = load_image(media)
+    picture = _picture(media)
+    if (file := _file(media, picture, limits)) is not None:
+        return Encoded(MEDIA_TYPES[picture.format], file)
+    image = picture.image
     note = None
     if limits.side is not None and max(image.size) > limits.side:
         small = _scaled(image, limits.side / max(image.size))
@@ -90,41 +89,26 @@ def _as_jpeg(image: Image, most: int, note: str | None) -> Encoded:
         image = small
 
 
-def _read(media: Media) -> bytes:
-    if media.kind != "image":
-        raise SampleError(f"{describe(media)} was given where an image is expected")
+def _picture(media: Media) -> Picture:
     if media.url is not None:
         raise SampleError(
             f"{describe(media)} is an address; to hand addresses to the server: --model-args image_urls=true"
         )
-    try:
-        return read_media_file(media)
-    except SampleError as error:
-        raise SampleError(f"{describe(media)} {error}") from error
+    return open_picture(media)
 
 
-def _plain(file: bytes) -> tuple[str | None, tuple[int, int]]:
-    """The media type of a file that may be sent as it is, else None; and its size, from its header alone."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(file)) as image:
-            plain = (
-                image.format in MEDIA_TYPES
-                and image.mode in PLAIN_MODES
-                and "transparency" not in image.info
-                and getattr(image, "n_frames", 1) == 1
-                and image.getexif().get(ORIENTATION, 1) == 1
-            )
-            return MEDIA_TYPES[image.format or ""] if plain else None, image.size
-    except Exception:  # noqa: BLE001  whatever is wrong with it, decoding says it in words
-        return None, (0, 0)
-
-
-def _exceeds(size: tuple[int, int], length: int, limits: ImageLimits) -> bool:
-    return (limits.side is not None and max(size) > limits.side) or (
-        limits.bytes is not None and length > limits.bytes
+def _file(media: Media, picture: Picture, limits: ImageLimits) -> bytes | None:
+    """The file as it is, where a server sees the same in it and takes it."""
+    plain = (
+        picture.format in MEDIA_TYPES
+        and picture.mode in PLAIN_MODES
+        and not (picture.alpha or picture.animated or picture.deep or picture.turned)
+        and picture.image.size == picture.size
     )
+    if not plain or (limits.side is not None and max(picture.size) > limits.side):
+        return None
+    file = read_media_file(media)
+    return file if limits.bytes is None or len(file) <= limits.bytes else None
 
 
 def _scaled(image: Image, factor: float) -> Image:

@@ -59,7 +59,7 @@ class ImageCache:
         """The images of the next call are those of this batch. Frames of videos have no names of their own."""
         media = [media for row in batch.rows for media in row.request.media]
         named = all(each.kind == "image" for each in media)
-        self._names = tuple(each.identity for each in media) if named else ()
+        self._names = tuple(each.pixels_identity for each in media) if named else ()
 
     def _features(self, ask: Features, given: dict[str, object]) -> object:
         names, self._names = self._names, ()

@@ -54,7 +54,7 @@ class Prompts:
             text,
             tuple(visual for visual in opened.visuals if not isinstance(visual, Video)),
             tuple(
-                media.identity if id(media) in known else None
+                media.pixels_identity if id(media) in known else None
                 for media in shown.media
                 if media.kind == "image"
             ),
