@@ -6,6 +6,8 @@ defaults change, and image processors that count otherwise than the plan does.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -59,8 +61,6 @@ def test_the_parts_of_families_are_those_of_transformers(family: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shapes_agree_with_the_configuration_that_transformers_reads(name: str, tmp_path: Path) -> None:
-    import json
-
     from transformers import AutoConfig
 
     (tmp_path / "config.json").write_text(json.dumps(CONFIGS[name]), encoding="utf-8")
@@ -132,6 +132,77 @@ def test_image_tokens_are_those_of_the_processor(
     assert tokens == count_of_processor(processor, family, size)
     if max(size) <= 4 * min(size):  # what is thinner may exceed the limit of pixels, which is tiny here
         assert tokens <= rule.most.tokens
+
+
+SAVED: list[tuple[str, dict[str, JSON], dict[str, JSON]]] = [
+    ("internvl", {"crop_to_patches": False}, {}),
+    ("internvl", {"min_patches": 2, "max_patches": 4}, {}),
+    ("internvl", {"size": {"height": 32, "width": 32}}, {}),
+    ("llava", {"crop_size": {"height": 24, "width": 24}}, {}),
+    ("llava", {"do_center_crop": False}, {}),
+    ("llava", {}, {"vision_feature_select_strategy": "full"}),
+    ("llava", {}, {"num_additional_image_tokens": 0}),
+    ("llava", {}, {"num_additional_image_tokens": 0, "vision_feature_select_strategy": "full"}),
+    ("llava_next", {}, {"vision_feature_select_strategy": "full"}),
+    ("llava_next", {}, {"num_additional_image_tokens": 0}),
+    ("llava_next", {"do_pad": False, "image_grid_pinpoints": [[32, 32], [16, 64]]}, {}),
+    ("qwen2_5_vl", {"size": {"shortest_edge": 4096, "longest_edge": 16384}}, {}),
+    ("qwen2_5_vl", {"min_pixels": 4096, "max_pixels": 16384}, {}),
+    ("qwen3_vl", {"size": {"shortest_edge": 4096, "longest_edge": 16384}}, {}),
+    ("idefics3", {"do_image_splitting": False}, {}),
+    ("idefics3", {"size": {"longest_edge": 64}, "return_row_col_info": False}, {}),
+    ("paligemma", {"image_seq_length": 9, "size": {"height": 32, "width": 32}}, {}),
+]
+"""Settings saved for the image processor and for the processor around it, of which the classes override some."""
+
+
+@pytest.mark.parametrize(("family", "image", "around"), SAVED)
+def test_saved_settings_count_as_far_as_the_processor_obeys_them(
+    family: str, image: dict[str, JSON], around: dict[str, JSON], tmp_path: Path, tmp_path_factory: Any
+) -> None:
+    """InternVL's class overrides a saved `crop_to_patches: false`: 258 tokens were planned for what took 3,330."""
+    from muster.models.transformers.options import Options
+    from muster.models.transformers.processor import load_processor
+
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder(family, tmp_path_factory), folder)
+    file = folder / "processor_config.json"
+    saved = json.loads(file.read_text())
+    saved["image_processor"].update(image)
+    file.write_text(json.dumps({**saved, **around}))
+    checkpoint = read_folder(folder)
+    rule = image_rule(read_architecture(checkpoint.config), checkpoint.config, checkpoint.processor)
+    processor = load_processor(folder, Options(), trust_remote_code=False)
+    for size in (ImageSize(64, 48), ImageSize(16, 16), ImageSize(100, 20), ImageSize(130, 170)):
+        assert rule.cost(size).tokens == count_of_processor(processor, family, size), size
+
+
+def test_what_the_user_says_goes_before_the_processors_class(tmp_path_factory: Any) -> None:
+    """`--model-args crop_to_patches=false` was taken, and without effect."""
+    from muster.models.transformers.options import Options
+    from muster.models.transformers.processor import load_processor
+
+    folder = model_folder("internvl", tmp_path_factory)
+    size = ImageSize(64, 48)
+    cut, whole = (
+        count_of_processor(
+            load_processor(folder, Options(processor=args), trust_remote_code=False), "internvl", size
+        )
+        for args in ({}, {"crop_to_patches": False})
+    )
+    assert whole < cut
+
+
+def test_internvls_own_code_asks_its_configuration() -> None:
+    config = {**CONFIGS["internvl3-8b"], "model_type": "internvl_chat"}
+    size = ImageSize(1344, 1344)
+    for settings_, tokens in (
+        ({}, 10 * 256 + 2),
+        ({"use_thumbnail": False}, 9 * 256 + 2),
+        ({"dynamic_image_size": False}, 258),
+    ):
+        rule = image_rule(read_architecture({**config, **settings_}), {**config, **settings_}, {})
+        assert rule.cost(size).tokens == tokens
 
 
 KNOWN = [

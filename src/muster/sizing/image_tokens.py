@@ -103,6 +103,18 @@ class _Model(NamedTuple):
         value = self.processor.get(name)
         return value if isinstance(value, bool) else default
 
+    @property
+    def beside_patches(self) -> int:
+        """LLaVA's: tokens that an image has beside those of its patches (a CLIP tower's class token, where it is kept).
+
+        The processor decides it by two settings of its own; where the files lack them, the model's configuration.
+        """
+        strategy = self.config.get("vision_feature_select_strategy", "default")
+        if "num_additional_image_tokens" not in self.processor:
+            return int(strategy == "full")
+        kept = self.number("num_additional_image_tokens", 0)
+        return kept - (self.processor.get("vision_feature_select_strategy") == "default")
+
     def sizes(self, name: str = "size") -> dict[str, int]:
         value = self.processor.get(name)
         if isinstance(value, int):
@@ -122,10 +134,28 @@ def _unknown(architecture: Architecture) -> ImageRule:
 
 def _llava(model: _Model) -> ImageRule:
     edge = model.sizes("crop_size").get("height") or model.edge(336)
-    patches = (edge // model.patch) ** 2
-    full = model.config.get("vision_feature_select_strategy", "default") == "full"
-    cost = ImageCost(patches + full, patches + 1)
-    return ImageRule(lambda _: cost, ImageSize(edge, edge), f"every image is scaled to {edge}×{edge}")
+    beside = model.beside_patches
+
+    def cost_of(patches: int) -> ImageCost:
+        return ImageCost(patches + beside, patches + 1)
+
+    shortest = model.sizes().get("shortest_edge")
+    if shortest and not model.flag("do_center_crop", default=True):
+
+        def uncropped(image: ImageSize) -> ImageCost:
+            short, long = sorted(image)
+            return cost_of(shortest // model.patch * (int(shortest * long / short) // model.patch))
+
+        wide = ImageSize(UNCROPPED_SHAPE * shortest, shortest)
+        return ImageRule(
+            uncropped, wide, f"the shorter edge of every image is scaled to {shortest}", exact=False
+        )
+    fixed = cost_of((edge // model.patch) ** 2)
+    return ImageRule(lambda _: fixed, ImageSize(edge, edge), f"every image is scaled to {edge}×{edge}")
+
+
+UNCROPPED_SHAPE = 4
+"""How many times as wide as high the widest images are taken to be where nothing bounds them."""
 
 
 DEFAULT_PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
@@ -137,14 +167,14 @@ def _llava_next(model: _Model) -> ImageRule:
     size = model.sizes()
     edge = size.get("shortest_edge") or min(size.get("height", 0), size.get("width", 0)) or model.edge(336)
     side = edge // model.patch
-    full = model.config.get("vision_feature_select_strategy", "default") == "full"
+    beside = model.beside_patches
 
     def cost(image: ImageSize) -> ImageCost:
         height, width = best_resolution(image, grids)
         rows, columns = height // edge, width // edge
         kept_rows, kept_columns = without_padding(image, side * rows, side * columns)
         # The whole image in one tile, the tiles without their padding, and a newline after each row of patches.
-        tokens = side * side + full + kept_rows * kept_columns + kept_rows
+        tokens = side * side + beside + kept_rows * kept_columns + kept_rows
         return ImageCost(tokens, (rows * columns + 1) * (side * side + 1))
 
     largest = max((ImageSize(width, height) for height, width in grids), key=lambda image: cost(image).tokens)
@@ -190,12 +220,16 @@ def _internvl(model: _Model) -> ImageRule:
     )
     if high > MOST_TILES:
         raise ValueError(f"up to {high} tiles")
-    tiled = model.flag("crop_to_patches", default=True)
+    # transformers' class cuts into tiles whatever the saved files say (5.24); the model's own code asks config.json.
+    own_code = model.architecture.family == "internvl_chat"
+    tiled = not own_code or model.config.get("dynamic_image_size") is not False
+    thumbnail = not own_code or model.config.get("use_thumbnail") is not False
+    low = model.number("min_dynamic_patch", low) if own_code else low
     per_tile_patches = (edge // model.patch) ** 2 + 1
 
     def cost(image: ImageSize) -> ImageCost:
         columns, rows = tile_grid(image, edge, low, high) if tiled and high > 1 else (1, 1)
-        tiles = columns * rows + (columns * rows > 1)  # and the whole image in one more
+        tiles = columns * rows + (thumbnail and columns * rows > 1)  # and the whole image in one more
         return ImageCost(tiles * per_tile + 2, tiles * per_tile_patches)  # with <img> and </img>
 
     grids = [(c, r) for c in range(1, high + 1) for r in range(1, high + 1) if c * r <= high]

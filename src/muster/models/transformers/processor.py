@@ -33,6 +33,7 @@ def load_processor(folder: Path, options: Options, *, trust_remote_code: bool) -
         ) from error
     check_processor(processor, str(folder), own_code_hint(folder))
     _check_arguments(processor, options.processor)
+    _set_against_class(processor, options.processor)
     if options.chat_template is not None:
         processor.chat_template = _read_template(options.chat_template)
     return pad_left(cast("Processor", processor))
@@ -71,6 +72,18 @@ def _check_arguments(processor: Any, given: Mapping[str, JSON]) -> None:
                 f"--model-args {PROCESSOR_PREFIX}{name}: a {type(processor).__name__} has no such setting; "
                 f"its images have {', '.join(sorted(declared.__annotations__))}"
             )
+
+
+def _set_against_class(processor: Any, given: Mapping[str, JSON]) -> None:
+    """What the user says of images goes before what the processor's class says, which goes before all saved settings.
+
+    InternVL's cuts images into tiles whatever its files say, Gemma 3's never uses pan and scan (transformers 5.24).
+    """
+    decided = getattr(processor, "images_kwargs", None)
+    if isinstance(decided, dict):
+        own = {name: given[name] for name in decided if name in given}
+        if own:
+            processor.images_kwargs = {**decided, **own}
 
 
 def _without_torchvision(folder: Path) -> Any:
