@@ -161,7 +161,7 @@ def test_mistakes_are_named_by_line(tmp_path: Path, mode: str) -> None:
     assert failure(tsv(file, good, row(2, "x" * 65))).startswith("t.tsv:3: image:")
     assert failure(tsv(file, good, row(1, b64(BLUE)))).startswith("t.tsv:3: index: '1' is already the id of")
     assert "answer: 'C' is not one of the letters A to B" in failure(
-        tsv(file, good, row(2, b64(RED), answer="C"))
+        tsv(file, row(2, b64(RED), answer="C"))  # one among others costs that sample alone
     )
     assert failure(tsv(file, (1, "q"), header=("id", "question"))).startswith(
         "t.tsv: not a TSV of VLMEvalKit"

@@ -15,7 +15,7 @@ from muster.tasks.conventions import scored_by
 from muster.tasks.definition import Task
 from muster.tasks.image_settings import with_image_options
 from muster.tasks.plan import PlannedTask
-from muster.tasks.registry import load_tasks, own_groups
+from muster.tasks.registry import absolute_name, load_tasks, own_groups
 from muster.tasks.rehearsal import missing_references, rehearse
 from muster.tasks.selection import select_tasks
 from muster.tasks.sources.data_folders import DataFolders
@@ -45,7 +45,9 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
     empty = [task for task in tasks if not samples[task.name]]
     if empty:
         raise ConfigurationError(
-            "\n".join(f"task {task.name} has no samples ({task.source.description})" for task in empty)
+            "\n".join(
+                f"task {task.name} has no samples ({task.source.description}){_why(task)}" for task in empty
+            )
         )
     for task in tasks:
         _warn_of_other_data(task, len(samples[task.name]))
@@ -73,6 +75,11 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
             "--collect gather keeps with the workers; leave it out"
         )
     return planned
+
+
+def _why(task: Task) -> str:
+    why = task.source.nothing_kept if isinstance(task.source, MappedSource) else None
+    return f": {why}" if why else ""
 
 
 def _warn_of_other_data(task: Task, count: int) -> None:
@@ -116,7 +123,7 @@ def portable(config: RunConfig, output: Path, planned: Sequence[PlannedTask]) ->
 
     So the run can be scored again from anywhere, and without its model.
     """
-    tasks = [str(Path(name).resolve()) if Path(name).is_file() else name for name in config.tasks]
+    tasks = [absolute_name(name) for name in config.tasks]
     model = str(Path(config.model).resolve()) if Path(config.model).is_dir() else config.model
     folders = DataFolders.parse(config.data)
     return config.model_copy(

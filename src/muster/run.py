@@ -25,6 +25,7 @@ from muster.judging.run_judge import RunJudge, judge_of_run
 from muster.models.protocol import ModelKind, ModelSettings
 from muster.models.registry import check_settings, load_backend, model_kind, require, resolve_model, served_by
 from muster.planning import groups_of, plan
+from muster.results.data_faults import record_faults
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
 from muster.results.journal_read import JournalReader
@@ -205,7 +206,7 @@ def work(
     folder = job.folder
     with Journal.open(folder.journal, manifest.run) as journal:
         with interruptible():
-            workload = _what_is_left(config, folder, planned, journal, display)
+            workload = _what_is_left(config, folder, planned, journal, display, len(manifest.attempts))
         asked = replace(job.settings, most_images=workload.most_images, most_videos=workload.most_videos)
         job = replace(job, settings=asked)
         sink = judge.follow(journal)
@@ -234,16 +235,22 @@ def work(
 
 
 def _what_is_left(
-    config: RunConfig, folder: RunFolder, planned: list[PlannedTask], journal: Journal, display: Display
+    config: RunConfig,
+    folder: RunFolder,
+    planned: list[PlannedTask],
+    journal: Journal,
+    display: Display,
+    attempt: int,
 ) -> Workload:
-    """The requests that the journal has no answer to."""
+    """The requests that the journal has no answer to, but for those that the data itself makes impossible."""
     if not journal.recovery.clean:
         display.say(f"journal: {journal.recovery}")
     done = completed_keys(folder.journal)
     check_covered(done, planned)
+    spoilt = record_faults(journal, planned, done, attempt)
     history = _history([folder, *map(RunFolder, config.lengths_from)])
     with JournalReader(folder.journal) if done else nullcontext() as earlier:
-        workload = Workload(planned, done, history, earlier.answer if earlier is not None else None)
+        workload = Workload(planned, done | spoilt, history, earlier.answer if earlier is not None else None)
     if done:
         display.say(f"resuming {folder.root}: {len(done)} answers are there, {len(workload)} to go")
     return workload

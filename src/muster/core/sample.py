@@ -23,11 +23,14 @@ class Sample:
     images: tuple[Media, ...] = ()
     videos: tuple[Media, ...] = ()
     choices: tuple[str, ...] = ()
+    """By letter, from A; an empty text where there is no such option, so that those after it keep their letters."""
     answers: tuple[str, ...] = ()
     """Accepted answers; for multiple choice the letter. Empty when the benchmark hides them."""
     metadata: Mapping[str, JSON] = field(default_factory=dict)
     previous: Sample | None = field(default=None, repr=False)
     """The turn before this one, where the sample is a later turn of a dialogue; a sample of the same task."""
+    fault: str = field(default="", repr=False)
+    """What is wrong with its choices or its reference in the data. It is not asked, and counts as an error."""
 
     @property
     def dialogue(self) -> tuple[Sample, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from muster.core import JSON, ConfigurationError, RunError
+from muster.core.numbers import whole
 from muster.core.text import valid_text
 from muster.metrics.protocol import (
     CategorisingMetric,
@@ -178,4 +179,4 @@ def _groups(metric: Metric, rows: Sequence[ScoredSample], key: str) -> list[tupl
 def _label(value: JSON) -> str:
     if value is None:
         return NO_VALUE
-    return valid_text(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return valid_text(value) if isinstance(value, str) else msgspec.json.encode(whole(value)).decode()

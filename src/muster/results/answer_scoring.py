@@ -161,6 +161,8 @@ def without_answer(
 
 def score_text(metric: Metric, sample: Sample, repeat: int, text: str, verdicts: VerdictBook) -> Outcome:
     """Score one text; a metric that raises makes it a problem of that sample."""
+    if sample.fault:
+        return Problem("sample", sample.fault)
     try:
         if not has_reference(metric, sample):
             return Problem(NO_REFERENCE, "the sample has no reference answer to compare this one with")

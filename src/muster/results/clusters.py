@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from muster.core import Sample
+from muster.core.numbers import whole
 from muster.metrics.protocol import ScoredSample
 
 
@@ -28,7 +29,7 @@ def sample_clusters(samples: Iterable[Sample], cluster_key: str | None = None) -
 
 def _by_key(sample: Sample, key: str) -> str:
     value = sample.metadata.get(key)
-    return f"sample:{sample.id}" if value is None else f"{key}:{value}"
+    return f"sample:{sample.id}" if value is None else f"{key}:{whole(value)}"
 
 
 def _by_media(samples: Sequence[Sample]) -> dict[str, str]:

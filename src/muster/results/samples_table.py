@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from muster.core import JSON
 from muster.core.text import valid_text
 from muster.metrics.protocol import ScoredSample
-from muster.results.answer_scoring import Answer, Outcome
+from muster.results.answer_scoring import NO_REFERENCE, Answer, Outcome
 from muster.results.files import encode_json
 from muster.results.results import finite
 
@@ -88,6 +88,8 @@ class SampleTable:
 
     def _row(self, answer: Answer, cluster: str) -> dict[str, Cell]:
         sample, record, problem = answer.sample, answer.record, answer.problem
+        if problem is not None and problem.kind == NO_REFERENCE:
+            problem = None  # no error: there is nothing to be compared
         completion = record.completion if record else None
         metadata: dict[str, JSON] = dict(sample.metadata)
         return {

@@ -65,6 +65,11 @@ def check_task(task: Task, most_images: int | None) -> Report:
     if not samples:
         report.problems.append(
             f"no samples: {task.source.description} has no rows, or none that `where` keeps"
+            + (
+                f"; {why}"
+                if isinstance(task.source, MappedSource) and (why := task.source.nothing_kept)
+                else ""
+            )
         )
         return report
     _check_rows(task, samples, report)
@@ -180,10 +185,15 @@ def _broken(media: Media, found: PictureCounts) -> str | None:
 
 def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
     """Every reference answer, given as the model's, should be worth something."""
-    answered = [sample for sample in samples if has_reference(task.metric, sample)]
-    if len(answered) < len(samples):
+    spoilt = [sample.fault for sample in samples if sample.fault]
+    report.problems += [
+        *spoilt[:NAMED],
+        *([f"… and {len(spoilt) - NAMED} more like it"] if spoilt[NAMED:] else []),
+    ]
+    answered = [sample for sample in samples if not sample.fault and has_reference(task.metric, sample)]
+    if without := len(samples) - len(spoilt) - len(answered):
         report.warnings.append(
-            f"{len(samples) - len(answered)} of {len(samples)} samples have no reference answer and are left unscored"
+            f"{without} of {len(samples)} samples have no reference answer and are left unscored"
         )
     answered = [sample for sample in answered if sample.answers]  # others have their reference elsewhere
     tried = answered[:: -(-len(answered) // MOST_GOLDS)] if answered else []
@@ -219,5 +229,12 @@ def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
 def _told(what: str, cases: Sequence[_Case]) -> list[str]:
     if not cases:
         return []
-    examples = "; ".join(f"sample {case.sample}: {case.message}" for case in cases[:NAMED])
-    return [f"{len(cases)} {what}: {examples}{'; …' if len(cases) > NAMED else ''}"]
+    alike: dict[str, list[str]] = {}
+    for case in cases:
+        message = case.message.replace(f"sample {case.sample!r}: ", "")
+        alike.setdefault(message, []).append(case.sample)
+    examples = [
+        f"sample {names[0]}{f' (and {len(names) - 1} more)' if len(names) > 1 else ''}: {message}"
+        for message, names in list(alike.items())[:NAMED]
+    ]
+    return [f"{len(cases)} {what}: {'; '.join(examples)}{'; …' if len(alike) > NAMED else ''}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from muster.core import ConfigurationError
 
@@ -11,14 +12,38 @@ SHOWN = 20
 """Problems listed in full; a file with more has one cause, and a longer list would hide it."""
 
 
-def raise_problems(problems: Sequence[str]) -> None:
+class Problem(NamedTuple):
+    """Something that is wrong, and where."""
+
+    place: str
+    """`my.jsonl:7`"""
+    message: str
+    of_the_task: bool = False
+    """Whether the cause is in the task file, so that it is one problem wherever it shows."""
+
+
+def listed_problems(problems: Sequence[Problem]) -> list[str]:
+    """A line for each problem; one that the task file has is told at its first place, with the number of others."""
+    places: dict[Problem, list[str]] = {}
+    for problem in problems:
+        cause = problem._replace(place="") if problem.of_the_task else problem
+        places.setdefault(cause, []).append(problem.place)
+    lines = []
+    for cause, where in places.items():
+        others = (
+            f" (and {len(where) - 1} more like it, the last at {where[-1]})"
+            if cause.of_the_task and where[1:]
+            else ""
+        )
+        lines.append(f"{where[0]}: {cause.message}{others}")
+    more = len(lines) - SHOWN
+    return [*lines[:SHOWN], f"… and {more} more problems of this kind"] if more > 0 else lines
+
+
+def raise_problems(problems: Sequence[Problem]) -> None:
     """Raise one `ConfigurationError` that lists `problems`; nothing where there are none."""
-    if not problems:
-        return
-    lines = list(problems[:SHOWN])
-    if len(problems) > SHOWN:
-        lines.append(f"… and {len(problems) - SHOWN} more problems of this kind")
-    raise ConfigurationError("\n".join(lines))
+    if problems:
+        raise ConfigurationError("\n".join(listed_problems(problems)))
 
 
 def shown(value: object) -> str:

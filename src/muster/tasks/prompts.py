@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from muster.core import ConfigurationError, Message, Part, Sample
+from muster.core.numbers import whole
+from muster.metrics.letters.options import lettered
 from muster.tasks.markers import place_media, protect
 from muster.tasks.problems import did_you_mean
 from muster.tasks.sandbox import sandbox
@@ -136,15 +137,13 @@ def _unknown_variable(name: str) -> str:
 
 
 def _variables(sample: Sample) -> dict[str, object]:
-    letters = list(ascii_uppercase[: len(sample.choices)])
+    options = lettered(sample.choices)
     return {
         "question": sample.question,
-        "choices": list(sample.choices),
-        "choice_lines": "\n".join(
-            f"{letter}. {text}" for letter, text in zip(letters, sample.choices, strict=True)
-        ),
-        "letters": letters,
-        "metadata": dict(sample.metadata),
+        "choices": list(options.values()),
+        "choice_lines": "\n".join(f"{letter}. {text}" for letter, text in options.items()),
+        "letters": list(options),
+        "metadata": {name: whole(value) for name, value in sample.metadata.items()},
         "image_count": len(sample.images),
         "video_count": len(sample.videos),
         "turn": len(sample.dialogue),

@@ -20,6 +20,8 @@ from muster.tasks.task_file import load_task_file, outline_task_file
 
 CATALOGUE = Path(__file__).parent / "catalog"
 ENTRY_POINTS = "muster.tasks"
+_FILES = (".yaml", ".yml", ".py")
+"""Endings of files that hold tasks."""
 
 
 class TaskListing(NamedTuple):
@@ -46,8 +48,8 @@ def load_tasks(names: Sequence[str], data: DataFolders | None = None) -> list[Ta
 
     `data` says where benchmarks' files are; by default `MUSTER_DATA` does.
 
-    A name is a task, a group (all its tasks), a YAML file or a Python file (all tasks in it). Where a task and a
-    group share a name, the task is meant.
+    A name is a task, a group (all its tasks), a YAML file or a Python file (all tasks in it), or `FILE:TASK`.
+    Where a task and a group share a name, the task is meant.
 
     Raises:
         ConfigurationError: a name is unknown, a file is wrong, or two different tasks have the same name.
@@ -69,6 +71,15 @@ def load_tasks(names: Sequence[str], data: DataFolders | None = None) -> list[Ta
     if unknown:
         raise ConfigurationError("\n".join(map(shelf.unknown, unknown)))
     return list(tasks.values())
+
+
+def absolute_name(name: str) -> str:
+    """The name with the absolute path of the file that it names, so that it means the same everywhere."""
+    path, colon, task = name.rpartition(":")
+    for file, rest in ((name, ""), (path, f":{task}")):
+        if file and (colon or not rest) and Path(file).expanduser().is_file():
+            return f"{Path(file).expanduser().resolve()}{rest}"
+    return name
 
 
 def list_tasks() -> list[TaskListing]:
@@ -105,7 +116,17 @@ def group_names() -> list[str]:
 
 
 def _from_file(name: str, data: DataFolders) -> list[Task]:
-    """The tasks of the file that `name` is a path to; none where it isn't a path."""
+    """The tasks of the file that `name` is a path to, or the one of `FILE:TASK`; none where it isn't a path."""
+    path, colon, task = name.rpartition(":")
+    if colon and Path(path).suffix.lower() in _FILES and not Path(name).exists():
+        found = _from_file(path, data)
+        chosen = [each for each in found if each.name == task]
+        if not chosen:
+            names = [each.name for each in found]
+            raise ConfigurationError(
+                f"{path} has no task {task!r}{did_you_mean(task, names)} (there are: {', '.join(names)})"
+            )
+        return chosen
     file = Path(name).expanduser()
     match file.suffix.lower():
         case ".yaml" | ".yml":
@@ -161,6 +182,10 @@ class _Shelf:
         known.update(group for listed in self.everything() for group in listed.listing.groups)
         broken = "".join(f"\n(it may be in what could not be loaded: {problem})" for problem in self._broken)
         hint = did_you_mean(name, known) or "."
+        for file in (Path(f"{name}{suffix}") for suffix in _FILES):
+            if file.is_file():
+                path = file if file.is_absolute() else f"./{file}"
+                hint = f"; did you mean the file {path}?"
         return (
             f"Unknown task or group {name!r}{hint} `muster tasks` lists them; "
             f"a file of your own is given by its path, ending in .yaml or .py.{broken}"

@@ -12,7 +12,7 @@ from muster.tasks.definition import Task
 
 def missing_references(task: Task, samples: Sequence[Sample]) -> str | None:
     """What to say where samples have no reference answer; None where all have one."""
-    without = sum(not has_reference(task.metric, sample) for sample in samples)
+    without = sum(not sample.fault and not has_reference(task.metric, sample) for sample in samples)
     if not without:
         return None
     if without < len(samples):
@@ -34,7 +34,9 @@ def rehearse(metric: Metric, samples: Sequence[Sample]) -> None:
     Raises `ConfigurationError` where the aggregates aren't those that the metric declares. What it raises itself on
     this one sample is not looked at: it costs a sample its score and no more.
     """
-    sample = next((each for each in samples if each.answers and has_reference(metric, each)), None)
+    sample = next(
+        (each for each in samples if each.answers and not each.fault and has_reference(metric, each)), None
+    )
     if sample is None or is_judged(metric) or isinstance(metric, CorpusMetric):
         return
     try:

@@ -22,7 +22,7 @@ from muster.tasks.sources.image_folder import FolderRows
 from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.sources.native import FileRows
 from muster.tasks.sources.protocol import KINDS, RowSource
-from muster.tasks.sources.rows import FORMATS, unknown_format
+from muster.tasks.sources.rows import is_known, unknown_format
 from muster.tasks.sources.shaping import Join
 from muster.tasks.sources.tsv import TsvRows
 
@@ -98,7 +98,7 @@ class JoinEntry(Entry):
 class SourceEntry(Entry):
     """`source:` where the samples are, and what in them is what."""
 
-    file: str | None = None
+    file: Listed = Field(default_factory=list)
     tsv: str | None = None
     huggingface: HubEntry | None = None
     folder: str | None = None
@@ -116,9 +116,15 @@ class SourceEntry(Entry):
 
     @field_validator("file")
     @classmethod
-    def _known_format(cls, file: str | None) -> str | None:
-        if file is not None and PurePath(file).suffix.lower() not in FORMATS:
-            complain(Complaint((), unknown_format(file)))
+    def _known_format(cls, file: list[str]) -> list[str]:
+        # A name without an ending may be a folder of shards, which is looked into when the data is read.
+        complain(
+            *(
+                Complaint((), unknown_format(name))
+                for name in file
+                if PurePath(name).suffix and not is_known(name)
+            )
+        )
         return file
 
     @field_validator("where")
@@ -138,7 +144,7 @@ class SourceEntry(Entry):
 
     @model_validator(mode="after")
     def _fits_together(self) -> SourceEntry:
-        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        kinds = [kind for kind in KINDS if getattr(self, kind) not in (None, [])]
         if len(kinds) != 1:
             given = f"it has {' and '.join(kinds)}" if kinds else "it has none of them"
             complain(Complaint((), f"give one of {', '.join(KINDS)}; {given}"))
@@ -153,16 +159,16 @@ class SourceEntry(Entry):
             )
         if self.huggingface is not None and self.data is not None:
             complain(Complaint(("data",), "a hub dataset lies in the folder of its name"))
-        if self.file is None and (self.records is not None):
+        if not self.file and self.records is not None:
             complain(Complaint(("records",), "is for `file`"))
-        if self.file is None and self.huggingface is None and self.join:
+        if not self.file and self.huggingface is None and self.join:
             complain(Complaint(("join",), "is for `file` and `huggingface`"))
         of_hub = [bool(join.config or join.split) for join in self.join]
         if self.huggingface is not None and (
             not all(of_hub) or any(join.file or join.records for join in self.join)
         ):
             complain(Complaint(("join",), "say which `config` or `split` of the dataset is joined"))
-        if self.file is not None and any(of_hub):
+        if self.file and any(of_hub):
             complain(Complaint(("join",), "`config` and `split` are for `huggingface`"))
         return self
 
@@ -185,11 +191,10 @@ class SourceEntry(Entry):
         )
 
     def _rows(self, folder: BenchmarkFolder, task: str, data: DataFolders) -> RowSource:
-        if self.file is not None:
-            others = tuple(
-                dict.fromkeys(join.file for join in self.join if join.file not in (None, self.file))
-            )
-            return FileRows(folder, self.file, self.records, self.media, others)
+        if self.file:
+            joined = dict.fromkeys(join.file for join in self.join if join.file is not None)
+            others = tuple(name for name in joined if name not in self.file)
+            return FileRows(folder, tuple(self.file), self.records, self.media, others)
         if self.tsv is not None:
             return TsvRows(folder, self.tsv, self.media)
         if self.folder is not None:
@@ -201,7 +206,7 @@ class SourceEntry(Entry):
         [(own_key, key)] = entry.match.items()
         origin: RowSource
         if self.huggingface is None:
-            origin = FileRows(folder, entry.file or cast("str", self.file), entry.records)
+            origin = FileRows(folder, (entry.file,) if entry.file else tuple(self.file), entry.records)
         else:
             configs = (entry.config,) if entry.config else tuple(self.huggingface.config)
             splits = tuple(entry.split or self.huggingface.split)

@@ -10,7 +10,7 @@ import yaml
 
 from muster.core import ConfigurationError
 from muster.tasks.definition import Source, Task
-from muster.tasks.problems import did_you_mean, raise_problems, shown
+from muster.tasks.problems import Problem, did_you_mean, raise_problems, shown
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.sources.protocol import KINDS
 from muster.tasks.yaml_lines import (
@@ -90,7 +90,7 @@ def load_task_file(file: Path, data: DataFolders | None = None) -> list[Task]:
         lines.setdefault(entry.name, line)
         tasks.append(_build(entry, file, data or DataFolders.parse()))
     # Shared keys are checked with every task that has them: the same problem is told once.
-    raise_problems([f"{file}:{line}: {message}" for line, message in sorted(dict.fromkeys(problems))])
+    raise_problems([Problem(f"{file}:{line}", message) for line, message in sorted(dict.fromkeys(problems))])
     return tasks
 
 

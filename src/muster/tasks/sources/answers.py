@@ -16,9 +16,9 @@ def as_letter(answer: str, choices: Sequence[str], form: AnswerForm) -> str:
     """The letter of the choice that `answer` means. `(b)` and `B.` are B.
 
     Raises:
-        ValueError: it means none of the choices; says what was expected.
+        ValueError: it means none of the choices (or an empty one); says what was expected.
     """
-    letters = ascii_uppercase[: len(choices)]
+    letters = [letter for letter, choice in zip(ascii_uppercase, choices, strict=False) if choice]
     match form:
         case "letter":
             found = _LETTER.fullmatch(answer.strip())
@@ -29,15 +29,24 @@ def as_letter(answer: str, choices: Sequence[str], form: AnswerForm) -> str:
                 if answer in choices
                 else ""
             )
-            raise ValueError(f"{shown(answer)} is not one of the letters A to {letters[-1]}{hint}")
+            known = f"A to {letters[-1]}" if len(letters) == len(choices) else ", ".join(letters)
+            raise ValueError(f"{shown(answer)} is not one of the letters {known}{hint}")
         case "text":
-            if answer in choices:
-                return letters[list(choices).index(answer)]
+            for written in (answer, _as_whole(answer)):
+                if written and written in choices:
+                    return ascii_uppercase[list(choices).index(written)]
             raise ValueError(f"{shown(answer)} is none of the choices{did_you_mean(answer, choices)}")
         case _:
             first = 0 if form == "index" else 1
-            position = int(answer) - first if re.fullmatch(r"\d{1,3}", answer) else -1
-            if 0 <= position < len(letters):
-                return letters[position]
-            last = len(letters) - 1 + first
+            number = _as_whole(answer)
+            position = int(number) - first if re.fullmatch(r"\d{1,3}", number) else -1
+            if 0 <= position < len(choices) and choices[position]:
+                return ascii_uppercase[position]
+            last = len(choices) - 1 + first
             raise ValueError(f"{shown(answer)} is not a choice's number from {first} to {last}")
+
+
+def _as_whole(answer: str) -> str:
+    """`2` for `2.0`, which a data frame makes of it where a cell of the column is empty."""
+    text = answer.strip()
+    return text.removesuffix(".0") if re.fullmatch(r"-?\d+\.0", text) else answer

@@ -73,7 +73,7 @@ class BenchmarkFolder:
         if file.exists():
             return file
         if self.downloads:
-            fetch_all(self.downloads, self.path)
+            self.fetch()
         if file.exists():
             return file
         if self.task is None:
@@ -82,6 +82,10 @@ class BenchmarkFolder:
             f"No such data file: {file}. Place the benchmark's files in {self.path}, or name the folder that has them: "
             f"--data {self.task}=DIR"
         )
+
+    def fetch(self) -> None:
+        """Download what is to be downloaded and isn't there. Raises `RunError` where a download broke off."""
+        fetch_all(self.downloads, self.path)
 
     def wrong_checksums(self) -> list[str]:
         """Files that are here and not what the task says, placed by hand perhaps."""

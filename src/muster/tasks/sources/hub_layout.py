@@ -14,7 +14,18 @@ from muster.core import ConfigurationError
 from muster.tasks.problems import did_you_mean
 from muster.tasks.yaml_lines import as_mapping
 
-FORMATS = (".parquet", ".arrow", ".jsonl", ".json", ".csv", ".tsv")
+FORMATS = (
+    ".parquet",
+    ".arrow",
+    ".jsonl",
+    ".json",
+    ".csv",
+    ".tsv",
+    ".jsonl.gz",
+    ".json.gz",
+    ".csv.gz",
+    ".tsv.gz",
+)
 """What rows can be read from, in the order of preference where a folder has the same split in several."""
 DEFAULT_CONFIG = "default"
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
@@ -47,7 +58,7 @@ def choose_files(
         ConfigurationError: there is no such configuration or split (names the ones there are), or a shard of it
             is missing.
     """
-    data = sorted(name for name in files if PurePosixPath(name).suffix.lower() in FORMATS)
+    data = sorted(name for name in files if name.lower().endswith(FORMATS))
     declared = _card_configs(card)
     if config is not None and declared and config not in declared:
         raise ConfigurationError(
@@ -70,7 +81,7 @@ def choose_files(
             f"{dataset} has no split {split!r}{where}{did_you_mean(split, splits)} (found: {_some(splits)})"
         )
     chosen = _one_format(found)
-    _check_shards(chosen, dataset)
+    check_shards(chosen, dataset)
     return SplitFiles(name, split, tuple(chosen))
 
 
@@ -129,7 +140,7 @@ def _one_format(files: Sequence[str]) -> list[str]:
     return list(files)
 
 
-def _check_shards(files: Sequence[str], dataset: str) -> None:
+def check_shards(files: Sequence[str], dataset: str) -> None:
     """A copy that broke off must not pass for a smaller benchmark."""
     present: dict[tuple[str, int], set[int]] = {}
     for path in files:

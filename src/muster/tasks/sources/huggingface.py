@@ -14,7 +14,8 @@ from muster.tasks.sources.hub_files import HubDataset, Snapshot
 from muster.tasks.sources.hub_layout import SplitFiles, choose_files
 from muster.tasks.sources.pack import packed_rows
 from muster.tasks.sources.protocol import Located
-from muster.tasks.sources.rows import Row, read_rows
+from muster.tasks.sources.row import Row
+from muster.tasks.sources.rows import read_rows
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from muster.tasks.sources.data_folders import BenchmarkFolder
 from muster.tasks.sources.digests import content_digest
 from muster.tasks.sources.field_rules import Columns
 from muster.tasks.sources.protocol import Located
-from muster.tasks.sources.rows import Row
+from muster.tasks.sources.row import Row
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 

@@ -1,4 +1,4 @@
-"""Lists that a dataset stores as text, as JSON or as Python prints them. Nothing is evaluated."""
+"""Lists that a dataset stores as text, as JSON or as Python and numpy print them. Nothing is evaluated."""
 
 from __future__ import annotations
 
@@ -11,29 +11,38 @@ _ITEM = re.compile(
         '(?P<single>[^'\\]*(?:\\.[^'\\]*)*)'
       | "(?P<double>[^"\\]*(?:\\.[^"\\]*)*)"
       | (?P<bare>[^\s,'"\[\]][^,'"\[\]]*?)
-    )\s*(?P<end>,\s*\]$|,|\]$)""",
+    )\s*(?P<end>,\s*\]$|,|\]$|(?(bare)(?!)|(?=['"])))""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _PLAIN = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "0": "\0", "\n": ""}
 
 
+_ARRAY = re.compile(r"array\((?P<list>\[.*\])\s*(?:,\s*dtype=[^\[\]]*)?\)", re.DOTALL)
+_NUMBERS = re.compile(r"\[\s*-?[\d.]+(?:e[+-]?\d+)?(?:\s+-?[\d.]+(?:e[+-]?\d+)?)*\s*\]")
+
+
 def looks_like_list(text: str) -> bool:
-    """Whether a text begins and ends as a list does."""
-    return text[:1] == "[" and text[-1:] == "]"
+    """Whether a text begins and ends as a list does: in brackets, a tuple of quoted texts, numpy's `array([…])`."""
+    if text[:1] == "[":
+        return text[-1:] == "]"
+    return text[-1:] == ")" and text.startswith(("('", '("', "array(["))
 
 
 def parse_list(text: str) -> list[object]:
     """The items of a list in a text: texts as they are, numbers and bare words as they are written.
 
-    JSON is taken as JSON, with nested lists and objects; of Python's form only flat lists of texts and numbers.
+    JSON is taken as JSON, with nested lists and objects; of Python's and numpy's form only flat lists (tuples, arrays)
+    of texts and numbers.
 
     Raises:
         ValueError: the text is no such list; says where it stops being one.
     """
-    text = text.strip()
+    text = _in_brackets(text.strip())
     if not looks_like_list(text):
         raise ValueError("is not a list in brackets")
+    if _NUMBERS.fullmatch(text):  # as numpy prints them: without commas
+        text = f"[{', '.join(number.rstrip('.') for number in text[1:-1].split())}]"
     try:
         items: object = msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -41,6 +50,13 @@ def parse_list(text: str) -> list[object]:
     if not isinstance(items, list):
         raise ValueError("is not a list in brackets")
     return items
+
+
+def _in_brackets(text: str) -> str:
+    """A tuple or an array as the list that it is."""
+    if array := _ARRAY.fullmatch(text):
+        return array["list"]
+    return f"[{text[1:-1]}]" if text[:1] == "(" and looks_like_list(text) else text
 
 
 def _python_list(text: str) -> list[object]:
@@ -52,7 +68,7 @@ def _python_list(text: str) -> list[object]:
         quoted = match["single"] if match["single"] is not None else match["double"]
         items.append(match["bare"] if quoted is None else _unescaped(quoted))
         position = match.end()
-        if match["end"] != ",":
+        if match["end"] not in (",", ""):
             return items
     rest = text[position : position + 20]
     raise ValueError(f"is not a list of quoted texts: it can't be read from {rest!r} on")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from muster.core import JSON, Sample
-from muster.tasks.problems import did_you_mean, raise_problems
+from muster.tasks.problems import Problem, did_you_mean, listed_problems, raise_problems
+from muster.tasks.sources.conditions import Condition, why_nothing
 from muster.tasks.sources.field_rules import Columns, NamedColumn, Rules, parse_rules
 from muster.tasks.sources.media_cells import MediaPlace
 from muster.tasks.sources.protocol import Located, RowSource
+from muster.tasks.sources.row import Row
 from muster.tasks.sources.row_reader import FieldProblem, RowReader
-from muster.tasks.sources.rows import Row
 from muster.tasks.sources.shaping import Join, exploded, joined
 from muster.tasks.sources.turns import turns
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -37,10 +41,12 @@ class MappedSource:
     """Whether it was downloaded: see `MediaPlace`."""
     expected_rows: int | None = None
     """As the task file says."""
+    nothing_kept: str | None = field(default=None, init=False, compare=False)
+    """Why `load` found no samples, where `where` is the reason: which values there are."""
     description: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        conditions = ", ".join(f"{key}={'|'.join(_options(wanted))}" for key, wanted in self.where.items())
+        conditions = ", ".join(str(Condition(key, wanted)) for key, wanted in self.where.items())
         about = self.origin.description
         self.description = f"{about} ({conditions})" if conditions else about
 
@@ -55,14 +61,16 @@ class MappedSource:
         rules = self._rules()
         reader = RowReader(rules, MediaPlace(located.folder, self.allow_urls, located.within, self.confined))
         unseen = _Unseen(self.where, rules)
+        conditions = [Condition(key, wanted) for key, wanted in self.where.items()]
         samples: list[Sample] = []
-        problems: list[str] = []
+        problems: list[Problem] = []
+        spoilt: list[Problem] = []
         places: dict[str, str] = {}
         for row in self._rows(located, rules):
             try:
                 metadata = reader.metadata(row)
                 unseen.look(row, metadata)
-                if not self._kept(row, metadata):
+                if not _kept(row, metadata, conditions):
                     continue
                 read = (
                     [reader.sample(row, metadata)]
@@ -76,13 +84,24 @@ class MappedSource:
                         )
                         raise FieldProblem(rules.fields["id"].name or "id", message)
                     places[sample.id] = row.place
+                    if sample.fault:
+                        spoilt.append(Problem(row.place, sample.fault.removeprefix(f"{row.place}: ")))
             except FieldProblem as problem:
                 unseen.look(row, {})
-                problems.append(f"{row.place}: {problem}")
+                problems.append(Problem(row.place, str(problem), problem.of_the_task))
                 continue
             samples += read
-        unseen.check(", ".join(map(str, located.files[:1])) or self.description)
+        data = str(located.files[0]) if located.files else self.description
+        unseen.check(data)
+        self.nothing_kept = None if samples else why_nothing(conditions)
+        referenced = sum(bool(sample.answers or sample.fault) for sample in samples) if spoilt else 0
+        if 2 * len(spoilt) > referenced:  # no slip of the data: the task file reads it wrongly
+            problems += spoilt
         raise_problems(problems)
+        if spoilt:
+            listed = "\n".join(listed_problems(spoilt))
+            counts = f"{len(spoilt)} of {len(samples)} samples"
+            log.warning("%s can't be scored, and won't be asked:\n%s", counts, listed)
         return samples
 
     def revision(self) -> str:
@@ -125,6 +144,8 @@ class MappedSource:
                 sample = reader.sample(turn, metadata)
             except FieldProblem as problem:
                 raise FieldProblem(f"turn {number}", str(problem)) from problem
+            if sample.fault:  # the turns after it would have nothing to continue
+                raise FieldProblem(f"turn {number}", sample.fault.removeprefix(f"{turn.place}: "))
             marks: Mapping[str, JSON] = {**metadata, "dialogue": name, "turn": number, "turns": len(items)}
             previous = read[-1] if read else None
             read.append(replace(sample, id=f"{name}-{number}", metadata=marks, previous=previous))
@@ -140,12 +161,11 @@ class MappedSource:
             rows = joined(rows, join, media)
         return exploded(rows, self.explode) if self.explode else rows
 
-    def _kept(self, row: Row, metadata: Mapping[str, JSON]) -> bool:
-        for key, wanted in self.where.items():
-            value = metadata.get(key, row.cells.get(key))
-            if _plain(value) not in _options(wanted):
-                return False
-        return True
+
+def _kept(row: Row, metadata: Mapping[str, JSON], conditions: Sequence[Condition]) -> bool:
+    return all(
+        condition.fits(metadata.get(condition.key, row.cells.get(condition.key))) for condition in conditions
+    )
 
 
 class _Unseen:
@@ -173,7 +193,7 @@ class _Unseen:
             left = {(label, name) for label, name in left if name not in self._known} | self._conditions
             raise_problems(
                 [
-                    f"{data}: {label}: no row has {name!r}{did_you_mean(name, self._known)} {have}"
+                    Problem(data, f"{label}: no row has {name!r}{did_you_mean(name, self._known)} {have}")
                     for label, name in sorted(left)
                 ]
             )
@@ -181,12 +201,3 @@ class _Unseen:
 
 def _missing(named: NamedColumn, row: Row) -> bool:
     return named.reference.text not in row.cells and not named.reference.columns <= row.cells.keys()
-
-
-def _plain(value: object) -> str:
-    """A value as text, so that `where: {level: 2}` finds the 2 of a CSV file too."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _options(wanted: JSON) -> list[str]:
-    return [_plain(each) for each in (wanted if isinstance(wanted, list) else [wanted])]

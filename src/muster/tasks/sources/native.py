@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,43 +15,53 @@ from muster.tasks.sources.field_rules import Columns
 from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.sources.pack import packed_rows
 from muster.tasks.sources.protocol import Located
-from muster.tasks.sources.rows import Row, read_rows
+from muster.tasks.sources.row import Row
+from muster.tasks.sources.rows import read_rows
+from muster.tasks.sources.shards import data_files
 
 
 @dataclass(slots=True)
 class FileRows:
-    """Implements `RowSource` for one file."""
+    """Implements `RowSource` for a file, or several that follow each other."""
 
     folder: BenchmarkFolder
-    file: str
-    """Relative to the folder."""
+    files: tuple[str, ...]
+    """Relative to the folder: files, folders of shards and patterns (`part-*.jsonl`)."""
     records: str | None = None
     """Which list of a JSON document holds the rows."""
     media: str | None = None
-    """Where the paths of images are taken from, relative to the folder; by default the file's own folder."""
+    """Where the paths of images are taken from, relative to the folder; by default the first file's own folder."""
     others: tuple[str, ...] = ()
     """Further files of the folder that the rows are made of: those that are joined."""
     description: str = field(init=False, compare=False)
     default_fields: Columns = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        name = Path(self.file).name
+        name = ", ".join(Path(file).name for file in self.files)
         self.description = f"{name}, list {self.records}" if self.records else name
 
     def locate(self) -> Located:
         """See `RowSource`."""
-        file, *others = (self.folder.find(name) for name in (self.file, *self.others))
-        media = file.parent if self.media is None else self.folder.find(self.media)
-        return Located((file, *others), media, (self.folder.path,))
+        files = [file for name in self.files for file in data_files(self.folder, name)]
+        others = [self.folder.find(name) for name in self.others]
+        media = files[0].parent if self.media is None else self.folder.find(self.media)
+        return Located((*files, *others), media, (self.folder.path,))
 
     def rows(self, located: Located, media: Collection[str]) -> Iterator[Row]:
         """See `RowSource`."""
-        file = located.files[0]
-        read = partial(read_rows, file, self.records)
+        files = located.files[: len(located.files) - len(self.others)]
         try:
-            yield from packed_rows([file], read, media, f"native {self.records}")
-        except FileNotFoundError:
-            raise ConfigurationError(f"No such data file: {file}") from None
+            yield from packed_rows(files, partial(self._read, files), media, f"native {self.records}")
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"No such data file: {error.filename}") from None
+
+    def _read(self, files: Sequence[Path]) -> Iterator[Row]:
+        if len(files) == 1:
+            yield from read_rows(files[0], self.records)
+            return
+        rows = (row for file in files for row in read_rows(file, self.records))
+        for number, row in enumerate(rows):
+            yield replace(row, number=number)
 
     def digest(self, located: Located) -> str:
         """Of the files' content."""
@@ -75,5 +85,5 @@ class NativeSource(MappedSource):
         """`file` is told apart by its name. `where`, `fields` and `allow_urls`: as in a task file."""
         # A run may change the working directory between here and `load`.
         path = Path(os.path.abspath(file))  # noqa: PTH100 - resolve() would follow links
-        rows = FileRows(BenchmarkFolder(path.parent), path.name)
+        rows = FileRows(BenchmarkFolder(path.parent), (path.name,))
         super().__init__(rows, where or {}, fields or {}, allow_urls)

@@ -26,7 +26,7 @@ from muster.tasks.sources.cache import locked
 from muster.tasks.sources.list_text import looks_like_list, parse_list
 from muster.tasks.sources.media_cells import embedded, stored_content
 from muster.tasks.sources.plain import plain
-from muster.tasks.sources.rows import Row
+from muster.tasks.sources.row import Row
 from muster.tasks.yaml_lines import as_mapping
 
 FORMAT = 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from muster.tasks.sources.field_rules import Columns
-from muster.tasks.sources.rows import Row
+from muster.tasks.sources.row import Row
 
 Kind = Literal["file", "tsv", "huggingface", "folder"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

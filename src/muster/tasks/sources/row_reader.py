@@ -10,6 +10,7 @@ from string import ascii_uppercase
 import msgspec
 
 from muster.core import JSON, Clip, Extent, Media, MediaKind, Sample
+from muster.core.numbers import whole
 from muster.tasks.problems import shown
 from muster.tasks.sources.absent import absent
 from muster.tasks.sources.answers import as_letter
@@ -17,16 +18,22 @@ from muster.tasks.sources.field_rules import NATIVE_FIELDS, FieldRule, NativeFie
 from muster.tasks.sources.list_text import looks_like_list, parse_list
 from muster.tasks.sources.media_cells import MediaPlace, read_media
 from muster.tasks.sources.plain import plain
-from muster.tasks.sources.references import Reference
-from muster.tasks.sources.rows import Row
+from muster.tasks.sources.references import Reference, TemplateReference
+from muster.tasks.sources.row import Row
 from muster.tasks.yaml_lines import as_mapping
 
 
 class FieldProblem(Exception):  # noqa: N818 - it is reported, with others, as a ConfigurationError
     """What is wrong with one field of a row."""
 
-    def __init__(self, name: str, message: str) -> None:
+    def __init__(self, name: str, message: str, *, of_the_task: bool = False) -> None:
+        """`of_the_task`: the cause is in the task file, the same in every row."""
         super().__init__(f"{name}: {message}")
+        self.of_the_task = of_the_task
+
+
+class SpoiltSample(FieldProblem):
+    """Choices or a reference answer that make no sense, where the rest of the row does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +45,26 @@ class RowReader:
 
     def sample(self, row: Row, metadata: Mapping[str, JSON]) -> Sample:
         """The row as a sample with its `metadata`. Raises `FieldProblem` at the first field that is wrong."""
-        choices = self._choices(row)
+        choices, answers, fault = self._reference(row)
         return Sample(
             id=self._id(row),
             question=self._question(row),
             images=self._media(row, "image"),
             videos=self._videos(row),
             choices=choices,
-            answers=self._answers(row, choices),
+            answers=answers,
             metadata=metadata,
+            fault=fault,
         )
+
+    def _reference(self, row: Row) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+        """Choices, answers, and what is wrong with them."""
+        choices: tuple[str, ...] = ()
+        try:
+            choices = self._choices(row)
+            return choices, self._answers(row, choices), ""
+        except SpoiltSample as problem:
+            return choices, (), f"{row.place}: {problem}"
 
     def name(self, row: Row) -> str:
         """What the row's dialogue is called: its id, or its number."""
@@ -100,7 +117,7 @@ class RowReader:
         return used
 
     def _id(self, row: Row) -> str:
-        value = self._get(row, "id")
+        value = whole(self._get(row, "id"))
         if value is None:
             return str(row.number) if row.part is None else f"{row.number}-{row.part}"
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
@@ -120,7 +137,9 @@ class RowReader:
     def _choices(self, row: Row) -> tuple[str, ...]:
         name, value = self._name("choices"), self._get(row, "choices")
         if isinstance(value, str):
-            value = _listed_text(name, value)
+            value = _choices_in(name, value)
+        if (options := as_mapping(value)) is not None:
+            value = _by_letter(name, options)
         if value is None and self.rules.fields["choices"].references:
             letters = _letter_columns(row)
             name, value = ", ".join(letters), [row.cells[letter] for letter in letters]
@@ -130,14 +149,16 @@ class RowReader:
             return ()
         if not isinstance(value, list):
             raise FieldProblem(name, f"{shown(value)} is not a list")
-        for letter, item in zip(ascii_uppercase, value, strict=False):
-            if absent(item):
-                raise FieldProblem(name, f"choice {letter} is empty, and without it the letters would shift")
+        while value and absent(value[-1]):
+            value = value[:-1]
         if len(value) > len(ascii_uppercase):
-            raise FieldProblem(
+            raise SpoiltSample(
                 name, f"{len(value)} choices, but only {len(ascii_uppercase)} letters to name them"
             )
-        return tuple(_text(name, item) for item in value)
+        try:
+            return tuple("" if absent(item) else _text(name, item) for item in value)
+        except FieldProblem as problem:
+            raise SpoiltSample(name, str(problem).removeprefix(f"{name}: ")) from problem
 
     def _answers(self, row: Row, choices: Sequence[str]) -> tuple[str, ...]:
         name, value, rule = self._one_or_many(row, "answer", "answers")
@@ -147,7 +168,7 @@ class RowReader:
         try:
             return tuple(as_letter(answer, choices, rule.given_as) for answer in answers)
         except ValueError as error:
-            raise FieldProblem(name, str(error)) from error
+            raise SpoiltSample(name, str(error)) from error
 
     def _media(self, row: Row, kind: MediaKind) -> tuple[Media, ...]:
         name, value, _ = (
@@ -226,7 +247,7 @@ def _value(name: str, reference: Reference, row: Row) -> object:
     try:
         return reference.value(row.cells)
     except ValueError as error:
-        raise FieldProblem(name, str(error)) from error
+        raise FieldProblem(name, str(error), of_the_task=isinstance(reference, TemplateReference)) from error
 
 
 def _no_media(item: object) -> bool:
@@ -245,7 +266,7 @@ def _answer(name: str, value: object, rule: FieldRule) -> str:
         return _text(name, value)
     written = str(value).lower() if isinstance(value, bool) else _text(name, value)
     if written not in rule.labels:
-        raise FieldProblem(name, f"{shown(value)} has no label (there are: {', '.join(rule.labels)})")
+        raise SpoiltSample(name, f"{shown(value)} has no label (there are: {', '.join(rule.labels)})")
     return rule.labels[written]
 
 
@@ -254,6 +275,26 @@ def _listed_text(name: str, text: str) -> list[object]:
         return parse_list(text)
     except ValueError as error:
         raise FieldProblem(name, f"{shown(text)} {error}") from error
+
+
+def _choices_in(name: str, text: str) -> object:
+    """The list or object that a text says."""
+    return _decoded(text) if text.lstrip().startswith("{") else _listed_text(name, text)
+
+
+def _by_letter(name: str, options: Mapping[str, object]) -> list[object]:
+    """`{"A": …, "B": …}` as a list, the empty ones at the end left out. Raises `FieldProblem` for other names."""
+    by_letter = {key.strip().upper(): value for key, value in options.items()}
+    unknown = [key for key in options if key.strip().upper() not in list(ascii_uppercase)]
+    if unknown or len(by_letter) < len(options):
+        raise FieldProblem(
+            name,
+            f"{shown(dict(options))} has other names than A, B, C …; name the column's list as a path: "
+            f"`choices: {name}.{next(iter(options), 'texts')}`",
+        )
+    filled = [letter for letter, value in by_letter.items() if not absent(value)]
+    last = ascii_uppercase.index(max(filled)) + 1 if filled else 0
+    return [by_letter.get(letter) for letter in ascii_uppercase[:last]]
 
 
 def _letter_columns(row: Row) -> list[str]:
@@ -281,7 +322,7 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and not absent(value):
-        return str(value)
+        return str(whole(value))
     if isinstance(value, bool):
         raise FieldProblem(name, f"{'true' if value else 'false'} is not a text; put it in quotes")
     raise FieldProblem(name, f"{shown(value)} is neither a text nor a number")

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import msgspec
 
 from muster.core import ConfigurationError
+from muster.core.numbers import whole
 from muster.tasks.problems import did_you_mean, shown
 from muster.tasks.sources.absent import absent
 from muster.tasks.sources.plain import plain
 from muster.tasks.sources.protocol import RowSource
-from muster.tasks.sources.rows import Row
+from muster.tasks.sources.row import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def _partners(join: Join, media: Collection[str], label: str) -> dict[str, list[
 
 def _key(value: object) -> str:
     """So that the 42 of a JSON file meets the "42" of a CSV."""
-    return value if isinstance(value, str) else msgspec.json.encode(plain(value)).decode()
+    return value if isinstance(value, str) else msgspec.json.encode(plain(whole(value))).decode()
 
 
 def exploded(rows: Iterator[Row], columns: Sequence[str]) -> Iterator[Row]:

@@ -7,7 +7,7 @@ there is no `image`; `A`, `B` … are the options, `answer`, `hint`, `category`,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from muster.tasks.sources.list_text import looks_like_list, parse_list
 from muster.tasks.sources.media_cells import decode_base64
 from muster.tasks.sources.pack import packed_rows
 from muster.tasks.sources.protocol import Located
-from muster.tasks.sources.rows import Row, read_delimited
+from muster.tasks.sources.row import Row
+from muster.tasks.sources.rows import read_tsv
 
 LONGEST_INDEX = 64
 """Characters: a shorter `image` is the index of the row that has it."""
@@ -66,7 +67,7 @@ class TsvRows:
 
 def _decoded(file: Path) -> Iterator[Row]:
     """The rows with their images as bytes; what names another row's image stays a text."""
-    for row in read_delimited(file, "\t"):
+    for row in read_tsv(file):
         if row.number == 0 and not {"index", "question"} <= row.cells.keys():
             raise ConfigurationError(
                 f"{file}: not a TSV of VLMEvalKit: its header has no `index` and `question` (it has: "
@@ -93,21 +94,34 @@ def _images(cell: str) -> object:
 def _with_images(rows: list[Row]) -> Iterator[Row]:
     """The rows with references to other rows' images resolved, and `image_path` where there is no image."""
     held = {str(row.cells["index"]): row.cells["image"] for row in rows if _has_image(row)}
+    references = {
+        str(row.cells["index"]): str(row.cells.get("image", "")) for row in rows if not _has_image(row)
+    }
     for row in rows:
         image = row.cells.get("image")
         cells = dict(row.cells)
         if isinstance(image, str) and not absent(image):
-            if image not in held:
-                raise ConfigurationError(
-                    f"{row.place}: image: {shown(image)} is neither base64 nor the index of a row that has an image"
-                )
-            cells["image"] = held[image]
+            cells["image"] = _referred(row, image, held, references)
         elif absent(image):
             cells["image"] = _paths(row)
         if isinstance(cells["image"], list) and len(cells["image"]) == 1:
             cells["image"] = cells["image"][0]
         cells.pop("image_path", None)
         yield replace(row, cells=cells)
+
+
+def _referred(row: Row, index: str, held: Mapping[str, object], references: Mapping[str, str]) -> object:
+    """The image of the row `index`, or of the row that it refers to in turn."""
+    passed: list[str] = []
+    while index not in held:
+        if index not in references or index in passed or not references[index]:
+            raise ConfigurationError(
+                f"{row.place}: image: {shown(index)} is neither base64 nor the index of a row that has an image"
+                + (f" (by way of {' and '.join(passed)})" if passed else "")
+            )
+        passed.append(index)
+        index = references[index]
+    return held[index]
 
 
 def _has_image(row: Row) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from muster.tasks.problems import did_you_mean, shown
+from muster.tasks.sources.row import Row
 from muster.tasks.sources.row_reader import FieldProblem
-from muster.tasks.sources.rows import Row
 from muster.tasks.yaml_lines import as_mapping
 
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
