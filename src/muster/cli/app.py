@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from muster import __version__
-from muster.cli import compare, doctor, models, plan, run, score, slurm, status, tasks, worker
+from muster.cli import compare, doctor, gate, models, plan, run, score, slurm, status, tasks, worker
 
 
 def _version(wanted: bool) -> None:
@@ -45,4 +45,5 @@ app.add_typer(tasks.app, name="tasks")
 app.command("models")(models.command)
 app.command("plan")(plan.command)
 app.command("doctor")(doctor.command)
+app.add_typer(gate.app, name="gate")
 app.add_typer(slurm.app, name="slurm")

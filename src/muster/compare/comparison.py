@@ -211,7 +211,7 @@ def _task(
         clusters=int(counted.sum()) if clusters is None else int(np.unique(clusters).size),
         left_out=int((~counted).sum()),
         dropped=aligned.dropped,
-        runs=tuple(_run(task, row, counted) for task, row in zip(aligned.tasks, scores, strict=True)),
+        runs=tuple(run_in_task(task, counted) for task in aligned.tasks),
         differences=differences,
         tied=(),
         remarks=_remarks(aligned),
@@ -273,12 +273,15 @@ def _categories(task: LoadedTask, key: str) -> NDArray[np.object_]:
     return np.array([NO_VALUE if value is None else value for value in column.to_pylist()], dtype=object)
 
 
-def _run(task: LoadedTask, scores: NDArray[np.float64], counted: NDArray[np.bool_]) -> RunInTask:
+def run_in_task(task: LoadedTask, counted: NDArray[np.bool_] | None = None) -> RunInTask:
+    """What one run did in a task; its mean is over the rows in `counted` (all that have a score by default)."""
     import numpy as np
     import pyarrow.compute as pc
 
     rows = task.rows
-    scored = ~np.isnan(scores)
+    scores = score_array(task)
+    scored = np.logical_not(np.isnan(scores))
+    counted = scored if counted is None else counted
     nothing = pc.is_null(rows["extracted"]).to_numpy(zero_copy_only=False)
     reads = not bool(nothing.all())
     return RunInTask(
