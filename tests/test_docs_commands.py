@@ -31,8 +31,8 @@ USAGE_ERROR = typer.BadParameter.__mro__[1]
 """What an unknown option or command raises; typer has its own copy of click in some versions."""
 NOT_YET = {"muster report DIR"}
 """Said of the future."""
-GROUPS = {"muster slurm"}
-"""Commands of commands, which print their help when they stand alone."""
+NAMES = {"muster slurm", "muster compare", "muster gate", "muster gate plan", "muster report"}
+"""Commands that need arguments, named without any in a sentence."""
 
 
 def shell_lines(text: str) -> Iterator[str]:
@@ -67,7 +67,7 @@ def commands() -> list[tuple[str, str]]:
         found += [
             (page.name, line)
             for line in re.findall(r"`(muster [a-z][^`]*)`", prose)
-            if line not in NOT_YET | GROUPS
+            if line not in NOT_YET | NAMES
         ]
     stripped = ((page, re.sub(r"\s+#.*", "", line)) for page, line in found)
     return [(page, line) for page, line in dict.fromkeys(stripped) if "…" not in line]
