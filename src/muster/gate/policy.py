@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from muster.core import ConfigurationError
-from muster.tasks.problems import raise_problems
+from muster.tasks.problems import Problem, raise_problems
 from muster.tasks.yaml_lines import YamlSyntaxError, parse_yaml
 
 Tier = Literal["critical", "supporting", "advisory"]
@@ -122,14 +122,16 @@ class Policy(_Strict):
             document = parse_yaml(text)
         except YamlSyntaxError as error:
             raise ConfigurationError(f"{path}:{error.problem.line}: {error.problem.message}") from None
-        raise_problems([f"{path}:{line}: {message}" for line, message in document.duplicates])
+        raise_problems([Problem(f"{path}:{line}", message) for line, message in document.duplicates])
         try:
             return cls.model_validate(document.data)
         except ValidationError as error:
             raise_problems(
                 [
-                    f"{path}:{document.line(each['loc'])}: {'.'.join(map(str, each['loc'])) or 'policy'}: "
-                    f"{each['msg'].removeprefix('Value error, ')}"
+                    Problem(
+                        f"{path}:{document.line(each['loc'])}",
+                        f"{'.'.join(map(str, each['loc'])) or 'policy'}: {each['msg'].removeprefix('Value error, ')}",
+                    )
                     for each in error.errors()
                 ]
             )
