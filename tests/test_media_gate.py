@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from api_servers import question
-from muster.core import ConfigurationError, Generation, Media, SampleError
-from muster.distributed.media_transfer import probes, with_media
+from muster.core import ConfigurationError, Extent, Generation, Media, SampleError
+from muster.distributed.media_transfer import probes, sees, with_media
 from muster.media import load_image
-from muster.media.gate import VARIABLE, media_file, open_media, read_media_file
+from muster.media.extents import with_extents
+from muster.media.gate import VARIABLE, confined, media_file, open_media, read_media_file
 from muster.media.images import image_size
 from muster.media.video import load_video
 from muster.models.api.images import ImageLimits, encode_image
@@ -138,3 +139,25 @@ def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:
     assert len(read_media_file(media, 100)) == 100
     with pytest.raises(SampleError, match="more than"):
         read_media_file(media, 99)
+
+
+def test_a_machine_that_joined_opens_what_its_own_user_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coordinator says where media are and what they may lead to: it could have any file of the joiner read."""
+    file = tmp_path / "a.png"
+    file.write_bytes(b"x" * 100)
+    found = probes([planned([file])])
+    own = (str(tmp_path / "cache"),)
+    theirs = (Media("image", path=str(file), within=("/",)), Media("image", extent=Extent(str(file), 10, 5)))
+    assert sees(found)
+    assert not sees(found, own)
+    for media in theirs:
+        [held] = with_extents(confined(question(media=(media,)), own)).media
+        with pytest.raises(SampleError, match="outside of"):
+            load_image(held)
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert sees(found, own)
+    both = with_extents(confined(question(media=theirs), own)).media
+    assert read_media_file(both[0]) == b"x" * 100
+    assert both[1].data == b"x" * 5

@@ -11,13 +11,12 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 
 from muster.core import Media, Message, Part, Request, SampleError
 from muster.media.extents import read_extent
-from muster.media.gate import media_file, open_checked, read_media_file
+from muster.media.gate import checked_path, media_file, open_checked, read_media_file
 from muster.media.images import describe
 from muster.media.packed_frames import pack
 from muster.media.video import load_video
@@ -53,9 +52,9 @@ def probes(planned: Sequence[PlannedTask]) -> list[Probe]:
     return found
 
 
-def sees(expected: Iterable[Probe]) -> bool:
-    """Whether all these files are here too, with the same content."""
-    return all(_digest(probe.path) == probe.digest for probe in expected)
+def sees(expected: Iterable[Probe], within: tuple[str, ...] | None = None) -> bool:
+    """Whether all these files are here too, with the same content, and may be opened (`within`: as `Media` has it)."""
+    return all(_digest(probe.path, within) == probe.digest for probe in expected)
 
 
 def with_media(request: Request) -> Request:
@@ -124,7 +123,7 @@ def _frames(media: Media, room: int) -> Media:
 def _digest(path: str, within: tuple[str, ...] | None = None) -> str:
     """Of its size, beginning and end, or of the names in a folder; an empty string where there is no such file."""
     try:
-        if Path(path).is_dir():
+        if checked_path(path, within, folder=True).is_dir():
             names = "\0".join(sorted(os.listdir(path)))  # noqa: PTH208 - names alone, of thousands of frames
             return hashlib.blake2b(names.encode(errors="surrogateescape"), digest_size=16).hexdigest()
         with open_checked(path, within) as stream:

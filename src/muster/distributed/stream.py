@@ -14,6 +14,7 @@ import msgspec
 from muster.core import Completion, Failure, ReplicaError, Request, RequestKey, Usage
 from muster.core.text import valid_text
 from muster.media.extents import with_extents
+from muster.media.gate import confined
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Completion).decode
@@ -41,13 +42,20 @@ class Link(Protocol):
 class ClaimedRequests:
     """The `RequestStream` of one worker. Backends may pull in one thread while answers leave in another."""
 
-    def __init__(self, link: Link, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        link: Link,
+        clock: Callable[[], float] = time.monotonic,
+        within: tuple[str, ...] | None = None,
+    ) -> None:
+        """`within`: folders of a machine whose user didn't start the run, for media; None: as requests say."""
         self.finished = False
         """Nothing will ever come any more: all is answered, or the run stops."""
         self._link = link
         self._held: dict[RequestKey, int] = {}
         self._lock = threading.Lock()
         self._clock = clock
+        self._within = within
         self._busy_seconds = 0.0
         self._busy_since: float | None = None
         self._pulls = 0
@@ -118,6 +126,8 @@ class ClaimedRequests:
                 new = [request for _index, request in pulled.requests if request.key not in self._held]
                 self._held.update({request.key: index for index, request in pulled.requests})
             if new or not pulled.requests:
+                if self._within is not None:
+                    new = [confined(request, self._within) for request in new]
                 return [with_extents(request) for request in new]
         return []
 

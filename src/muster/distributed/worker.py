@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from muster.core import ConfigurationError, Failure, LostMemberError, MusterError, ReplicaError
+from muster.core.cache_folder import cache_folder
 from muster.distributed import rendezvous
 from muster.distributed.draining import Drain, StoppedWhileLoading
 from muster.distributed.environment import host_name, read_ranks
@@ -135,7 +136,9 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
 
 
 def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
-    stream, name = ClaimedRequests(link), start.name
+    # A machine that joined reads what its own user says, not what the run names.
+    within = (str(cache_folder() / "packs"),) if start.party else None
+    stream, name = ClaimedRequests(link, within=within), start.name
     started = time.monotonic()
     loading = True
     try:
@@ -145,7 +148,7 @@ def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
         ready = Ready(
             *capacity(model),
             load_seconds=time.monotonic() - started,
-            sees_media=sees(link.welcome.probes),
+            sees_media=sees(link.welcome.probes, within),
             videos=video_form(model),
         )
         link.ready(ready, lambda: stream.busy_seconds)

@@ -11,11 +11,12 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from muster.core import Media, SampleError
+from muster.core import Media, Message, Part, Request, SampleError
 from muster.media.extents import read_extent
 
 VARIABLE = "MUSTER_MEDIA_FOLDERS"
@@ -93,6 +94,26 @@ def checked_path(path: str, within: Sequence[str] | None, *, folder: bool = Fals
     if status.st_size == 0:  # of /proc too, where files without a size never end
         raise SampleError("can't be decoded: it is an empty file")
     return Path(file)
+
+
+def confined(request: Request, within: tuple[str, ...]) -> Request:
+    """A stranger's request: its media may lie in these folders and in `MUSTER_MEDIA_FOLDERS`, whatever it says."""
+    if all(media.path is None and media.extent is None for media in request.media):
+        return request
+
+    def held(part: Part) -> Part:
+        media = part.media
+        if media is None or (media.path is None and media.extent is None):
+            return part
+        if media.extent is not None:
+            try:
+                checked_path(media.extent.path, within)
+            except SampleError:  # opened as a file, it says why it isn't
+                media = replace(media, extent=None, path=media.extent.path)
+        return Part(media=replace(media, within=within))
+
+    messages = (Message(each.role, tuple(map(held, each.parts))) for each in request.messages)
+    return replace(request, messages=tuple(messages))
 
 
 ADVICE = f"if it is meant to be read, name a folder that it is in: {VARIABLE}=FOLDER"
