@@ -19,11 +19,16 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 
 import muster
-from muster.core import ConfigurationError, ImageSettings, Media, SampleError
+from muster.core import ConfigurationError, Generation, ImageSettings, Media, SampleError
+from muster.distributed.media_transfer import with_media
 from muster.media.images import image_size, load_image, open_picture
 from muster.media.pixels import declared, flattened
 from muster.models.api.images import ImageLimits, encode_image
+from muster.results.fingerprint import task_fingerprint
+from muster.tasks.checking import check_task
 from muster.tasks.image_settings import with_image_options
+from muster.tasks.plan import PlannedTask
+from muster.tasks.task_file import load_task_file
 from picture_files import encoded, png, tiff
 
 GREY = np.zeros((6, 8), np.uint8)
@@ -279,6 +284,44 @@ def test_a_format_that_starts_another_program_is_not_decoded() -> None:
 def test_wrong_settings_are_refused(given: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=f"--image .*{message}"):
         with_image_options(ImageSettings(), given)
+
+
+def test_a_tasks_settings_reach_its_images_its_check_and_the_fingerprint(tmp_path: Path) -> None:
+    files = {
+        "deep.png": DEEP["16-bit PNG"](),
+        "clear.png": ALPHA["RGBA PNG"](),
+        "turned.png": encoded(
+            Image.fromarray(INK), exif=b"Exif\0\0II*\0\10\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
+        ),
+        "moving.gif": encoded(PLAIN, "GIF", save_all=True, append_images=[PLAIN.rotate(90, expand=False)]),
+        "plain.png": encoded(PLAIN),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    rows = [f'{{"question": "q", "image": "{name}", "answer": "x"}}' for name in files]
+    (tmp_path / "d.jsonl").write_text("\n".join(rows))
+    file = tmp_path / "t.yaml"
+    file.write_text("name: t\nsource: {file: d.jsonl}\nmetric: exact_match\n")
+    told = "\n".join(check_task(load_task_file(file)[0], None).facts)
+    for line in (
+        "1 of these images have transparency: laid on white",
+        "1 of these images have more than 8 bits a channel",
+        "1 of these images are animated",
+        "1 of these images are turned",
+    ):
+        assert line in told
+    file.write_text(file.read_text() + "image: {transparency: drop, max_pixels: 12}\n")
+    [task] = load_task_file(file)
+    told = "\n".join(check_task(task, None).facts)
+    assert "have transparency: dropped" in told
+    assert "5 of these images are scaled down to 12 pixels" in told
+    planned = PlannedTask(task, task.source.load(), Generation())
+    [media] = next(planned.requests()).media
+    assert media.image == ImageSettings("drop", 12)
+    assert with_media(next(planned.requests())).media[0].image == media.image
+    fingerprint = task_fingerprint(task, Generation(), planned.shown, planned.opened)
+    assert fingerprint["image"] == {"transparency": "drop", "max_pixels": 12, "limit": None}
+    assert media.pixels_identity != replace(media, image=None).pixels_identity
 
 
 def _digits(form: str) -> Callable[[bytes], bytes]:
