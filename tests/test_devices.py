@@ -24,10 +24,53 @@ from muster.distributed.environment import Launcher, Ranks
         ("-1", []),
         ("0,-1,1", ["0"]),  # CUDA stops at the first invalid entry
         (" 3 , 5 ", ["3", "5"]),
+        ("none", []),
+        ("NoDevFiles", []),
+        ("0,foo,1", ["0"]),
+        ("0,0", []),
+        ("1,0,1", []),
+        ("0x,1gpu", ["0", "1"]),
+        ("GPU-a,GPU-a", []),
+        ("GPU-a,1", ["GPU-a"]),
+        ("MIG-a,GPU-b", ["MIG-a"]),
+        ("0,GPU-a", ["0"]),
     ],
 )
 def test_cuda_visible_devices_is_taken_as_cuda_takes_it(variable: str, gpus: list[str]) -> None:
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": variable}) == gpus
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "0,1",
+        "",
+        "-1",
+        "0,-1,1",
+        " 1 , 0 ",
+        "none",
+        "0,foo,1",
+        "0,0",
+        "0x,1gpu",
+        "+1,0",
+        "GPU-a,GPU-b",
+        "GPU-a,1",
+    ],
+)
+def test_torch_reads_it_alike(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    seen = [str(each) for each in torch.cuda._parse_visible_devices()]
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": variable}) == seen
+
+
+def test_indices_beyond_the_installed_gpus_end_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(
+        NVMLError=Exception, nvmlInit=lambda: None, nvmlShutdown=lambda: None, nvmlDeviceGetCount=lambda: 2
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "1,0,2,0"}) == []
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "1,2,0"}) == ["1"]
 
 
 def test_a_machine_without_a_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

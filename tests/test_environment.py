@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from muster.core import ConfigurationError
 from muster.distributed.environment import (
     Ranks,
+    accelerate_processes,
     first_host,
     idle_slurm_tasks,
     master_address,
@@ -39,6 +42,63 @@ def test_accelerate_without_local_world_size() -> None:
     ranks = read_ranks({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"})
     assert ranks is not None
     assert ranks.local_world_size == 2
+
+
+BY_HAND = {"RANK": "3", "WORLD_SIZE": "5", "LOCAL_RANK": "0", "MASTER_ADDR": "gpu003"}
+"""What batch scripts export from Slurm's variables."""
+
+
+def test_ranks_exported_by_hand_under_srun_go_by_the_nodes_own_tasks() -> None:
+    """WORLD_SIZE was taken for LOCAL_WORLD_SIZE: on two nodes of one GPU, "2 processes share 1 GPU"."""
+    assert read_ranks(SLURM | BY_HAND) == Ranks(3, 5, 0, 2, "slurm")
+    assert read_ranks(SLURM | {name: BY_HAND[name] for name in ("RANK", "WORLD_SIZE")}) == Ranks(
+        3, 5, 0, 2, "slurm"
+    )
+
+
+def test_ranks_exported_by_hand_under_mpirun() -> None:
+    env = {
+        "OMPI_COMM_WORLD_RANK": "2",
+        "OMPI_COMM_WORLD_SIZE": "4",
+        "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+        "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+    }
+    assert read_ranks(env | {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}) == Ranks(
+        2, 4, 0, 2, "openmpi"
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (SLURM | BY_HAND | {"RANK": "1"}, "RANK=1 and WORLD_SIZE=5 say otherwise than slurm's own variables"),
+        (BY_HAND, "export LOCAL_WORLD_SIZE"),
+    ],
+)
+def test_ranks_by_hand_that_cant_be_placed_are_asked_about(env: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        read_ranks(env)
+
+
+def test_ranks_by_hand_on_one_machine() -> None:
+    assert read_ranks(BY_HAND | {"MASTER_ADDR": "127.0.0.1"}) is not None
+
+
+def test_accelerates_configuration_file_says_what_its_command_line_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`accelerate config` wrote two machines; its simple launcher starts one process on each, and sets no ranks."""
+    (tmp_path / "accelerate").mkdir()
+    config = tmp_path / "accelerate" / "default_config.yaml"
+    config.write_text("num_machines: 2\nmachine_rank: 1\nnum_processes: 2\n")
+    env = {"ACCELERATE_USE_CPU": "False", "MASTER_ADDR": "10.0.0.1", "HF_HOME": str(tmp_path)}
+    assert read_ranks(env) == Ranks(1, 2, 0, 1, "accelerate")
+    config.write_text("num_machines: 1\nnum_processes: 3\n")
+    assert read_ranks(env | {"MASTER_ADDR": "127.0.0.1"}) is None
+    assert accelerate_processes(env | {"MASTER_ADDR": "127.0.0.1"}) == 3
+    config.write_text("num_machines: [")
+    with pytest.raises(ConfigurationError, match="--num_machines and --machine_rank"):
+        read_ranks(env)
 
 
 def test_open_mpi() -> None:

@@ -140,13 +140,22 @@ def accelerate(host: Host, kind: str, processes: int) -> list[str]:
         str(processes),
     ]
     meeting = ["--main_process_ip", "10.77.0.1", "--main_process_port", "29501"]
-    return [*ACCELERATE, kind, "--mixed_precision", "no", "--dynamo_backend", "no", *machines, *meeting]
+    return [
+        *ACCELERATE,
+        *([kind] if kind else []),
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        *machines,
+        *meeting,
+    ]
 
 
 @needs_namespaces
-@pytest.mark.parametrize(("kind", "workers"), [("--cpu", 2), ("--multi_gpu", 4)])
+@pytest.mark.parametrize(("kind", "workers"), [("", 2), ("--multi_gpu", 4)], ids=["plain", "multi_gpu"])
 def test_accelerate_on_two_machines(two: Network, kind: str, workers: int) -> None:
-    """On CPUs it starts one process on each machine, without ranks; with `--multi_gpu` it is torchrun."""
+    """Without `--multi_gpu` it starts one process on each machine, without ranks; with `--multi_gpu` it is torchrun."""
     first, second = two.hosts
     task = write_benchmark(first.disk / "bench", SAMPLES)
     options = muster(task, "run", **gate(first.disk, 0.2))

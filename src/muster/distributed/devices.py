@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Mapping, MutableMapping, Sequence
 
 from muster.core import ConfigurationError
@@ -12,17 +14,49 @@ from muster.distributed.environment import Ranks
 def visible_gpus(env: Mapping[str, str] = os.environ) -> list[str]:
     """The GPUs this process may use, as `CUDA_VISIBLE_DEVICES` entries (index, UUID or MIG id).
 
-    Without that variable all that the driver knows; a GPU in MIG mode counts as its instances.
+    Without that variable all that the driver knows; a GPU in MIG mode counts as its instances. The variable is read as
+    torch reads it (2.13, `torch.cuda._parse_visible_devices`): indices may have something behind them, the first entry
+    that is no index of an installed GPU ends the list, and one that stands there twice makes it empty.
     """
     listed = env.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
         return _installed_gpus()
-    gpus: list[str] = []
-    for entry in (part.strip() for part in listed.split(",")):
-        if not entry or entry == "-1" or entry == "NoDevFiles":
-            break  # CUDA ignores everything after the first invalid entry
-        gpus.append(entry)
-    return gpus
+    for prefix in ("GPU-", "MIG-"):
+        if listed.startswith(prefix):
+            named = []
+            for entry in listed.split(","):
+                if not entry.startswith(prefix):
+                    break
+                named.append(entry)
+            return named if len(set(named)) == len(named) else []
+    indices = list(itertools.takewhile(lambda index: index >= 0, map(_index, listed.split(","))))
+    if len(set(indices)) < len(indices):
+        return []
+    installed = _installed_count()
+    return [
+        str(index)
+        for index in itertools.takewhile(lambda index: installed is None or index < installed, indices)
+    ]
+
+
+def _index(entry: str) -> int:
+    """The number that an entry begins with, as C's strtoul would have it; -1 where there is none."""
+    match = re.match(r"[+-]?\d+", entry.strip())
+    return int(match[0]) if match else -1
+
+
+def _installed_count() -> int | None:
+    """How many GPUs the driver has; None without a driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def _installed_gpus() -> list[str]:

@@ -16,6 +16,8 @@ from muster.core import ConfigurationError
 
 log = logging.getLogger(__name__)
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 Launcher = Literal["torchrun", "openmpi", "mpich", "slurm", "accelerate"]
 
 
@@ -58,6 +60,8 @@ def read_ranks(env: Mapping[str, str] = os.environ) -> Ranks | None:
 
 
 def _read_torchrun(env: Mapping[str, str], launcher: Launcher) -> Ranks:
+    if "LOCAL_WORLD_SIZE" not in env and (ranks := _exported_by_hand(env)) is not None:
+        return ranks
     world_size = _number(env, "WORLD_SIZE")
     return Ranks(
         rank=_number(env, "RANK"),
@@ -67,6 +71,34 @@ def _read_torchrun(env: Mapping[str, str], launcher: Launcher) -> Ranks:
         launcher=launcher,
         attempt=_number(env, "TORCHELASTIC_RESTART_COUNT", default=0),
     )
+
+
+def _exported_by_hand(env: Mapping[str, str]) -> Ranks | None:
+    """The launcher's own ranks where RANK and WORLD_SIZE were exported from them, as batch scripts do.
+
+    torchrun says how many processes share a node (LOCAL_WORLD_SIZE), and such a script doesn't. None where that is all
+    of them, because nothing speaks of other nodes.
+
+    Raises:
+        ConfigurationError: the launcher's variables say otherwise, or there may be several nodes and nobody tells.
+    """
+    rank, world_size = _number(env, "RANK"), _number(env, "WORLD_SIZE")
+    for launcher, present, read in _LAUNCHERS[1:]:
+        if all(name in env for name in present):
+            ranks = read(env, launcher)
+            if (ranks.rank, ranks.world_size) == (rank, world_size):
+                return ranks
+            if ranks.world_size > 1:
+                raise ConfigurationError(
+                    f"RANK={rank} and WORLD_SIZE={world_size} say otherwise than {launcher}'s own variables (rank "
+                    f"{ranks.rank} of {ranks.world_size}): unset RANK and WORLD_SIZE, or export LOCAL_WORLD_SIZE too"
+                )
+    if world_size > 1 and env.get("MASTER_ADDR", "localhost") not in _LOOPBACK:
+        raise ConfigurationError(
+            f"RANK and WORLD_SIZE are set, and MASTER_ADDR={env['MASTER_ADDR']} may be another machine, but not how "
+            "many processes share this one: export LOCAL_WORLD_SIZE, or start with torchrun, srun or mpirun alone"
+        )
+    return None
 
 
 def _read_openmpi(env: Mapping[str, str], launcher: Launcher) -> Ranks:
@@ -215,28 +247,27 @@ def _default_port(env: Mapping[str, str]) -> int:
 
 
 def accelerate_processes(env: Mapping[str, str] = os.environ) -> int | None:
-    """How many processes `accelerate launch --cpu --num_processes N` was asked for and did not start.
+    """How many processes `accelerate launch --num_processes N` was asked for and did not start.
 
-    On CPUs without an MPI host file accelerate (seen: 1.15) starts a single process, sets no ranks, and does not
-    pass N on; only its own command line, our parent's, has it. None where that is not what happened, or N is
-    not to be found there.
+    On CPUs, and with at most one GPU and no `--multi_gpu`, accelerate (seen: 1.15) starts a single process, sets no
+    ranks, and does not pass N on; only its own command line, our parent's, and its configuration file have it. None
+    where that is not what happened, or N is not to be found there.
     """
     if not _alone_under_accelerate(env):
         return None
-    return _option(_parent_command(), ("--num_processes", "--num-processes"))
+    return _accelerate_option(env, "num_processes")
 
 
 def _accelerate_machines(env: Mapping[str, str]) -> Ranks | None:
-    """The machine's rank under `accelerate launch --cpu --num_machines M`, which starts one process on each.
+    """The machine's rank where `accelerate launch --num_machines M` starts one process on each machine.
 
     It sets no ranks, so that each machine would take itself for the only one and evaluate everything.
     """
     if not _alone_under_accelerate(env):
         return None
-    words = _parent_command()
-    machines = _option(words, ("--num_machines", "--num-machines"))
-    machine = _option(words, ("--machine_rank", "--machine-rank"))
-    if machines == 1 or (machines is None and env["MASTER_ADDR"] in ("127.0.0.1", "localhost")):
+    machines = _accelerate_option(env, "num_machines")
+    machine = _accelerate_option(env, "machine_rank")
+    if machines == 1 or (machines is None and env["MASTER_ADDR"] in _LOOPBACK):
         return None
     if machines is None or machine is None:
         raise ConfigurationError(
@@ -246,19 +277,51 @@ def _accelerate_machines(env: Mapping[str, str]) -> Ranks | None:
         )
     ranks = Ranks(machine, machines, 0, 1, "accelerate")
     _check(ranks)
-    processes = _option(words, ("--num_processes", "--num-processes"))
+    processes = _accelerate_option(env, "num_processes")
     if processes is not None and processes > machines:
         log.warning(
-            "accelerate launch --cpu starts one process on each machine, not the %d of --num_processes in all: "
-            "start with torchrun --nproc-per-node for more",
+            "accelerate launch started one process on each machine, not the %d of --num_processes in all: "
+            "start with torchrun --nproc-per-node for more, or on machines with several GPUs with --multi_gpu",
             processes,
         )
     return ranks
 
 
 def _alone_under_accelerate(env: Mapping[str, str]) -> bool:
-    on_cpu = env.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
-    return on_cpu and "MASTER_ADDR" in env and "RANK" not in env
+    """Whether accelerate's simple launcher started this process: it says so, where to meet, and no rank."""
+    return "ACCELERATE_USE_CPU" in env and "MASTER_ADDR" in env and "RANK" not in env
+
+
+def _accelerate_option(env: Mapping[str, str], name: str) -> int | None:
+    """What `accelerate launch` was asked for: on its command line, else in its configuration file."""
+    words = _parent_command()
+    given = _option(words, (f"--{name}", f"--{name.replace('_', '-')}"))
+    if given is not None:
+        return given
+    value = _accelerate_config(words, env).get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _accelerate_config(words: Sequence[str], env: Mapping[str, str]) -> Mapping[str, object]:
+    """The file that `accelerate config` wrote, or that --config_file names; empty where there is none to be read."""
+    import yaml
+
+    named = [
+        value or following
+        for word, following in zip(words, [*words[1:], ""], strict=True)
+        for option, _, value in [word.partition("=")]
+        if option in ("--config_file", "--config-file")
+    ]
+    home = Path(
+        env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    ).expanduser()
+    path = Path(named[-1]) if named else home / "accelerate" / "default_config.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        log.debug("cannot read accelerate's configuration %s: %s", path, error)
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _parent_command() -> list[str]:

@@ -119,7 +119,7 @@ def _half_set(sighting: Sighting) -> Iterator[Symptom]:
         yield Symptom(
             sighting,
             "warning",
-            f"accelerate launch was asked for {sighting.accelerate_processes} processes on CPUs and started one, "
+            f"accelerate launch was asked for {sighting.accelerate_processes} processes and started one, "
             "so the ranks can't be examined",
             "nothing for `muster run`, which starts the others itself; to examine ranks, use torchrun",
         )
