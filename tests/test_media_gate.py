@@ -26,7 +26,9 @@ from muster.tasks.checking import check_task
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 from muster.tasks.reach import check_reach
+from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.sources.native import NativeSource
+from muster.tasks.task_file import load_task_file
 from test_media_transfer import planned
 from toy_task import ToyMetric, ToyPrompt, ToySource
 
@@ -106,6 +108,41 @@ def test_a_video_is_not_sent_from_elsewhere_nor_are_its_frames_or_subtitles(secr
     (data / "frames" / "1.png").symlink_to(secret)
     with pytest.raises(SampleError, match="outside of"):
         load_video(named(data, "frames", "video"))
+
+
+SOURCES = {
+    "file": ("file: d.jsonl", ""),
+    "file of the data root": ("{file: d.jsonl, data: b}", "b"),
+    "tsv": ("tsv: d.tsv", ""),
+    "folder": ("{folder: images, fields: {question: {text: q}}}", ""),
+    "hub": ("{huggingface: {dataset: a/b, split: test}}", "a/b"),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_kind_of_source_keeps_its_media_in_its_folder(secret: Path, kind: str) -> None:
+    """A cloned dataset may bring links: one stays inside, one leads to the secret."""
+    source, place = SOURCES[kind]
+    data = secret.parent / "data"
+    folder = data / place
+    (folder / "images").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(folder / "real.png")
+    (folder / "images" / "good.png").symlink_to(folder / "real.png")
+    (folder / "images" / "bad.png").symlink_to(secret)
+    names = ("images/bad.png", "images/good.png")
+    rows = "".join(f'{{"question": "q", "image": "{name}"}}\n' for name in names)
+    (folder / "d.jsonl").write_text(rows)
+    (folder / "test.jsonl").write_text(rows)
+    table = "".join(f"{number}\tq\t{name}\n" for number, name in enumerate(names))
+    (folder / "d.tsv").write_text(f"index\tquestion\timage_path\n{table}")
+    (data / "t.yaml").write_text(
+        f"name: t\nmetric: exact_match\nsource: {source if source.startswith('{') else '{' + source + '}'}\n"
+    )
+    [task] = load_task_file(data / "t.yaml", DataFolders.parse([str(data)]))
+    bad, good = (sample.images[0] for sample in task.source.load())
+    assert load_image(good).size == (4, 4)
+    with pytest.raises(SampleError, match="outside of"):
+        load_image(bad)
 
 
 def test_links_within_the_data_and_in_the_hubs_cache_are_followed(secret: Path) -> None:

@@ -54,7 +54,7 @@ def over(alpha: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return np.rint(colour * share + 255 * (1 - share)).astype(int)
 
 
-DEEP = {
+DEEP: dict[str, Callable[[], bytes]] = {
     "16-bit PNG": lambda: encoded(Image.fromarray(GREY.astype(np.uint16) * 257)),
     "16-bit TIFF": lambda: encoded(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF"),
     "12-bit TIFF": lambda: tiff((8, 6), [12], 1, _twelve_bits(GREY)),
@@ -141,7 +141,7 @@ def test_every_mode_in_memory(mode: str) -> None:
     assert np.abs(np.asarray(flat.image).astype(int) - as_colours(np.asarray(half))).max() <= 1
 
 
-ALPHA = {
+ALPHA: dict[str, Callable[[], bytes]] = {
     "RGBA PNG": lambda: encoded(Image.fromarray(np.dstack([INK, 255 - GREY]), "RGBA")),
     "RGBA WebP": lambda: encoded(
         Image.fromarray(np.dstack([INK, 255 - GREY]), "RGBA"), "WEBP", lossless=True, exact=True

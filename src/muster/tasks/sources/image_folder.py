@@ -38,7 +38,7 @@ class FolderRows:
         root = self.folder.find(self.images)
         if not root.is_dir():
             raise ConfigurationError(f"{root} is not a folder of images")
-        return Located((root,), root)
+        return Located((root,), root, (self.folder.path,))
 
     def rows(self, located: Located, media: Collection[str]) -> Iterator[Row]:  # noqa: ARG002 - all are paths
         """See `RowSource`."""
