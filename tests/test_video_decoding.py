@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+import muster.media.readers.pyav
 import muster.media.video
 from muster.core import Clip, Extent, Media, SampleError, VideoSettings
 from muster.media.readers.choice import has_torchcodec, reader_name
+from muster.media.readers.decoding import decoded_frames
 from muster.media.readers.protocol import VideoReader
 from muster.media.readers.pyav import PyAvReader
 from muster.media.video import Video, load_video
@@ -80,15 +83,15 @@ def test_a_few_frames_of_a_long_video_are_sought_not_decoded_up_to(
 ) -> None:
     reader = PyAvReader(film)
     decoded = 0
-    original = PyAvReader._decoded
+    original = decoded_frames
 
-    def counting(self: PyAvReader, stream: av.VideoStream) -> object:
+    def counting(stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         nonlocal decoded
-        for frame in original(self, stream):
+        for frame in original(stream):
             decoded += 1
             yield frame
 
-    monkeypatch.setattr(PyAvReader, "_decoded", counting)
+    monkeypatch.setattr(muster.media.readers.pyav, "decoded_frames", counting)
     assert numbers(reader, [100, 299]) == [(100, 100), (299, 299)]
     assert decoded <= 2 * 14, "two groups of pictures at most"
 

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 VARIABLE = "MUSTER_FRAME_CACHE"
 DEFAULT_GB = 10.0
 ENDING = ".frames"
+READING = 2
+"""Raised when other frames, or other pixels of them, are read of the same file."""
 SAMPLED = 1 << 16
 """Bytes that are read at the beginning, the middle and the end of a video to know it again."""
 ROOM = 0.9
@@ -116,7 +118,7 @@ def _file(media: Media) -> Path | None:
         return None
     subtitles = (media.subtitles, media.subtitles_from)
     said = _content_key(media.subtitles, media.within) if media.subtitles is not None else None
-    rest = msgspec.json.encode((media.clip, media.frame_rate, media.shown, subtitles))
+    rest = msgspec.json.encode((READING, media.clip, media.frame_rate, media.shown, subtitles))
     key = hashlib.blake2b(content + (said or b"") + rest, digest_size=20).hexdigest()
     return cache_folder() / "frames" / f"{key}{ENDING}"
 

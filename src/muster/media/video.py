@@ -12,7 +12,7 @@ from muster.media.frame_choice import Size, choose_frames, clip_range, frame_siz
 from muster.media.gate import checked_path
 from muster.media.images import describe
 from muster.media.packed_frames import is_packed, unpack
-from muster.media.readers import VideoReader, open_video
+from muster.media.readers import FramesRecountedError, VideoReader, open_video
 from muster.media.subtitles import Cue, load_subtitles
 
 if TYPE_CHECKING:
@@ -91,12 +91,19 @@ def load_video(media: Media) -> Video:
 def _read(media: Media, settings: VideoSettings) -> Video:
     reader = open_video(media)
     try:
-        indices = choose_frames(settings, reader.facts, media.clip)
-        part = clip_range(reader.facts, media.clip)
-        size = frame_size(settings, reader.size, len(indices))
-        pixels = _decode(reader, indices, size)
+        try:
+            return _shown(reader, media, settings)
+        except FramesRecountedError:
+            return _shown(reader, media, settings)
     finally:
         reader.close()
+
+
+def _shown(reader: VideoReader, media: Media, settings: VideoSettings) -> Video:
+    indices = choose_frames(settings, reader.facts, media.clip)
+    part = clip_range(reader.facts, media.clip)
+    size = frame_size(settings, reader.size, len(indices))
+    pixels = _decode(reader, indices, size)
     return Video(pixels, tuple(indices), reader.facts.fps, part.length, subtitles_of(media))
 
 

@@ -27,15 +27,30 @@ class Frame:
     pixels: Pixels
 
 
+class FramesRecountedError(Exception):
+    """A video's frames aren't those that its file promised; they were counted, and have to be chosen anew."""
+
+
 class VideoReader(Protocol):
     """An open video. Not safe for several threads."""
 
-    facts: VideoFacts
-    size: Size
-    """Of an upright frame."""
+    @property
+    def facts(self) -> VideoFacts:
+        """What frames are chosen by."""
+        ...
+
+    @property
+    def size(self) -> Size:
+        """Of an upright frame."""
+        ...
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
-        """Those frames, ascending and each once; holds one picture at a time. Raises `SampleError`."""
+        """Those frames, ascending and each once; holds one picture at a time.
+
+        Raises:
+            SampleError: one of them can't be read.
+            FramesRecountedError: there are other frames than `facts` said; at most once, and `facts` are right then.
+        """
         ...
 
     def close(self) -> None:

@@ -2,50 +2,43 @@
 
 A first pass over the packets, without decoding them, says how many frames there are, when each is seen and which ones
 decoding can begin at. So indices are exact for variable frame rates and for files whose headers are wrong, and a few
-frames of a long video cost a few stretches of decoding.
+frames of a long video cost a few stretches of decoding. What the packets say is compared with what is decoded, frame
+by frame; where it doesn't hold, frames are counted from the first one on.
 """
 
 from __future__ import annotations
 
 import bisect
-from array import array
+import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from muster.core import MissingExtraError, SampleError
 from muster.media.frame_choice import Size, VideoFacts
-from muster.media.readers.protocol import Frame, Source
+from muster.media.readers.decoding import decoded_frames, open_stream
+from muster.media.readers.packet_index import COUNTED, PacketIndex, read_index
+from muster.media.readers.protocol import Frame, FramesRecountedError, Source
+from muster.media.readers.upright import display_matrix, upright
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from muster.media.readers.protocol import Pixels
-
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,"
-    "flv,asf,ogg,gif,mxf,rm"
-)
-"""FFmpeg's names of what is read. Not among them: playlists, which can name other files of this machine."""
-MOST_PIXELS = 1 << 27
-"""Of one frame: 16,384×8,192."""
-MOST_MISSING = 0.1
-"""How much shorter than its header says a video may be before it counts as cut off."""
+INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""The containers that say where each key frame is."""
 MOST_DRIFT = 1e-4
 """Seconds by which another decoder's clock may differ."""
-THREADS = 4
+COMPARED = 16
+"""Frames at the beginning of each video that are decoded to see whether its packets tell the truth."""
+COMMON_FORMATS = ("yuv420p", "yuvj420p")
+INTRA = 1
+"""FFmpeg's type of a picture that needs no other."""
 
 
-class _Index(NamedTuple):
-    """The frames in the order in which they are seen."""
-
-    times: array[int]
-    """When each is seen, in the stream's time base; empty where the file doesn't say."""
-    keys: list[int]
-    """Which of them decoding can begin at, ascending; the first one among them."""
+class _TimesDontHoldError(Exception):
+    """The frames that are decoded aren't those that the packets promised."""
 
 
 class PyAvReader:
@@ -62,45 +55,52 @@ class PyAvReader:
         self._container: InputContainer | None = None
         try:
             stream = self._open()
-            self._index = self._read_index(stream)
+            self.stream_index = stream.index
+            self._index = read_index(stream)
             stream = self._open()
-            first = next(self._decoded(stream), None)
-            if first is None:
-                raise SampleError("none of its frames can be decoded")
-            pixels = _upright(first)
             # What a stream says is gone with its container, which opening closes.
             self._time_base = stream.time_base or Fraction(1)
             rate = self._rate(stream)
-            count = len(self._index.times) or sum(1 for _ in self._decoded(self._open()))
+            self._plain = self._compare_beginning(stream)
+            self.facts = VideoFacts(len(self._index.times) or self._count(), rate)
         except av.FFmpegError as error:
             self.close()
             raise SampleError(f"can't be read as a video: {error.strerror or error}") from error
         except SampleError:
             self.close()
             raise
-        self.size = Size(pixels.shape[1], pixels.shape[0])
-        self.facts = VideoFacts(count, rate)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """See `VideoReader`."""
         wanted = sorted(set(indices))
         try:
-            if not self._index.times:
+            if self._index.times:
+                yield from self._by_time(wanted)
+            else:
                 yield from self._in_order(wanted)
-                return
-            missed: list[int] = []
-            yield from self._by_time(wanted, missed)
+        except (_TimesDontHoldError, self._av.error.InvalidDataError):
+            self._index = COUNTED
+            self.facts = self.facts._replace(frames=self._count())
+            raise FramesRecountedError from None
         except self._av.FFmpegError as error:
             raise SampleError(f"can't be decoded: {error.strerror or error}") from error
-        if missed:
-            raise SampleError(
-                f"frame {missed[0]} of {self.facts.frames} can't be decoded: the file is damaged"
-            )
 
     def seen_at(self, index: int, seconds: float) -> bool:
         """Whether that is when the file says that a frame is seen."""
         times = self._index.times
         return bool(times) and abs(float(times[index] * self._time_base) - seconds) < MOST_DRIFT
+
+    def is_plain(self) -> bool:
+        """Whether another decoder's frames of the same times are the same pictures.
+
+        Not where it can't seek exactly, or is led to key frames that depend on others: it then shows grey.
+        """
+        times, keys, _ = self._index
+        if not self._plain or not times:
+            return False
+        return self._open().container.format.name in INDEXED and (
+            len(keys) == 1 or self._sought(keys[-1], times[keys[-1]]) is not None
+        )
 
     def close(self) -> None:
         """See `VideoReader`."""
@@ -108,107 +108,91 @@ class PyAvReader:
             self._container.close()
             self._container = None
 
-    def _open(self) -> VideoStream:
+    def _open(self, *, to_count: bool = False) -> VideoStream:
         self.close()
-        if not isinstance(self._source, Path):
-            self._source.seek(0)
-        limits = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-        container = self._av.open(self._source, mode="r", options=limits)
-        self._container = container
-        # The cover of a song is a video stream too.
-        attached = self._av.stream.Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & attached]
-        if not streams:
-            raise SampleError("has no video in it, only sound or data")
-        stream = streams[0]
-        if stream.width * stream.height > MOST_PIXELS:
-            raise SampleError(f"has frames of {stream.width}×{stream.height} pixels, too large to decode")
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = THREADS
+        self._container, stream = open_stream(self._source, one_by_one=to_count)
         return stream
 
-    def _read_index(self, stream: VideoStream) -> _Index:
-        container = self._opened
-        times, keys = array("q"), array("q")
-        complete, end = True, 0
-        for packet in container.demux(stream):
-            if packet.size == 0 or packet.is_discard:
-                continue
-            if packet.pts is None:
-                complete = False
-                continue
-            times.append(packet.pts)
-            end = max(end, packet.pts + (packet.duration or 0))
-            if packet.is_keyframe:
-                keys.append(packet.pts)
-        if not complete or len(set(times)) < len(times):
-            return _Index(array("q"), [])
-        if not times:
-            raise SampleError("has no frames")
-        self._check_whole(stream, min(times), end)
-        ordered = array("q", sorted(times))
-        starts = {bisect.bisect_left(ordered, key) for key in keys}
-        return _Index(ordered, sorted(starts | {0}))
+    def _compare_beginning(self, stream: VideoStream) -> bool:
+        """Compare the first frames with what the packets say, and believe them no further than that.
 
-    def _check_whole(self, stream: VideoStream, begin: int, end: int) -> None:
-        """Compare what there is with what the header says, where the header was not made up from what there is."""
-        stated = _stated_seconds(stream)
-        if stated is None or stream.time_base is None:
-            return
-        there = float((end - begin) * stream.time_base)
-        if stated - there > MOST_MISSING * stated:
-            raise SampleError(f"is cut off: {there:.1f} s of {stated:.1f} s are there")
+        Says whether nothing is odd about them: everything is as the packets say, nothing is turned or mirrored, and
+        colours are stored in the one way that all convert alike.
+        """
+        times, keys, _ = self._index
+        first, count, agrees, intra = None, 0, True, True
+        try:
+            for count, frame in enumerate(itertools.islice(decoded_frames(stream), COMPARED), start=1):
+                first = first or frame
+                agrees = agrees and count <= len(times) and frame.pts == times[count - 1]
+                intra = intra and (count == 1 or count - 1 not in keys or _is_intra(frame))
+        except self._av.error.InvalidDataError:
+            agrees = False
+        if first is None:
+            raise SampleError("none of its frames can be decoded")
+        pixels = upright(first)
+        self.size = Size(pixels.shape[1], pixels.shape[0])
+        if not agrees or count < min(COMPARED, len(times)):
+            self._index = COUNTED
+        elif not intra:
+            self._index = PacketIndex(times, [0])
+        return agrees and intra and display_matrix(first).as_stored and _converts_alike(first)
 
-    def _by_time(self, wanted: Sequence[int], missed: list[int]) -> Iterator[Frame]:
-        """Decode on from the nearest place where that is possible; what isn't met there goes into `missed`."""
-        times, keys = self._index
-        stream = self._open()
-        decoded = self._decoded(stream)
-        position = -1  # the last frame that was decoded
+    def _by_time(self, wanted: Sequence[int]) -> Iterator[Frame]:
+        """Decode on from the nearest place where that is possible."""
+        run = self._from_start()
         for index in wanted:
-            key = keys[bisect.bisect_right(keys, index) - 1]
-            if position < key - 1 and key > 0:
-                self._opened.seek(times[key], stream=stream, backward=True)
-                decoded = self._decoded(stream)
-                position = -1
-            frame, position = self._until(decoded, index, position)
-            if frame is None:
-                # A seek led too far, or the file has it in another order than its packets say: once from the start.
-                stream = self._open()
-                decoded = self._decoded(stream)
-                frame, position = self._until(decoded, index, -1)
-            if frame is None:
-                missed.append(index)
-                return
-            yield Frame(index, _upright(frame))
+            place = bisect.bisect_right(self._index.keys, index) - 1
+            if run.position < self._index.keys[place] - 1:
+                run = self._from_key(place)
+            yield Frame(index, upright(run.reach(index)))
 
-    def _until(self, decoded: Iterator[VideoFrame], index: int, position: int) -> _Reached:
-        times = self._index.times
-        for frame in decoded:
-            if frame.pts is None or frame.pts < times[index]:
+    def _from_start(self) -> _Run:
+        return _Run(decoded_frames(self._open()), self._index.times)
+
+    def _from_key(self, place: int) -> _Run:
+        """Decode from a key frame, the one before it, or the first frame.
+
+        Some containers are sought by when a frame is decoded, and go too far with the time at which it is seen.
+        """
+        times, keys, delay = self._index
+        if keys[place] == 0:
+            return self._from_start()
+        for key, early in ((keys[place], 0), (keys[place], delay), (keys[place - 1], delay)):
+            try:
+                run = self._sought(key, times[key] - early)
+            except self._av.FFmpegError:
                 continue
-            position = bisect.bisect_left(times, frame.pts)
-            return _Reached(frame if frame.pts == times[index] else None, position)
-        return _Reached(None, position)
+            if run is not None:
+                return run
+        self._index = PacketIndex(times, [0])  # its key frames are none, or can't be found
+        return self._from_start()
+
+    def _sought(self, key: int, time: int) -> _Run | None:
+        stream = self._open()
+        cast("InputContainer", stream.container).seek(time, stream=stream, backward=True)
+        seen = self._index.times[key]
+        decoded = decoded_frames(stream)
+        frame = next((frame for frame in decoded if frame.pts is not None and frame.pts >= seen), None)
+        if frame is None or frame.pts != seen or not (key == 0 or _is_intra(frame)):
+            return None
+        return _Run(itertools.chain([frame], decoded), self._index.times, key - 1)
 
     def _in_order(self, wanted: Sequence[int]) -> Iterator[Frame]:
         """From the first frame on, for files that don't say when frames are seen."""
         left = list(wanted)
-        for index, frame in enumerate(self._decoded(self._open())):
+        for index, frame in enumerate(decoded_frames(self._open(to_count=True))):
             if left and index == left[0]:
                 left.pop(0)
-                yield Frame(index, _upright(frame))
+                yield Frame(index, upright(frame))
             if not left:
                 return
 
-    def _decoded(self, stream: VideoStream) -> Iterator[VideoFrame]:
-        return self._opened.decode(stream)
-
-    @property
-    def _opened(self) -> InputContainer:
-        if self._container is None:
-            raise ValueError("the video was closed")
-        return self._container
+    def _count(self) -> int:
+        try:
+            return sum(1 for _ in decoded_frames(self._open(to_count=True)))
+        except self._av.error.InvalidDataError as error:
+            raise SampleError("can't be decoded: the file is damaged") from error
 
     def _rate(self, stream: VideoStream) -> float:
         rate = stream.average_rate or stream.guessed_rate
@@ -220,26 +204,31 @@ class PyAvReader:
         return 1.0
 
 
-def _stated_seconds(stream: VideoStream) -> float | None:
-    """How long the header says that the video is: MP4's frame table, Matroska's tag. None where it says nothing."""
-    if stream.frames and stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    tag = stream.metadata.get("DURATION", "").split(":")
-    try:
-        hours, minutes, seconds = map(float, tag)
-    except ValueError:
-        return None
-    return hours * 3600 + minutes * 60 + seconds
+class _Run:
+    """Frames that are decoded one after the other, each compared with what the packets say."""
+
+    def __init__(self, frames: Iterator[VideoFrame], times: Sequence[int], position: int = -1) -> None:
+        self._frames = frames
+        self._times = times
+        self.position = position
+        """The last frame that was decoded."""
+
+    def reach(self, index: int) -> VideoFrame:
+        """Decode up to a frame. Raises `_TimesDontHoldError` where anything else comes on the way."""
+        for frame in self._frames:
+            self.position += 1
+            if frame.pts != self._times[self.position]:
+                break
+            if self.position == index:
+                return frame
+        raise _TimesDontHoldError
 
 
-class _Reached(NamedTuple):
-    frame: VideoFrame | None
-    position: int
+def _converts_alike(frame: VideoFrame) -> bool:
+    """Other versions of FFmpeg interpolate the colours of other pictures differently."""
+    even = frame.width % 2 == frame.height % 2 == 0
+    return frame.format.name in COMMON_FORMATS and even and not frame.interlaced_frame
 
 
-def _upright(frame: VideoFrame) -> Pixels:
-    import numpy as np
-
-    pixels = cast("Pixels", frame.to_ndarray(format="rgb24"))
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+def _is_intra(frame: VideoFrame) -> bool:
+    return frame.pict_type == INTRA

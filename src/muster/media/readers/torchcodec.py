@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from muster.media.frame_choice import Size, VideoFacts
+from muster.media.readers.decoding import THREADS
 from muster.media.readers.protocol import Frame, Source
-from muster.media.readers.pyav import THREADS, PyAvReader
+from muster.media.readers.pyav import PyAvReader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +31,16 @@ class TorchcodecReader:
         """Raises `SampleError`, and `MissingExtraError` without PyAV."""
         self._counted = PyAvReader(source)
         self._source = source
-        self.facts = self._counted.facts
-        self.size = self._counted.size
+
+    @property
+    def facts(self) -> VideoFacts:
+        """See `VideoReader`."""
+        return self._counted.facts
+
+    @property
+    def size(self) -> Size:
+        """See `VideoReader`."""
+        return self._counted.size
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """See `VideoReader`."""
@@ -47,11 +57,14 @@ class TorchcodecReader:
 
     def _decoded(self, wanted: Sequence[int]) -> Iterator[Frame]:
         """The frames up to the first that torchcodec fails at or sees at another time."""
+        if not self._counted.is_plain():
+            return
         from torchcodec.decoders import VideoDecoder
 
         try:
             decoder = VideoDecoder(
                 str(self._source) if isinstance(self._source, Path) else _content(self._source),
+                stream_index=self._counted.stream_index,
                 dimension_order="NHWC",
                 seek_mode="exact",
                 num_ffmpeg_threads=THREADS,

@@ -1,0 +1,1 @@
+"""Which frames Muster shows of a video, beside what others and a player show, for files of every odd kind."""
