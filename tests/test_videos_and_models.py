@@ -10,6 +10,7 @@ import base64
 import importlib.util
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -223,9 +224,16 @@ def test_a_folder_of_frames_is_seen_by_the_names_in_it(tmp_path: Path) -> None:
     assert probes([]) == []
 
 
+def beside(film: Path, folder: Path) -> Path:
+    """The film in a data set's folder, which is where its rows may name it."""
+    if film.is_file() and not (folder / film.name).exists():
+        os.link(film, folder / film.name)
+    return folder / film.name if film.is_file() else film
+
+
 def benchmark(folder: Path, film: Path, settings: str = "{frames: 4}") -> Path:
     rows: list[dict[str, Any]] = [
-        {"id": str(n), "question": "?", "video": str(film), "answer": "x"} for n in range(3)
+        {"id": str(n), "question": "?", "video": str(beside(film, folder)), "answer": "x"} for n in range(3)
     ]
     rows[1] |= {"clip_start": 1.0, "clip_end": 2.0}
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -275,7 +283,13 @@ def test_a_benchmark_without_its_videos_is_told_before_the_model_loads(film: Pat
     task = benchmark(tmp_path, tmp_path / "nowhere" / "film.mp4")
     with pytest.raises(ConfigurationError, match=r"films: none of its videos is there, .*film\.mp4"):
         muster.evaluate("looks", [str(task)], backend=fake("Looks"), output=tmp_path / "run", engine="inline")
-    said = {"id": "0", "question": "?", "video": str(film), "subtitles": "srt/0.srt", "answer": "x"}
+    said = {
+        "id": "0",
+        "question": "?",
+        "video": str(beside(film, tmp_path)),
+        "subtitles": "srt/0.srt",
+        "answer": "x",
+    }
     task = benchmark(tmp_path, film, "{frames: 4, subtitles: all}")
     (tmp_path / "rows.jsonl").write_text(json.dumps(said) + "\n")
     with pytest.raises(ConfigurationError, match=r"the folder of its subtitles isn't there, .*0\.srt"):
