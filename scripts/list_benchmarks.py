@@ -72,7 +72,7 @@ def _pin(task: Task) -> str:
         return "hub, commit" if _COMMIT.fullmatch(origin.repository.revision) else "hub, branch"
     if isinstance(origin, TsvRows) and origin.folder.downloads:
         return "file, " + "".join({each.algorithm or "unchecked" for each in origin.folder.downloads})
-    shipped = isinstance(origin, FileRows) and (CATALOGUE / origin.file).is_file()
+    shipped = isinstance(origin, FileRows) and all((CATALOGUE / name).is_file() for name in origin.files)
     return "in Muster" if shipped else "you bring it"
 
 

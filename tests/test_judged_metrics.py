@@ -48,6 +48,7 @@ PINNED = {
     "muster-llava_bench/1": "214ba8b8eb12",
     "muster-mathvista/1": "c6269de4a12e",
     "muster-mmvet/1": "a36a10f6a139",
+    "muster-mmvp/1": "0bc4fd295645",
     "muster-option_matching/1": "4846f84953e0",
 }
 """A digest of each version's text: verdicts are found again by the version alone."""

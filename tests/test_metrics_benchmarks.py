@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from muster.core import JSON, Sample
-from muster.metrics.mmmu import DISCIPLINES, subject_of
+from muster.metrics.mmmu_subjects import DISCIPLINES, subject_of
 from muster.metrics.protocol import CategorisingMetric, Metric, ScoredSample, UnscoredError
 from muster.metrics.registry import build_metric
 from muster.results.aggregation import TaskScores

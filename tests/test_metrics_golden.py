@@ -124,7 +124,7 @@ CONVENTIONS = [
     ),
     Convention("mathvista", "internvl_extract_quick", "mathvista", "internvl", {"extraction": "quick"}),
     Convention("mmmu", "lmms_eval", "mmmu", "lmms-eval"),
-    Convention("mmmu", "lmms_eval_pipeline", "mmmu", "lmms-eval"),
+    Convention("mmmu", "lmms_eval_helpers", "mmmu", "lmms-eval"),
     Convention("mmmu", "internvl_eval_utils", "mmmu", "internvl"),
     Convention("mmmu", "internvl_pipeline", "mmmu", "internvl", {"post_process": True}),
     Convention("mmmu", "vlmevalkit", "mmmu", "vlmevalkit"),

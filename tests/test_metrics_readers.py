@@ -227,9 +227,7 @@ def test_numbers_are_rounded_half_to_even_on_their_binary_value() -> None:
 
 def lmms_can_infer(text: str, options: dict[str, str]) -> str | bool:
     text = text.strip()
-    if "Failed to obtain answer via API" in text:
-        return False
-    words = text.split()
+    words = [] if "Failed to obtain answer via API" in text else text.split()
     if sum(letter in words for letter in "ABCDE") == 1:
         for letter in "ABCDE":
             if letter in words and not ("A" in words and len(words) > 3):

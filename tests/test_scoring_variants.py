@@ -112,7 +112,11 @@ def test_parameters_go_with_the_metric_into_its_variants() -> None:
     ("metric", "scoring", "message"),
     [
         ("multiple_choice", ["lmms_eval"], "did you mean 'lmms-eval'"),
-        ("mmstar", ["internvl"], r"task toy can't be scored so: .*There are muster, lmms-eval, vlmevalkit"),
+        (
+            "mmstar",
+            ["internvl"],
+            r"task toy can't be scored so: .*There are muster, official, lmms-eval, vlmevalkit",
+        ),
         ("contains", ["vlmevalkit"], "--scoring all"),
         ("mmstar", ["all", "muster"], "stands alone"),
     ],
@@ -128,7 +132,7 @@ def test_a_third_party_metric_has_its_own_convention_only() -> None:
     task = toy_plan().task
     assert scored_by(task, ["all"]).also == ()
     assert scored_by(task, ["muster"]).metric is task.metric
-    with pytest.raises(ConfigurationError, match="one convention, 'muster', and no variant 'lmms-eval'"):
+    with pytest.raises(ConfigurationError, match="one scoring variant, 'muster', and no variant 'lmms-eval'"):
         scored_by(task, ["lmms-eval"])
 
 

@@ -156,7 +156,7 @@ def test_an_unfinished_thought_is_a_kind_of_its_own(tmp_path: Path) -> None:
     with SampleTable(tmp_path / "samples.parquet", ["accuracy"]) as table:
         for answer in answers:
             scores.add(answer)
-            table.add(answer)
+            table.add(answer, "0")
     results = scores.results()
     assert results.answers.unfinished == 2
     assert (results.samples.succeeded, results.samples.errored) == (4, 0)

@@ -13,11 +13,12 @@ from typing import Annotated
 import msgspec
 import yaml
 
-from muster.core import Message, Part
+from muster.core import Message, Part, Sample
 from muster.core.text import valid_text
+from muster.metrics.letters.options import lettered
 from muster.metrics.protocol import Inquiry
 
-NAMES = ("llava_bench", "mathvista", "mmvet", "option_matching")
+NAMES = ("llava_bench", "mathvista", "mmvet", "mmvp", "option_matching")
 """Muster's own, one file each."""
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}|\{([a-z_]+)\}")
@@ -86,6 +87,18 @@ def judge_prompt(name: str) -> JudgePrompt:
     assert content.max_new_tokens is not None
     return JudgePrompt(
         name, f"muster-{name}/{content.version}", content.system, content.user, content.max_new_tokens
+    )
+
+
+def option_matching(sample: Sample, prediction: str) -> Inquiry:
+    """Which of a sample's options an answer means."""
+    options = lettered(sample.choices)
+    return judge_prompt("option_matching").fill(
+        {
+            "question": sample.question,
+            "options": "\n".join(f"{letter}. {text}" for letter, text in options.items()),
+            "prediction": prediction.strip(),
+        }
     )
 
 

@@ -22,7 +22,9 @@ _DEEPEST = 50
 _LARGEST_BITS = 4096
 _LARGEST_FACTORIAL = 170
 
-_TOKEN = re.compile(r"\\[a-z]+|\d+(?:,\d{3})*(?:\.\d*)?|\.\d+|\*\*|[^\s$]")
+_BLANKS = ("\\displaystyle", "\\quad", "\\qquad", "~", "\\,")
+_STOPS = frozenset((*").}]&", "\\}", "\\right", "\\rbrace"))
+"""What a formula may be followed by: the reference reads as far as it can, and ignores the rest of the text."""
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
     "\\sin": math.sin,
     "\\cos": math.cos,
@@ -34,6 +36,13 @@ _FUNCTIONS: dict[str, Callable[[float], float]] = {
     "\\cosh": math.cosh,
     "\\tanh": math.tanh,
 }
+_NAMED = frozenset(("\\exp", "\\log", *_FUNCTIONS))
+_COMMANDS = ("\\frac", "\\sqrt", "\\pi", "\\binom", "\\cdot", "\\times", "\\div", "\\right", *_NAMED)
+_TOKEN = re.compile(
+    "|".join(re.escape(command) for command in sorted(_COMMANDS, key=len, reverse=True))
+    + r"|\\(?:[a-z]+|[{}])|(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:\\%)?|\*\*|[^\s$]"
+)
+"""Commands end where their names do: what is left of `\\pi e` without blanks is two tokens."""
 _TIMES = frozenset({"*", "\\cdot", "\\times"})
 _OVER = frozenset({"/", ":", "\\div"})
 _BRACKETS = {"(": ")", "{": "}", "[": "]"}
@@ -53,13 +62,18 @@ class Value(NamedTuple):
 
 
 def value_of(formula: str) -> Value:
-    """The value of a formula in small letters. Raises `NoNumberError`."""
+    """The value of the formula in small letters that a text begins with. Raises `NoNumberError`.
+
+    After it there may be anything, from a period, a closing bracket and the like on.
+    """
     if len(formula) > LONGEST:
         raise NoNumberError("too long")
+    for blank in _BLANKS:
+        formula = formula.replace(blank, " ")
     reader = _Reader(_TOKEN.findall(formula))
     try:
         number = reader.sum()
-        if reader.position < len(reader.tokens):
+        if not reader.may_stop():
             raise NoNumberError(f"unexpected {reader.tokens[reader.position]}")
         return Value(number, reader.plain)
     except (ArithmeticError, ValueError) as error:
@@ -75,6 +89,14 @@ class _Reader:
     depth: int = 0
     plain: bool = True
     _closers: list[str] = field(default_factory=list)
+    _raised: int = -1
+    """Where the last exponent ended."""
+
+    def may_stop(self) -> bool:
+        """Whether the reference would end the formula here; after an exponent it still expects an index."""
+        following = self._peek()
+        indexed = following == "_" and self._raised != self.position
+        return indexed or not following or following in _STOPS
 
     def sum(self) -> Real:
         self.depth += 1
@@ -110,7 +132,7 @@ class _Reader:
         token = self._peek()
         if token in self._closers[-1:]:
             return False
-        return token in _BRACKETS or token[:1].isdigit() or token[:1] == "." or self._is_command(token)
+        return token in _BRACKETS or _is_number(token) or self._is_command(token)
 
     @staticmethod
     def _is_command(token: str) -> bool:
@@ -129,17 +151,19 @@ class _Reader:
     def _power(self) -> Real:
         if self._peek() == "e" and self._peek(1) == "^":
             self.position += 2
-            return self._exponential(self._argument())
+            return self._exponential(self._exponent())
         base = self._factorial()
         if self._peek() in ("^", "**"):
             self.position += 1
-            return _power(base, self._argument())
+            return _power(base, self._exponent())
         return base
 
     def _factorial(self) -> Real:
         result = self._atom()
-        while self._peek() == "!":
+        while self._peek() in ("!", "'"):  # a number's transpose is the number
             self.position += 1
+            if self._peek(-1) == "'":
+                continue
             self.plain = False
             whole = _whole(result)
             if not 0 <= whole <= _LARGEST_FACTORIAL:
@@ -149,8 +173,10 @@ class _Reader:
 
     def _atom(self) -> Real:
         token = self._next()
-        if token[0].isdigit() or token[0] == ".":
-            return Fraction(token.replace(",", "").rstrip("."))
+        if _is_number(token):
+            hundredths = token.endswith("\\%")
+            number = Fraction(token.removesuffix("\\%").replace(",", ""))
+            return number / 100 if hundredths else number
         if token in _BRACKETS:
             return self._until(_BRACKETS[token])
         match token:
@@ -169,7 +195,10 @@ class _Reader:
                 return self._exponential(self._function_argument())
         if token in _FUNCTIONS:
             self.plain = False
-            return _FUNCTIONS[token](float(self._function_argument()))
+            exponent = self._function_exponent()
+            if exponent == -1 and (inverse := token.replace("\\", "\\arc", 1)) in _FUNCTIONS:
+                token, exponent = inverse, Fraction(1)
+            return _power(_FUNCTIONS[token](float(self._function_argument())), exponent)
         raise NoNumberError(f"unexpected {token}")
 
     def _root(self) -> Real:
@@ -182,11 +211,13 @@ class _Reader:
 
     def _logarithm(self) -> Real:
         self.plain = False
+        exponent = self._function_exponent()
         base: Real = Fraction(10)
         if self._peek() == "_":
             self.position += 1
             base = self._argument()
-        return math.log(float(self._function_argument())) / math.log(float(base))
+            exponent *= self._function_exponent()
+        return _power(math.log(float(self._function_argument())) / math.log(float(base)), exponent)
 
     def _exponential(self, exponent: Real) -> Real:
         """Of any number but 1: the reference doesn't know the constant e, only its powers (sic)."""
@@ -195,12 +226,38 @@ class _Reader:
             raise NoNumberError("the constant e")
         return math.exp(exponent)
 
+    def _function_exponent(self) -> Real:
+        r"""The 2 of `\sin^2 x`; 1 where there is none."""
+        if self._peek() != "^":
+            return Fraction(1)
+        self.position += 1
+        return self._argument()
+
     def _function_argument(self) -> Real:
-        r"""The factors that follow, as in `\sin 2\pi`."""
+        r"""What is in brackets, else the product that follows up to the next function: `\sin \pi/6`."""
+        if self._peek() == "(":
+            return self._atom()
+        result = self._function_factors()
+        while (operator := self._peek()) in _TIMES | _OVER:
+            self.position += 1
+            factor = self._function_factors()
+            result = _times(result, factor if operator in _TIMES else _inverse(factor))
+        return result
+
+    def _function_factors(self) -> Real:
+        if (sign := self._peek()) in ("+", "-"):
+            self.position += 1
+            factors = self._function_factors()
+            return -factors if sign == "-" else factors
         result = self._power()
-        while self._starts_factor():
+        while self._starts_factor() and self._peek() not in _NAMED:
             result = _times(result, self._power())
         return result
+
+    def _exponent(self) -> Real:
+        exponent = self._argument()
+        self._raised = self.position
+        return exponent
 
     def _argument(self) -> Real:
         """What follows `^` or `_`: braces, or one factor without a sign."""
@@ -231,6 +288,10 @@ class _Reader:
         return token
 
 
+def _is_number(token: str) -> bool:
+    return token[:1].isdigit() or (token[:1] == "." and len(token) > 1)
+
+
 def _add(left: Real, right: Real) -> Real:
     return (
         left + right
@@ -257,6 +318,8 @@ def _power(base: Real, exponent: Real) -> Real:
         if bits > _LARGEST_BITS:
             raise NoNumberError("too large a power")
         return Fraction(base**exponent.numerator)
+    if isinstance(exponent, Fraction) and exponent.denominator == 1:
+        return float(base) ** exponent.numerator
     if base < 0:
         raise NoNumberError("a root of a negative number")
     return math.pow(base, exponent)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from muster.core import Sample
 from muster.metrics.letters.muster import read_choice
-from muster.metrics.letters.options import LetterReader, lettered
+from muster.metrics.letters.options import LetterReader, drawn_letter, lettered
 from muster.metrics.mean_metric import MeanMetric
 from muster.metrics.protocol import Score, UnscoredError
 
@@ -24,6 +24,10 @@ class Convention(NamedTuple):
     """Where the right answer is none of these letters, the texts are compared (RealWorldQA in lmms-eval)."""
     needs_options: bool = False
     """Whether it looks for the sample's options in the answer, and can't where those only stand in the question."""
+    guesses: bool = False
+    """Whether it draws a letter where it finds none: here by sample id, the same on every machine."""
+    accepts: Callable[[str, str, Mapping[str, str]], bool] | None = None
+    """Where it doesn't compare what it read: whether it takes the answer for this letter, of these options."""
 
 
 NO_OPTIONS = (
@@ -36,8 +40,9 @@ OWN = Convention(read_choice)
 
 @dataclass(frozen=True, kw_only=True)
 class LetterChoice(MeanMetric):
-    """1 where the letter that was read is the right one, else 0; no letter is wrong, never a random guess.
+    """1 where the letter that was read is the right one, else 0; no letter is wrong, and nothing is guessed.
 
+    Toolkits that draw a letter have `guessed` beside it, the share of answers for which that was done.
     A subclass has the `conventions` by variant, the default first. The variant `muster` also takes a right answer that
     is given as an option's text, and compares texts where the sample has neither options nor a letter.
     """
@@ -45,6 +50,11 @@ class LetterChoice(MeanMetric):
     conventions: ClassVar[Mapping[str, Convention]]
 
     variant: str = "muster"
+
+    @property
+    def further_means(self) -> tuple[str, ...]:
+        """`guessed`, where the toolkit draws letters."""
+        return ("guessed",) if self.conventions[self.variant].guesses else ()
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` 0 or 1; `extracted` is the letter.
@@ -58,15 +68,21 @@ class LetterChoice(MeanMetric):
         if convention.needs_options and not options:
             raise UnscoredError(NO_OPTIONS)
         letters = convention.compares_text_beyond
-        if letters and sample.answer not in letters:
+        if letters and sample.answer not in tuple(letters):
             normal = prediction.strip().lower().strip().rstrip(".")
             return Score({"accuracy": float(normal == sample.answer.strip().lower())}, normal)
         letter = convention.read(prediction, options)
-        if convention.ignore_case:
+        guessed = convention.guesses and letter is None and bool(options)
+        if guessed:
+            letter = drawn_letter(sample.id, options)
+        if convention.accepts is not None:
+            hit = any(convention.accepts(prediction, answer, options) for answer in sample.answers)
+        elif convention.ignore_case:
             hit = letter is not None and letter.lower() in [answer.lower() for answer in sample.answers]
         else:
             hit = letter is not None and letter in sample.answers
-        return Score({"accuracy": float(hit)}, letter)
+        scores = {"accuracy": float(hit)}
+        return Score(scores | {"guessed": float(guessed)} if convention.guesses else scores, letter)
 
 
 def right_letters(answers: Sequence[str], options: Mapping[str, str]) -> set[str]:

@@ -1,8 +1,8 @@
 """MathVista (Lu et al. 2024): an answer is extracted, normalised to the question's answer type, and compared.
 
 The benchmark extracts with a language model where rules don't suffice: a judge here. Without one those answers are
-unscored; they are never matched by something else. Variants after lmms-eval and InternVL's scripts; the default
-`muster` reads numbers and choices by rules that need no judge.
+unscored; they are never matched by something else. Variants after the authors' code (`official`), lmms-eval and
+InternVL's scripts; the default `muster` reads numbers and choices by rules that need no judge.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ at all, since a judge has done it and the prediction is what it extracted."""
 
 _PROMPT = "mathvista"
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
-_QUICK_LMMS = re.compile(r'The answer is "(.*)"\.')
+_QUICK_QUOTED = re.compile(r'The answer is "(.*)"\.')
 _QUICK_INTERNVL = re.compile(r"(?:Final answer:|Answer:)\s*(.*)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?%?")
 _STATED = re.compile(r"(?:answer|result)\b[^.\n]{0,20}?(?:is|:|=)\s*(.+)", re.IGNORECASE)
@@ -46,7 +46,7 @@ class MathVista(VariantMetric):
     """
 
     name: ClassVar[str] = "mathvista"
-    variants: ClassVar[tuple[str, ...]] = ("muster", "lmms-eval", "internvl")
+    variants: ClassVar[tuple[str, ...]] = ("muster", "official", "lmms-eval", "internvl")
 
     variant: str = "muster"
     extraction: Extraction = "rules"
@@ -117,7 +117,7 @@ class MathVista(VariantMetric):
         text = prediction.strip() if self.variant == "lmms-eval" else prediction
         found = extract(text, sample)
         if found is None and self.extraction == "quick":
-            found = _quick_lmms(text) if self.variant == "lmms-eval" else _quick_internvl(text)
+            found = _quick_internvl(text) if self.variant == "internvl" else _quick_quoted(text)
         return "" if found is None and self.empty_without_judge else found
 
 
@@ -136,8 +136,8 @@ def extract(text: str, sample: Sample) -> str | None:
     return None
 
 
-def _quick_lmms(text: str) -> str | None:
-    found = _QUICK_LMMS.search(text)
+def _quick_quoted(text: str) -> str | None:
+    found = _QUICK_QUOTED.search(text)
     return found.group(1) if found else None
 
 

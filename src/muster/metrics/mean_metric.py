@@ -20,20 +20,25 @@ class MeanMetric(VariantMetric):
     percentages: ClassVar[Mapping[str, str]] = {}
     """Variants whose toolkit prints 100 times the mean, and what it calls that."""
 
+    @property
+    def further_means(self) -> tuple[str, ...]:
+        """Further scores of an answer whose mean is given too, 0-1."""
+        return ()
+
     @cached_property
     def info(self) -> MetricInfo:
-        """The mean, and the percentage that the toolkit prints."""
+        """The means, and the percentage that the toolkit prints."""
         units = {self.score_name: "0-1"}
         if self.variant in self.percentages:
             units[self.percentages[self.variant]] = "percent"
-        return self._described(self.score_name, units, dict.fromkeys(units, self.score_name))
+        means = dict.fromkeys(units, self.score_name) | {name: name for name in self.further_means}
+        return self._described(self.score_name, units | dict.fromkeys(self.further_means, "0-1"), means)
 
     def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
         """Each of `info.units`."""
-        scores = [row.score.scores[self.score_name] for row in rows]
-        value = numpy_mean(scores) if self.variant == "vlmevalkit" else mean(scores)
+        add_up = numpy_mean if self.variant.startswith("vlmevalkit") else mean
         return {
-            name: value * 100 if unit == "percent" else value
-            for name, unit in self.info.units.items()
-            if name in self.info.means
+            name: add_up([row.score.scores[score] for row in rows])
+            * (100 if self.info.units[name] == "percent" else 1)
+            for name, score in self.info.means.items()
         }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from muster.core import JSON, Sample
 from muster.metrics.averages import mean, mean_score
-from muster.metrics.judge_prompts import judge_prompt
+from muster.metrics.judge_prompts import judge_prompt, option_matching
 from muster.metrics.letter_choice import OWN, Convention, LetterChoice
 from muster.metrics.letters.internvl import post_process
 from muster.metrics.letters.mmbench import static
@@ -80,13 +80,7 @@ class MmBench(LetterChoice):
         options = lettered(sample.choices)
         if self.variant != _JUDGED or not options or infer_letter(prediction, options) is not None:
             return None
-        return judge_prompt(_PROMPT).fill(
-            {
-                "question": sample.question,
-                "options": "\n".join(f"{letter}. {text}" for letter, text in options.items()),
-                "prediction": prediction.strip(),
-            }
-        )
+        return option_matching(sample, prediction)
 
     def score_verdict(self, sample: Sample, verdict: str) -> Score:
         """`accuracy` of the option that the judge named; `Z`, none of them, is wrong."""

@@ -1,7 +1,8 @@
 """MME (Fu et al. 2023): two yes/no questions per image, accuracy, accuracy+ and points.
 
 A category earns 100 points for its accuracy and 100 for its accuracy+, the share of images whose questions are
-all right. Variants after lmms-eval, InternVL's `calculation.py` and VLMEvalKit's `MME_rating`.
+all right. Variants after the authors' `calculation.py` (`official`), lmms-eval, InternVL's scripts and VLMEvalKit's
+`MME_rating`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation
 
 _READERS: dict[str, VerdictReader] = {
     "muster": verdicts.muster,
+    "official": verdicts.official_mme,
     "lmms-eval": verdicts.lmms_eval_mme,
     "internvl": verdicts.internvl_mme,
     "vlmevalkit": verdicts.vlmevalkit,

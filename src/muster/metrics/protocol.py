@@ -38,7 +38,7 @@ class MetricInfo:
 
     name: str
     variant: str
-    """Whose convention: `lmms-eval`, `internvl`, `vlmevalkit`, or `muster` for our own."""
+    """Whose rule: `lmms-eval`, `internvl`, `vlmevalkit`, `official` (the authors' own), or `muster` for ours."""
     version: int
     primary: str
     """The aggregate that stands for the task in one column."""
@@ -47,6 +47,8 @@ class MetricInfo:
     means: Mapping[str, str] = field(default_factory=dict)
     """Aggregates that are the plain mean of a per-answer score (in `percent`: 100 times it): aggregate name to
     score name. Their standard errors are analytic; all others are bootstrapped."""
+    follows: str = ""
+    """Which release or commit of the toolkit's or the authors' code the variant follows, in words."""
 
 
 class UnscoredError(Exception):

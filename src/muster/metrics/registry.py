@@ -16,29 +16,34 @@ from muster.metrics.variants import VariantMetric
 _METRICS = {
     "ai2d": "muster.metrics.choice_benchmarks:Ai2d",
     "anls": "muster.metrics.anls:Anls",
+    "blink": "muster.metrics.blink:Blink",
     "captions": "muster.metrics.captions.metric:Captions",
     "contains": "muster.metrics.contains:Contains",
     "dialogues": "muster.metrics.dialogues:Dialogues",
+    "egoschema": "muster.metrics.video_choice_benchmarks:EgoSchema",
     "exact_match": "muster.metrics.exact_match:ExactMatch",
     "grounding": "muster.metrics.grounding:Grounding",
     "hallusionbench": "muster.metrics.hallusionbench:HallusionBench",
     "llava_bench": "muster.metrics.llava_bench:LlavaBench",
+    "longvideobench": "muster.metrics.video_choice_benchmarks:LongVideoBench",
     "mathvision": "muster.metrics.mathvision:MathVision",
     "mathvista": "muster.metrics.mathvista:MathVista",
     "mmbench": "muster.metrics.mmbench:MmBench",
     "mme": "muster.metrics.mme:Mme",
     "mmmu": "muster.metrics.mmmu:Mmmu",
-    "mmstar": "muster.metrics.choice_benchmarks:MmStar",
+    "mmmu_pro": "muster.metrics.mmmu_pro:MmmuPro",
+    "mmstar": "muster.metrics.macro_choice:MmStar",
+    "muirbench": "muster.metrics.choice_benchmarks:MuirBench",
     "multiple_choice": "muster.metrics.multiple_choice:MultipleChoice",
     "mmvet": "muster.metrics.mmvet:MmVet",
-    "mmvp": "muster.metrics.choice_benchmarks:Mmvp",
-    "mvbench": "muster.metrics.choice_benchmarks:MvBench",
+    "mmvp": "muster.metrics.mmvp:Mmvp",
+    "mvbench": "muster.metrics.video_choice_benchmarks:MvBench",
     "ocrbench": "muster.metrics.ocrbench:OcrBench",
     "realworldqa": "muster.metrics.choice_benchmarks:RealWorldQa",
     "relaxed_accuracy": "muster.metrics.relaxed_accuracy:RelaxedAccuracy",
     "scienceqa": "muster.metrics.choice_benchmarks:ScienceQa",
     "seedbench": "muster.metrics.choice_benchmarks:SeedBench",
-    "videomme": "muster.metrics.choice_benchmarks:VideoMme",
+    "videomme": "muster.metrics.video_choice_benchmarks:VideoMme",
     "vqa_accuracy": "muster.metrics.vqa_accuracy:VqaAccuracy",
     "yes_no": "muster.metrics.yes_no:YesNo",
 }
@@ -88,12 +93,14 @@ def build_metric(name: str, params: Mapping[str, JSON] | None = None, variant: s
         raise ConfigurationError(
             f"{name!r} is not a metric: it needs info, score and aggregate (docs/metrics.md)."
         )
+    if isinstance(metric, VariantMetric):
+        _check_offered(metric, metric.variant)
     return metric
 
 
 def variants_of(metric: Metric) -> tuple[str, ...]:
-    """The variants that a built metric can be had in, the default first; none where it has just one convention."""
-    return metric.variants if isinstance(metric, VariantMetric) else ()
+    """The variants that a built metric can be had in, the default first; none where it has just one."""
+    return metric.offered if isinstance(metric, VariantMetric) else ()
 
 
 def in_variant(metric: Metric, variant: str) -> Metric:
@@ -105,9 +112,10 @@ def in_variant(metric: Metric, variant: str) -> Metric:
         return metric
     if not isinstance(metric, VariantMetric):
         raise ConfigurationError(
-            f"metric {metric.info.name!r} has one convention, {metric.info.variant!r}, and no variant {variant!r}."
+            f"metric {metric.info.name!r} has one scoring variant, {metric.info.variant!r}, and no variant {variant!r}."
         )
     _check_variant(metric.name, variant, list(metric.variants), takes_one=True)
+    _check_offered(metric, variant)
     return metric.in_variant(variant)
 
 
@@ -137,6 +145,14 @@ def _check_variant(name: str, variant: str, variants: list[str], *, takes_one: b
         raise ConfigurationError(
             f"metric {name!r} has no variant {variant!r}{_suggestion(variant, variants)}. "
             f"There are {', '.join(variants)}."
+        )
+
+
+def _check_offered(metric: VariantMetric, variant: str) -> None:
+    if variant not in metric.offered:
+        raise ConfigurationError(
+            f"metric {metric.name!r} has no variant {variant!r} for this benchmark: that toolkit doesn't evaluate it. "
+            f"There are {', '.join(metric.offered)}."
         )
 
 

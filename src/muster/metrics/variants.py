@@ -1,4 +1,4 @@
-"""What metrics with several conventions have in common."""
+"""What metrics with several scoring variants have in common."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from muster.metrics.protocol import MetricInfo
+from muster.metrics.references import followed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,7 @@ class VariantMetric:
     """A metric as a frozen dataclass of its variant and its parameters, so that any variant of it can be built.
 
     A subclass says its `name` and its `variants`, the default first, and gives the field `variant` that default.
+    Where parameters name a benchmark that not every toolkit evaluates, `offered` leaves the others out.
     """
 
     name: ClassVar[str]
@@ -24,6 +26,11 @@ class VariantMetric:
     """Whether an answer of which nothing was extracted could not be read, rather than being wrong."""
 
     variant: str
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The variants there are with these parameters, the default first."""
+        return self.variants
 
     def in_variant(self, variant: str) -> Self:
         """The same metric in another of its `variants`; parameters that only one of them has may go.
@@ -39,6 +46,7 @@ class VariantMetric:
             name=self.name,
             variant=self.variant,
             version=self.version,
+            follows=followed(self.name, self.variant),
             primary=primary,
             units=units,
             means=means or {},

@@ -56,11 +56,16 @@ def lmms_eval_mme(text: str) -> Verdict | None:
     return _exact(text) or _among_first_four(text)
 
 
+def official_mme(text: str) -> Verdict | None:
+    """MME's own script: yes or no, or one of the words among the first four characters."""
+    text = text.lower()
+    return _exact(text) or _among_first_four(text)
+
+
 def internvl_mme(text: str) -> Verdict | None:
     """InternVL's MME: Chinese and true/false are translated, then the first four characters decide."""
     text = text.replace("\n", "").replace("不是", "No").replace("是", "Yes").replace("否", "No")
-    text = _CHINESE.sub("", text.lower().replace("true", "yes").replace("false", "no"))
-    return _exact(text) or _among_first_four(text)
+    return official_mme(_CHINESE.sub("", text.lower().replace("true", "yes").replace("false", "no")))
 
 
 def gold(answer: str) -> Verdict | None:

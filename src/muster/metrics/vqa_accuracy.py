@@ -17,12 +17,13 @@ from muster.metrics.averages import mean, numpy_mean
 from muster.metrics.mean_metric import MeanMetric
 from muster.metrics.protocol import Score
 
-Benchmark = Literal["textvqa", "vqav2"]
+Benchmark = Literal["textvqa", "vqav2", "okvqa", "vizwiz"]
+_IN_VLMEVALKIT = ("textvqa", "vizwiz")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VqaAccuracy(MeanMetric):
-    """VQA accuracy. `benchmark` chooses between lmms-eval's two sets of normalisation steps.
+    """VQA accuracy. lmms-eval normalises answers of the `benchmark` vqav2 in fewer steps; VLMEvalKit doesn't score all.
 
     The answers of a sample count as different people's, also where two are equal (VQAv2's `answer_id`).
     """
@@ -33,6 +34,11 @@ class VqaAccuracy(MeanMetric):
 
     variant: str = "lmms-eval"
     benchmark: Benchmark = "textvqa"
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """VLMEvalKit has TextVQA and VizWiz only."""
+        return self.variants if self.benchmark in _IN_VLMEVALKIT else self.variants[:-1]
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` between 0 and 1; `extracted` is the normalised answer."""

@@ -69,6 +69,7 @@ class TaskScores:
         variants = {
             variant: VariantResults(
                 metric_version=each.metric.info.version,
+                metric_follows=each.metric.info.follows,
                 primary=each.metric.info.primary,
                 samples=each.tally.counts(),
                 metrics=_estimates(self.task, each.metric, each.rows),
@@ -83,6 +84,7 @@ class TaskScores:
             metric=info.name,
             metric_variant=info.variant,
             metric_version=info.version,
+            metric_follows=info.follows,
             primary=info.primary,
             samples=self._main.tally.counts(),
             answers=self._signs.signs(),

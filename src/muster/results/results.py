@@ -107,9 +107,11 @@ class JudgeResults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantResults:
-    """The scores of one task by a further convention."""
+    """The scores of one task by a further scoring variant."""
 
     metric_version: int = 0
+    metric_follows: str = ""
+    """The release or commit of the code whose rule this is, in words."""
     primary: str = ""
     samples: SampleCounts | None = None
     """Differs from the task's where this convention leaves other answers unscored."""
@@ -142,6 +144,8 @@ class TaskResults:
     answers: AnswerSigns = AnswerSigns()
     answer_score: str | None = None
     """The score of one answer whose mean `primary` is, as `samples.parquet` names it; None where it is no mean."""
+    metric_follows: str = ""
+    """The release or commit of the code whose rule the variant is, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,14 @@ def _judge(task: Task) -> str:
     return f"asked by {', '.join(asking)}; --judge MODEL names one" if asking else ""
 
 
+def _scoring_variants(task: Task) -> str:
+    """One line each: what `--scoring` can name, and the release or commit whose rule it is."""
+    from muster.metrics.registry import in_variant, variants_of
+
+    infos = [in_variant(task.metric, name).info for name in variants_of(task.metric)]
+    return "\n".join(f"{info.variant}: {info.follows}" for info in infos)
+
+
 def _show(task: Task, console: Console) -> None:
     from dataclasses import asdict
 
@@ -59,7 +67,6 @@ def _show(task: Task, console: Console) -> None:
     from rich.text import Text
 
     from muster.core import ImageSettings, VideoSettings
-    from muster.metrics.registry import variants_of
 
     info = task.metric.info
     generation = ", ".join(
@@ -81,7 +88,7 @@ def _show(task: Task, console: Console) -> None:
         "images": "" if task.image == ImageSettings() else images,
         "videos": "" if task.video == VideoSettings() else videos,
         "metric": f"{info.name}, variant {info.variant}, version {info.version}",
-        "conventions": ", ".join(variants_of(task.metric)),
+        "scoring variants": _scoring_variants(task),
         "judge": _judge(task),
         "scores": "\n".join(
             f"{name} ({unit})" + (" – the task's headline score" if name == info.primary else "")

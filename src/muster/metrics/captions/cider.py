@@ -62,7 +62,9 @@ class _Weighing:
         for gram, count in grams.items():
             weight = float(count) * (self.documents - self.logarithms[self.frequencies[gram]])
             weights[len(gram) - 1][gram] = weight
-            squares[len(gram) - 1] += weight * weight
+            squares[len(gram) - 1] += (
+                weight**2
+            )  # the C library's power, whose last bit may differ from a product's
         bigrams = sum(count for gram, count in grams.items() if len(gram) == 2)
         return _Vector(weights, [math.sqrt(square) for square in squares], bigrams)
 

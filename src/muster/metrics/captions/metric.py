@@ -1,13 +1,13 @@
 """Captions (COCO, Flickr30k, NoCaps, TextCaps): CIDEr, and on request BLEU, ROUGE-L and METEOR.
 
 lmms-eval and InternVL score through pycocoevalcap with the Penn Treebank tokeniser, which needs Java; VLMEvalKit uses
-no tokeniser and prints percentages. The default `muster` has a tokeniser of its own and needs no Java; its scores are
-close to the first, and not equal.
+no tokeniser, prints percentages and has no METEOR. The default `muster` has a tokeniser of its own and needs no Java;
+its scores are close to the first, and not equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 Wanted = Literal["cider", "bleu", "rouge_l", "meteor"]
 
+Benchmark = Literal["coco", "flickr30k", "nocaps", "textcaps"]
+_ALSO_OFFERED: Mapping[Benchmark, tuple[str, ...]] = {
+    "coco": ("internvl", "vlmevalkit"),
+    "flickr30k": ("internvl",),
+    "nocaps": ("internvl",),
+    "textcaps": (),
+}
+"""Beside our own variant and lmms-eval's."""
+
 _TOKENISERS: dict[str, Tokeniser] = {
     "muster": "words",
     "lmms-eval": "ptb",
@@ -41,7 +50,8 @@ class Captions(VariantMetric):
 
     `cider` is 0 to 10 and the mean over the images, whose document frequencies are those of all answered images (per
     repeat); `bleu_1` to `bleu_4` and `meteor` are of the corpus, `rouge_l` is a mean, all 0-1. All but CIDEr need the
-    extra `captions`, and METEOR and the variants `lmms-eval` and `internvl` need Java.
+    extra `captions`, and METEOR and the variants `lmms-eval` and `internvl` need Java. Not every toolkit evaluates
+    every `benchmark`.
     """
 
     name: ClassVar[str] = "captions"
@@ -49,6 +59,7 @@ class Captions(VariantMetric):
 
     variant: str = "muster"
     scores: tuple[Wanted, ...] = ("cider",)
+    benchmark: Benchmark = "coco"
     _references: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """By sample id, as tokens with blanks between them."""
     _counts: dict[tuple[str, str], coco.Counts] = field(
@@ -56,11 +67,17 @@ class Captions(VariantMetric):
     )
     """For BLEU, by sample id and caption."""
 
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The toolkits that evaluate this benchmark; VLMEvalKit has no METEOR."""
+        names = ("muster", "lmms-eval", *_ALSO_OFFERED[self.benchmark])
+        return tuple(name for name in names if name != "vlmevalkit" or set(self.scores) != {"meteor"})
+
     @cached_property
     def info(self) -> MetricInfo:
         """The scores that are wanted, and VLMEvalKit's percentages."""
         names = [
-            name for wanted in self.scores for name in (coco.BLEU if wanted == "bleu" else (str(wanted),))
+            name for wanted in self._wanted for name in (coco.BLEU if wanted == "bleu" else (str(wanted),))
         ]
         units = {name: "0-10" if name == "cider" else "0-1" for name in names}
         means = {name: name for name in names if name in ("cider", "rouge_l")}
@@ -69,13 +86,18 @@ class Captions(VariantMetric):
             means |= {f"{name}_percent": name for name in means}
         return self._described(names[0], units, means)
 
+    @property
+    def _wanted(self) -> tuple[Wanted, ...]:
+        """VLMEvalKit has no METEOR."""
+        return tuple(name for name in self.scores if name != "meteor" or self.variant != "vlmevalkit")
+
     def check(self) -> None:
         """Raise `ConfigurationError` where Java or pycocoevalcap is needed and missing."""
         if _TOKENISERS[self.variant] == "ptb":
             check_java(f"captions in the convention of {self.variant}", WITHOUT_JAVA)
-        if "meteor" in self.scores:
+        if "meteor" in self._wanted:
             check_java("METEOR", "leave meteor out of the task's `scores`")
-        if set(self.scores) - {"cider"} and find_spec("pycocoevalcap") is None:
+        if set(self._wanted) - {"cider"} and find_spec("pycocoevalcap") is None:
             raise MissingExtraError("BLEU, ROUGE-L or METEOR", "captions")
 
     def score(self, sample: Sample, prediction: str) -> Score:  # noqa: ARG002
@@ -87,10 +109,10 @@ class Captions(VariantMetric):
         captions = self._tokenise(rows)
         references = [self._references[row.sample.id] for row in rows]
         columns: dict[str, list[float]] = {}
-        if "cider" in self.scores:
+        if "cider" in self._wanted:
             columns["cider"] = _cider_by_repeat(rows, captions, references)
-        if "rouge_l" in self.scores:
-            columns["rouge_l"] = coco.rouge_l(captions, references)
+        if "rouge_l" in self._wanted:
+            columns["rouge_l"] = self._rouge_l(rows, captions, references)
         return [
             Score({name: values[number] for name, values in columns.items()}, caption)
             for number, caption in enumerate(captions)
@@ -101,13 +123,13 @@ class Captions(VariantMetric):
         values: dict[str, float] = {
             name: numpy_mean(row.score.scores[name] for row in rows)
             for name in ("cider", "rouge_l")
-            if name in self.scores
+            if name in self._wanted
         }
-        if "bleu" in self.scores:
+        if "bleu" in self._wanted:
             values |= coco.corpus_bleu(
                 [self._bleu_counts(row) for row in rows if self._references[row.sample.id]]
             )
-        if "meteor" in self.scores:
+        if "meteor" in self._wanted:
             captions = [row.score.extracted or "" for row in rows]
             values["meteor"] = coco.corpus_meteor(captions, [self._references[row.sample.id] for row in rows])
         return {
@@ -123,7 +145,7 @@ class Captions(VariantMetric):
         values = np.array(
             [
                 coco.bleu_terms(self._bleu_counts(row))
-                if "bleu" in self.scores and self._references[row.sample.id]
+                if "bleu" in self._wanted and self._references[row.sample.id]
                 else nothing
                 for row in rows
             ],
@@ -135,8 +157,8 @@ class Captions(VariantMetric):
         import numpy as np
 
         total = sums.sum(axis=1)
-        values = dict(coco.bleu_of_sums(total)) if "bleu" in self.scores else {}
-        if "meteor" in self.scores:
+        values = dict(coco.bleu_of_sums(total)) if "bleu" in self._wanted else {}
+        if "meteor" in self._wanted:
             values["meteor"] = np.full(len(total), np.nan)
         return {
             name: values[name.removesuffix("_percent")] * (100 if unit == "percent" else 1)
@@ -154,6 +176,14 @@ class Captions(VariantMetric):
         for sample in samples.values():
             self._references[sample.id] = [next(tokens) for _ in sample.answers]
         return captions
+
+    def _rouge_l(
+        self, rows: Sequence[ScoredSample], captions: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> list[float]:
+        """Without a tokeniser ROUGE-L is given the texts as they are, and splits them at single blanks only (sic)."""
+        if _TOKENISERS[self.variant] == "raw":
+            return coco.rouge_l([row.prediction for row in rows], [row.sample.answers for row in rows])
+        return coco.rouge_l(captions, references)
 
     def _bleu_counts(self, row: ScoredSample) -> coco.Counts:
         key = (row.sample.id, row.score.extracted or "")

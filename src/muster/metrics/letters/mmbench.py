@@ -21,8 +21,15 @@ _ARTICLE_FROM = 4
 def can_infer(text: str, options: Mapping[str, str]) -> str | None:
     """The letter, or None where the toolkit would ask its judge."""
     text = text.strip()
-    if _API_FAILURE in text:
-        return None
+    letter = None if _API_FAILURE in text else _from_letters(text)
+    if letter is not None:
+        return letter
+    lowered = text.lower()
+    named = [letter for letter in _OPTIONS if options.get(letter, _ABSENT).lower() in lowered]
+    return named[0] if len(named) == 1 else None
+
+
+def _from_letters(text: str) -> str | None:
     words = text.split()
     alone = [letter for letter in _LETTERS if letter in words]
     if len(alone) == 1 and not ("A" in words and len(words) >= _ARTICLE_FROM):
@@ -31,9 +38,7 @@ def can_infer(text: str, options: Mapping[str, str]) -> str | None:
         wrapped = [letter for letter in _LETTERS if shape.format(letter) in words]
         if len(wrapped) == 1:
             return wrapped[0]
-    lowered = text.lower()
-    named = [letter for letter in _OPTIONS if options.get(letter, _ABSENT).lower() in lowered]
-    return named[0] if len(named) == 1 else None
+    return None
 
 
 def static(text: str, options: Mapping[str, str]) -> str | None:

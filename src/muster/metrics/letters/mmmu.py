@@ -6,9 +6,10 @@ their guesses depend on the order and on how many processes shared the work; her
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from muster.metrics.letters.options import drawn_letter
 
 _STRIPPED = ",.!?;:'"
 _TEXTS_FROM = 6
@@ -44,7 +45,17 @@ def parse_choice(text: str, options: Mapping[str, str], *, internvl: bool, key: 
         if named:
             positions = {letter: lowered.rfind(options[letter].lower()) for letter in named}
             return Choice(_last(named, positions), False)
-    return Choice(random.Random(key).choice(list(options)) if options else None, True)
+    return Choice(drawn_letter(key, options) if options else None, True)
+
+
+def parse_pro_choice(text: str, options: Mapping[str, str], *, key: str) -> Choice:
+    """MMMU-Pro's official parser: the only letter that occurs after the last "Answer:", else as lmms-eval's of MMMU."""
+    _, found, stated = text.rpartition("Answer:")
+    if found:
+        named = [letter for letter in options if letter in stated]
+        if len(named) == 1:
+            return Choice(named[0], False)
+    return parse_choice(text, options, internvl=False, key=key)
 
 
 def _last(letters: list[str], positions: Mapping[str, int]) -> str:

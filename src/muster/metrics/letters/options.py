@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import string
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -19,3 +20,8 @@ def lettered(choices: Sequence[str]) -> dict[str, str]:
     """`{"A": first, "B": second, …}` for up to 26 choices; an empty one is no option, and has its letter to itself."""
     pairs = zip(string.ascii_uppercase, choices, strict=False)
     return {letter: text for letter, text in pairs if text}
+
+
+def drawn_letter(key: str, options: Mapping[str, str]) -> str:
+    """One of the letters at random, for toolkits that guess: `key`, the sample's id, decides it, and not the order."""
+    return random.Random(key).choice(list(options))

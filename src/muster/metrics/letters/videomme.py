@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from muster.metrics.letters.vlmevalkit import NO_OPTION, infer_letter
 
@@ -22,13 +22,18 @@ _LETTER = re.compile(r"[ABCD]")
 
 def first_letter(text: str, options: Mapping[str, str]) -> str | None:
     """The first of A to D, also inside a word; else what `infer_letter` finds; `Z` for nothing."""
-    shortened = text.strip()
-    for introduction in _INTRODUCTIONS:
-        shortened = shortened.replace(introduction, "")
-    found = _LETTER.search(shortened)
+    found = _LETTER.search(without_introductions(text))
     if found:
         return found.group()
     return infer_letter(text, without_labels(options)) or NO_OPTION
+
+
+def without_introductions(text: str, introductions: Sequence[str] = _INTRODUCTIONS) -> str:
+    """The answer without any of the phrases that the toolkit takes out, wherever they stand."""
+    shortened = text.strip()
+    for introduction in introductions:
+        shortened = shortened.replace(introduction, "")
+    return shortened
 
 
 def without_labels(options: Mapping[str, str]) -> dict[str, str]:

@@ -16,17 +16,17 @@ _REFUSALS = (
     "Cannot determine the answer",
 )
 _TO_BLANKS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
-_ANSWER_IS = re.compile(r"(?:correct )?answer is\s*\**\s*([ABCD])", re.IGNORECASE)  # sic: no word boundary
+_ANSWER_IS = re.compile(r"answer\s+is\s+\**([ABCD])", re.IGNORECASE)  # sic: no word boundary
 
 
 def infer_letter(text: str, options: Mapping[str, str]) -> str | None:
     """The option letter, `Z` for a refusal, None where the toolkit would ask a judge."""
-    if _API_FAILURE in text:
-        return None
     return _from_letters(text, options) or infer_from_text(text, options)
 
 
 def _from_letters(text: str, options: Mapping[str, str]) -> str | None:
+    if _API_FAILURE in text:
+        return None
     if any(refusal in text for refusal in _REFUSALS):
         return NO_OPTION
     words = text.translate(_TO_BLANKS).split()

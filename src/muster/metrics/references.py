@@ -1,0 +1,38 @@
+"""Which release or commit each scoring variant follows. Results and `muster tasks NAME` say what stands here.
+
+Where a toolkit changes a rule, its variant here stays as it is until this file names the newer version.
+"""
+
+from __future__ import annotations
+
+TOOLKITS = {
+    "lmms-eval": "lmms-eval 0.7.3",
+    "vlmevalkit": "VLMEvalKit e8e78f05 (18 August 2026)",
+    "vlmevalkit-cot": "VLMEvalKit e8e78f05 (18 August 2026), its chain-of-thought data sets",
+    "vlmevalkit-judge": "VLMEvalKit e8e78f05 (18 August 2026), with a judge",
+    "internvl": "InternVL 2410d1db (22 September 2025), internvl_chat/eval",
+    "muster": "Muster's own rule",
+}
+"""By scoring variant; `official` has a source for each benchmark instead."""
+
+AUTHORS = {
+    "blink": "zeyofu/BLINK_Benchmark 2d6a779b",
+    "llava_bench": "haotian-liu/LLaVA c121f043",
+    "mathvision": "mathvision-cuhk/MathVision c45c4f96, with latex2sympy2 1.9.1",
+    "mathvista": "lupantech/MathVista 53d52587",
+    "mme": "calculation.py of MME's evaluation tool, as InternVL 2410d1db keeps it",
+    "mmmu": "MMMU-Benchmark/MMMU bb0b95a9, mmmu",
+    "mmmu_pro": "MMMU-Benchmark/MMMU bb0b95a9, mmmu-pro",
+    "mmstar": "MMStar-Benchmark/MMStar 88f243ab",
+    "mmvet": "yuweihao/MM-Vet acde843e",
+    "mmvp": "tsb0601/MMVP 76350059",
+    "scienceqa": "lupantech/ScienceQA 2cbf8318",
+}
+"""The authors' own code, by metric."""
+
+OFFICIAL = "official"
+
+
+def followed(metric: str, variant: str) -> str:
+    """What the scoring variant of a metric follows, in words; empty for a metric that doesn't ship with Muster."""
+    return AUTHORS.get(metric, "") if variant == OFFICIAL else TOOLKITS.get(variant, "")
