@@ -132,11 +132,15 @@ def _opened(media: Media) -> BinaryIO:
 
 def _header(file: BinaryIO, settings: ImageSettings) -> Image:
     """The image, nothing decoded yet. Raises `SampleError` where it has too many pixels."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     limit = settings.limit or (LIMIT_IF_SCALED if settings.max_pixels else LIMIT)
     try:
         image = Image.open(file)
+    except UnidentifiedImageError:
+        raise SampleError(
+            "can't be decoded: it is no image in a known format, or only the beginning of one"
+        ) from None
     except Image.DecompressionBombError:
         # Pillow has one bound for the whole process; ours is the task's.
         with _switching:
