@@ -2,6 +2,7 @@
 
 from muster.core.completion import Completion, Failure, Usage
 from muster.core.errors import (
+    BrokenContractError,
     ConfigurationError,
     FailureKind,
     InterruptedRunError,
@@ -23,6 +24,7 @@ from muster.core.video import Clip, SamplingName, SubtitleUse, VideoSettings
 
 __all__ = [
     "JSON",
+    "BrokenContractError",
     "Clip",
     "Completion",
     "ConfigurationError",

@@ -70,5 +70,9 @@ class ReplicaError(RequestError):
     kind: FailureKind = "replica"
 
 
+class BrokenContractError(RunError):
+    """A backend's code gives what no backend may give, and would do so again: the run ends at once."""
+
+
 class LostMemberError(ReplicaError):
     """One of the replica's processes was killed: even while the model is loaded, another start may well succeed."""

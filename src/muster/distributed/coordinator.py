@@ -257,7 +257,10 @@ class Coordinator:
         )
         loss = self._queue.lose(name)
         worker.blamed = loss.requeued
-        self._part(worker, state, loss, reason, now)
+        unneeded = self.finished and worker.ready_at is None
+        self._part(worker, "left" if unneeded else state, loss, reason, now)
+        if unneeded:  # it was still loading its model when the others had answered everything
+            self.progress.workers[name].state = "not needed"
 
     def check(self, now: float) -> list[Verdict]:
         """Workers that were silent, or worked on one thing, for longer than allowed."""

@@ -101,12 +101,13 @@ class Broken(msgspec.Struct, tag=True, frozen=True):
     """The worker failed, and ends after this.
 
     `during`: what would fail again at another start, before it could work; or its work. `configuration`: what was asked
-    for can't be done by any replica.
+    for can't be done by any replica. `for_good`: the backend's code is wrong, and another start wouldn't mend it.
     """
 
     failure: Failure
     during: Literal["meeting", "loading", "work"]
     configuration: bool = False
+    for_good: bool = False
 
 
 class Leave(msgspec.Struct, tag=True, frozen=True):

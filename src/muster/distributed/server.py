@@ -298,7 +298,7 @@ class CoordinatorServer:
                 self._on_log(name, message.text)
             case Broken():
                 state: Literal["lost", "failed"] = "lost" if message.during == "work" else "failed"
-                coordinator.lose(name, message.failure.message, now, state)
+                coordinator.lose(name, f"{message.failure.type}: {message.failure.message}", now, state)
                 self._on_broken(name, message)
                 return False
             case Leave():

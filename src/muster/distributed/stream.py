@@ -5,13 +5,13 @@ from __future__ import annotations
 import operator
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol, Self
 
 import msgspec
 
-from muster.core import Completion, Failure, ReplicaError, Request, RequestKey, Usage
+from muster.core import BrokenContractError, Completion, Failure, ReplicaError, Request, RequestKey, Usage
 from muster.core.text import valid_text
 from muster.media.extents import with_extents
 from muster.media.gate import confined
@@ -74,12 +74,15 @@ class ClaimedRequests:
         """Up to `limit` requests as one batch, none at the end; see `RequestStream.take`."""
         return self._pull(limit, idle=not self._held)
 
-    def answer(self, completion: Completion) -> None:
+    def answer(self, completion: object) -> None:
         """Pass on what the backend yielded.
 
         Raises:
             ReplicaError: the backend answered something it was not asked.
+            BrokenContractError: it yielded something else than a completion.
         """
+        if not isinstance(completion, Completion):
+            raise BrokenContractError(_no_completion(completion))
         with self._lock:
             index = self._held.pop(completion.key, None)
             if not self._held and self._busy_since is not None:
@@ -96,10 +99,14 @@ class ClaimedRequests:
 
         Raises:
             ReplicaError: the backend breaks its contract. What the backend raises passes through.
+            BrokenContractError: it breaks it in a way that another start wouldn't mend.
         """
         while not self.finished:
             pulls = self._pulls
-            for completion in generate(self):
+            answers: object = generate(self)
+            if not isinstance(answers, Iterable):
+                raise BrokenContractError(_no_completion(answers, "returned"))
+            for completion in answers:
                 self.answer(completion)
             for key in list(self._held):
                 failure = Failure("sample", "NoAnswer", "the backend returned without answering this request")
@@ -136,7 +143,7 @@ def _carriable(completion: Completion) -> Completion:
     """The completion as it can be encoded: text without lone surrogates, counts as plain numbers.
 
     Raises:
-        ReplicaError: what the backend yielded is no completion.
+        BrokenContractError: what the backend yielded is no completion.
     """
     try:
         _decode(_encode(completion))  # encoding alone checks no types
@@ -145,8 +152,21 @@ def _carriable(completion: Completion) -> Completion:
             completion = _mended(completion)
             _decode(_encode(completion))
         except (TypeError, ValueError, OverflowError, AttributeError, msgspec.MsgspecError) as error:
-            raise ReplicaError(f"the backend yielded something that is no completion: {error}") from error
+            raise BrokenContractError(
+                f"the backend yielded something that is no completion: {error}"
+            ) from error
     return completion
+
+
+def _no_completion(what: object, how: str = "yielded") -> str:
+    text = repr(what)
+    shown = (
+        "nothing" if what is None else f"a {type(what).__name__}, {text[:60]}{'…' if len(text) > 60 else ''},"
+    )
+    return (
+        f"the backend's generate() {how} {shown} where a Completion is expected: for each request, `yield "
+        "Completion(request.key, text=…)` (docs/own-backend.md)"
+    )
 
 
 def _mended(completion: Completion) -> Completion:

@@ -20,7 +20,15 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from muster.core import ConfigurationError, Failure, LostMemberError, MusterError, ReplicaError
+from muster.core import (
+    BrokenContractError,
+    ConfigurationError,
+    Failure,
+    LostMemberError,
+    MusterError,
+    ReplicaError,
+    RequestError,
+)
 from muster.core.cache_folder import cache_folder
 from muster.distributed import rendezvous
 from muster.distributed.draining import Drain, StoppedWhileLoading
@@ -165,8 +173,13 @@ def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
     except Exception as error:  # noqa: BLE001  whatever a backend raises breaks the replica, and is told
         log.error("%s broke:\n%s", name, traceback.format_exc())
         failure, lasting = Failure.from_exception(error), loading and not isinstance(error, LostMemberError)
-        configuration = isinstance(error, ConfigurationError)
-        link.broken(Broken(failure, "loading" if lasting else "work", configuration))
+        if isinstance(error, MusterError | RequestError):
+            failure = replace(failure, traceback=None)  # its words say enough
+        configuration, for_good = (
+            isinstance(error, ConfigurationError),
+            isinstance(error, BrokenContractError),
+        )
+        link.broken(Broken(failure, "loading" if lasting else "work", configuration, for_good))
         return EXIT_UNLOADABLE if lasting else EXIT_BROKEN
     link.leave()
     return 0

@@ -49,6 +49,7 @@ class Cluster:
         self._coordinator, self._job, self._expected = coordinator, job, expected
         self._children: dict[str, Replica] = {}
         self._failures: dict[str, str] = {}
+        self._told: set[str] = set()
         self._interrupted: signal.Signals | None = None
         self._at_once = False
         self._began = self._company_at = time.monotonic()
@@ -218,6 +219,12 @@ class Cluster:
     def _broken(self, worker: str, broken: Broken) -> None:
         if broken.configuration and not self._coordinator.workers[worker].joined:
             self.fail(ConfigurationError(broken.failure.message))
+        if broken.for_good and not self._coordinator.workers[worker].joined:
+            self.fail(RunError(broken.failure.message))
+        trace = broken.failure.traceback
+        if broken.during == "loading" and trace is not None and trace not in self._told:
+            self._told.add(trace)
+            log.error("%s could not load the model:\n%s", worker, trace)
         self._failures[worker] = f"{_SAID[broken.during]}: {broken.failure.type}: {broken.failure.message}"
         self.server.changed.set()
 

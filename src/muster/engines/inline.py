@@ -97,6 +97,7 @@ class InlineEngine:
             except MusterError:
                 raise
             except Exception as error:
+                log.error("the model could not be loaded:\n%s", traceback.format_exc())
                 raise RunError(f"the model could not be loaded: {type(error).__name__}: {error}") from error
             with link.locked():
                 coordinator.ready(NAME, slots, batched, time.monotonic() - started, time.monotonic())
@@ -115,7 +116,7 @@ class InlineEngine:
         """Nothing is left to be done."""
 
     def _work(self, link: InlineLink, model: Model, coordinator: Coordinator) -> None:
-        failures, answered = 0, 0
+        failures, answered, told = 0, 0, ""
         stream = ClaimedRequests(link)
         while not coordinator.finished and not coordinator.draining:
             try:
@@ -123,7 +124,7 @@ class InlineEngine:
             except MusterError:
                 raise
             except Exception as error:
-                log.error("the model failed:\n%s", traceback.format_exc())
+                told = self._tell(traceback.format_exc(), told)
                 link = link.rejoin(f"{type(error).__name__}: {error}", *capacity(model))
                 stream = ClaimedRequests(link)
                 done = coordinator.workers[NAME].answered
@@ -134,6 +135,15 @@ class InlineEngine:
                     ) from error
             with link.locked():
                 coordinator.beat(NAME, stream.busy_seconds)
+
+    @staticmethod
+    def _tell(trace: str, told: str) -> str:
+        """Show what the model raised; only that it was the same, where it was."""
+        if trace == told:
+            log.error("the model failed in the same way again")
+        else:
+            log.error("the model failed:\n%s", trace)
+        return trace
 
 
 class _Watch(threading.Thread):

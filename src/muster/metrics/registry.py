@@ -7,9 +7,11 @@ import inspect
 import typing
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
 
 from muster.core import JSON, ConfigurationError
+from muster.metrics.own_code import load_own
 from muster.metrics.protocol import Metric
 from muster.metrics.variants import VariantMetric
 
@@ -68,20 +70,29 @@ def metric_names() -> list[str]:
 
 def metric_variants(name: str) -> list[str]:
     """The variants of a metric, the default first; none for a third-party metric without variants."""
-    return list(getattr(_load(name), "variants", ()))
+    return _variants(_load(name, None))
 
 
-def build_metric(name: str, params: Mapping[str, JSON] | None = None, variant: str | None = None) -> Metric:
-    """A metric by its name, or by `module:Class` for one that lives elsewhere.
+def _variants(metric_class: MetricClass) -> list[str]:
+    return list(getattr(metric_class, "variants", ()))
 
-    `variant` None is the metric's default. Raises `ConfigurationError` for an unknown metric, variant or
-    parameter, or a parameter of the wrong type.
+
+def build_metric(
+    name: str,
+    params: Mapping[str, JSON] | None = None,
+    variant: str | None = None,
+    folder: Path | None = None,
+) -> Metric:
+    """A metric by its name, or by `module:Class` or `./file.py:Class` for one that lives elsewhere.
+
+    `variant` None is the metric's default. `folder`: where the task file is, which such code may lie beside. Raises
+    `ConfigurationError` for an unknown metric, variant or parameter, or a parameter of the wrong type.
     """
-    metric_class = _load(name)
+    metric_class = _load(name, folder)
     accepted = inspect.signature(metric_class).parameters
     arguments = _checked(name, metric_class, accepted, dict(params or {}))
     if variant is not None:
-        _check_variant(name, variant, metric_variants(name), takes_one=_VARIANT in accepted)
+        _check_variant(name, variant, _variants(metric_class), takes_one=_VARIANT in accepted)
         arguments[_VARIANT] = variant
     missing = [key for key, parameter in accepted.items() if _required(parameter) and key not in arguments]
     if missing:
@@ -119,22 +130,20 @@ def in_variant(metric: Metric, variant: str) -> Metric:
     return metric.in_variant(variant)
 
 
-def _load(name: str) -> MetricClass:
-    target = _METRICS.get(name, name)
-    module_name, colon, attribute = target.partition(":")
-    if not colon:
+def _load(name: str, folder: Path | None) -> MetricClass:
+    target = _METRICS.get(name)
+    if target is None and ":" not in name:
         raise ConfigurationError(
             f"unknown metric {name!r}{_suggestion(name, metric_names())}. There are {', '.join(metric_names())}; "
-            f"one of your own is named module:Class."
+            f"one of your own is named module:Class or ./file.py:Class."
         )
-    try:
-        found: object = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(
-            f"metric {name!r}: {error}. The form is module:Class, and the module must be importable from here."
-        ) from error
+    if target is None:
+        found = load_own(name, folder)
+    else:
+        module_name, _, attribute = target.partition(":")
+        found = getattr(import_module(module_name), attribute)
     if not callable(found):
-        raise ConfigurationError(f"metric {name!r}: {attribute} in {module_name} is not a class.")
+        raise ConfigurationError(f"metric {name!r} is not a class.")
     return cast("MetricClass", found)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from muster.core import Sample
+from muster.core import Media, Sample
 from muster.core.numbers import whole
 from muster.metrics.protocol import ScoredSample
+from muster.results.media_identity import content_identities
 
 
 def cluster_ids(rows: Sequence[ScoredSample], cluster_key: str | None = None) -> list[str]:
@@ -38,6 +39,13 @@ def _by_media(samples: Sequence[Sample]) -> dict[str, str]:
     seen = list({each.id: each for sample in seen for each in (sample.dialogue[0], sample)}.values())
     parent = {sample.id: sample.id for sample in seen}
     shown_by: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
+    media: dict[str, Media] = {}
+    for sample in seen:
+        named = {each.identity: each for each in (*sample.images, *sample.videos)}
+        names[sample.id] = list(named)
+        media.update(named)
+    identities = content_identities(media)
 
     def root(sample_id: str) -> str:
         while parent[sample_id] != sample_id:
@@ -47,7 +55,7 @@ def _by_media(samples: Sequence[Sample]) -> dict[str, str]:
 
     position = {sample.id: number for number, sample in enumerate(seen)}
     for sample in seen:
-        shared = [media.identity for media in (*sample.images, *sample.videos)]
+        shared = [identities[name] for name in names[sample.id]]
         for first_shown in (
             sample.dialogue[0].id,
             *(shown_by.setdefault(each, sample.id) for each in shared),

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from muster.core import JSON, ConfigurationError, Generation, ImageSettings, VideoSettings
+from muster.models.registry import backend_source
 from muster.results.folder import RunFolder
 from muster.results.redaction import is_secret_name, redact
 from muster.tasks.definition import Task
@@ -36,6 +37,7 @@ NEUTRAL_ARGS = frozenset(
 )
 """Model arguments that may differ between the attempts of one run. All others count as changing answers."""
 
+_MAY_BE_UNKNOWN = frozenset({"commit", "backend_code", "code"})
 SAMPLED_BYTES = 1 << 20
 """How much of a weight file is read at its beginning, middle and end."""
 
@@ -89,13 +91,23 @@ def model_fingerprint(
     return {"name": model, "revision": revision, "commit": _cached_commit(model, revision), **fingerprint}
 
 
+def own_code(backend: str) -> dict[str, JSON]:
+    """The digest of the file of a user's own backend, which decides answers as weights do; nothing for Muster's own.
+
+    Raises `ConfigurationError` where there is no such file.
+    """
+    digest = backend_source(backend)
+    return {"backend_code": digest} if digest else {}
+
+
 def task_fingerprint(
     task: Task,
     generation: Generation,
     video: VideoSettings | None = None,
     image: ImageSettings | None = None,
 ) -> dict[str, JSON]:
-    """What decides the questions of a task: its version, prompt, data, generation, video and image settings.
+    """What decides the questions of a task: its version, prompt, data, generation, video and image settings, and its
+    Python file where it has one.
 
     The metric isn't part of it: scores can be computed again from the same answers.
     """
@@ -113,18 +125,20 @@ def task_fingerprint(
         **shown,
         **opened,
         **earlier,
+        **_python_file(task),
     }
 
 
 def differences(old: Mapping[str, JSON], new: Mapping[str, JSON], prefix: str = "") -> list[str]:
     """What differs, one line per value: `tasks.digits_read.generation.max_new_tokens: 8 → 16`.
 
-    A hub commit that one side didn't know (the model was not in the cache yet) is no difference.
+    A hub commit that one side didn't know (the model was not in the cache yet) is no difference, nor is the digest of
+    code that an older Muster has not written down.
     """
     lines: list[str] = []
     for name in [*old, *(name for name in new if name not in old)]:
         before, after = old.get(name), new.get(name)
-        if before == after or (name == "commit" and None in (before, after)):
+        if before == after or (name in _MAY_BE_UNKNOWN and None in (before, after)):
             continue
         if isinstance(before, dict) and isinstance(after, dict):
             lines += differences(before, after, f"{prefix}{name}.")
@@ -133,6 +147,15 @@ def differences(old: Mapping[str, JSON], new: Mapping[str, JSON], prefix: str = 
             shown_new = shown_value(after) if name in new else "(absent)"
             lines.append(f"{prefix}{name}: {shown_old} → {shown_new}")
     return lines
+
+
+def _python_file(task: Task) -> dict[str, JSON]:
+    """Of a task that a Python file makes: the file, whose code nothing else represents."""
+    file = Path(task.origin)
+    try:
+        return {"code": _digest(file)} if file.suffix == ".py" and file.is_file() else {}
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def digest_of(parts: Iterable[str]) -> str:

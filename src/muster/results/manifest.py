@@ -14,7 +14,7 @@ import msgspec
 from muster.core import JSON, ConfigurationError, RequestKey
 from muster.results.environment import describe_hardware, package_versions
 from muster.results.files import write_json
-from muster.results.fingerprint import differences, digest_of, model_fingerprint, task_fingerprint
+from muster.results.fingerprint import differences, digest_of, model_fingerprint, own_code, task_fingerprint
 from muster.results.redaction import redact_command, redact_settings, redact_text
 from muster.tasks.plan import PlannedTask
 
@@ -120,7 +120,7 @@ class Manifest:
             run=run,
             model=redact_text(model),
             config=redact_settings(config),
-            fingerprint=model_fingerprint(model, backend, model_args, served_by),
+            fingerprint=model_fingerprint(model, backend, model_args, served_by) | own_code(backend),
             tasks={each.task.name: TaskEntry.of(each) for each in planned},
             muster=packages.get("muster-eval", ""),
             created=time.time(),

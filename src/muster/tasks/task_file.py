@@ -79,7 +79,9 @@ def load_task_file(file: Path, data: DataFolders | None = None) -> list[Task]:
         raw_tasks = []
     for base, keys in raw_tasks:
         try:
-            entry = TaskEntry.model_validate(_with_example_source(keys))
+            entry = TaskEntry.model_validate(
+                _with_example_source(keys), context={"folder": file.parent.absolute()}
+            )
         except ValidationError as error:
             problems.extend(p for details in error.errors() for p in _explain(details, located, base))
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from muster.core import (
     JSON,
@@ -61,12 +61,12 @@ class MetricEntry(Entry):
     _metric: Metric = PrivateAttr()
 
     @model_validator(mode="after")
-    def _exists(self) -> MetricEntry:
+    def _exists(self, info: ValidationInfo) -> MetricEntry:
         from muster.metrics.registry import build_metric, metric_names
 
         params: Mapping[str, JSON] = self.model_extra or {}
         try:
-            self._metric = build_metric(self.name, params, self.variant)
+            self._metric = build_metric(self.name, params, self.variant, (info.context or {}).get("folder"))
         except ConfigurationError as error:
             message = str(error)
             if self.name not in metric_names():

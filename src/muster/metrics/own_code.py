@@ -1,0 +1,86 @@
+"""Metrics of the user's own: a class in a file, or in a module that lies beside the task file or the work."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from muster.core import ConfigurationError, MusterError
+
+
+def load_own(name: str, folder: Path | None) -> object:
+    """What `module:Class` or `./file.py:Class` names.
+
+    A file is looked for in `folder`, which is the task file's, then in the working directory. A module is a file of
+    that name in `folder`, else whatever Python can import, also from the working directory.
+
+    Raises:
+        ConfigurationError: there is no such file or module, it raises, or it has no such class.
+    """
+    module_name, _, attribute = name.rpartition(":")
+    try:
+        module = _module(module_name, folder)
+    except MusterError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise ConfigurationError(
+                f"metric {name!r}: there is no module {module_name!r}. It must be importable from here (beside the "
+                "task file, in the working directory, or installed), or be given as ./file.py:Class"
+            ) from error
+        raise ConfigurationError(
+            f"metric {name!r} needs a package that isn't installed: {error.name}"
+        ) from error
+    except Exception as error:  # somebody else's code
+        where = traceback.format_exc(limit=-1)
+        raise ConfigurationError(
+            f"metric {name!r}: {module_name} could not be imported: {type(error).__name__}: {error}\n{where}"
+        ) from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        raise ConfigurationError(f"metric {name!r}: {error}. The form is module:Class") from error
+
+
+def _module(name: str, folder: Path | None) -> ModuleType:
+    places = [*([folder] if folder is not None else []), Path.cwd()]
+    if name.endswith(".py") or "/" in name:
+        path = Path(name).expanduser()
+        found = next((place / path for place in places if (place / path).is_file()), None)
+        if found is None:
+            raise ConfigurationError(
+                f"metric {name}: there is no such file in {' or '.join(map(str, places))}"
+            )
+        return _from_file(found)
+    beside = folder / f"{name.replace('.', '/')}.py" if folder is not None and name else None
+    if beside is not None and beside.is_file():
+        return _from_file(beside)
+    if str(Path.cwd()) not in sys.path:  # at the end, so that it shadows nothing
+        sys.path.append(str(Path.cwd()))
+    return importlib.import_module(name)
+
+
+def _from_file(path: Path) -> ModuleType:
+    """The module in a file, the same for every call. What lies beside it can be imported by it."""
+    path = path.resolve()
+    name = f"muster_metric_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"metric: {path} is not a Python file (its name must end in .py)")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
