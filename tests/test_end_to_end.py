@@ -72,6 +72,23 @@ def test_the_demo_model_reads_digits(one: Run) -> None:
     assert set(tasks["digits_hard"].by["category"]) == {"noise", "shift", "occlusion"}
 
 
+@pytest.mark.parametrize("options", [[], ["--replicas", "2"]], ids=["inline", "local"])
+def test_batches_that_are_static_are_said_to_be(tmp_path: Path, options: list[str]) -> None:
+    """Twice the time on a GPU, and nobody knew: on the terminal, in the log, the manifest and the results."""
+    run = start(tmp_path / "run", *DIGITS, *options, "--model-args", "batching=static")
+    assert run.wait() == 0, run.stderr
+    why = "static (--model-args batching=static)"
+    assert run.stderr.count(f"batching: {why}") == 1
+    assert any(f"batching: {why}" in log.read_text() for log in (run.output / "logs").iterdir())
+    manifest = json.loads((run.output / "manifest.json").read_text())
+    assert manifest["attempts"][-1]["notes"] == {"batching": why}
+    again = start(tmp_path / "run", *DIGITS, *options, "--model-args", "batching=static")  # loads nothing
+    assert again.wait() == 0, again.stderr
+    layout = again.results().layout
+    assert layout is not None
+    assert layout.notes == {"batching": why}
+
+
 def test_scoring_again_gives_the_same_bytes(one: Run) -> None:
     before = (one.output / "results.json").read_bytes()
     (one.output / "samples.parquet").unlink()

@@ -88,6 +88,8 @@ class Findings:
 
     videos: str = ""
     """`Attempt.videos`, once the model is loaded."""
+    notes: Mapping[str, str] | None = None
+    """`Attempt.notes`, likewise."""
     exit_status: int = 0
     """Of an attempt that raises nothing."""
 
@@ -104,7 +106,8 @@ def attempt_of(folder: RunFolder, manifest: Manifest) -> Iterator[Findings]:
         raise
     finally:
         try:
-            manifest.with_attempt_ended(time.time(), status, findings.videos).save(folder.manifest)
+            found = manifest.with_found(findings.videos, findings.notes)
+            found.with_attempt_ended(time.time(), status).save(folder.manifest)
         except (OSError, MusterError) as error:
             log.warning("how this attempt ended could not be noted: %s", error)
 

@@ -219,6 +219,8 @@ def work(
                         engine.execute(coordinator, job, sink.sync)
                     finally:
                         findings.videos = coordinator.videos
+                        if coordinator.progress.ready_at is not None:
+                            findings.notes = coordinator.progress.notes
                 sink.sync()
                 engine.dismiss()  # the judge may take longer than the model
                 ended = time.monotonic()
@@ -227,8 +229,9 @@ def work(
             timing = timing_of(coordinator, started, ended, time.monotonic()) if len(workload) else None
             with interruptible():
                 groups = groups_of(planned)
+                found = manifest.with_found(findings.videos, findings.notes)
                 results = score_run(
-                    folder, planned, manifest=manifest, timing=timing, groups=groups, verdicts=judge.book
+                    folder, planned, manifest=found, timing=timing, groups=groups, verdicts=judge.book
                 )
             findings.exit_status = results.exit_status(config.max_failures)
             return results

@@ -17,7 +17,7 @@ from muster.results.environment import package_versions
 from muster.results.fingerprint import NEUTRAL_ARGS, differences, model_fingerprint
 from muster.results.redaction import redact_settings
 
-_OF_THE_FILES = ("files", "weights", "weight_bytes")
+_OF_THE_FILES = ("files", "weights", "weight_bytes", "libraries")
 """Parts of a fingerprint that are the same wherever the model lies and whatever runs it."""
 
 
@@ -116,7 +116,7 @@ def _model(offer: Offer, asked: ModelSettings, fingerprint: Mapping[str, JSON], 
             )
         return asked.model
     model = _folder(offer, asked, own)
-    here = model_fingerprint(model, offer.backend, {})
+    here = model_fingerprint(model, offer.backend, asked.args)
     lines = differences(
         {part: fingerprint[part] for part in _OF_THE_FILES if part in fingerprint},
         {part: here[part] for part in _OF_THE_FILES if part in here},

@@ -56,6 +56,8 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     """Whether it reads the plan's images and videos by itself (`Welcome.probes`); else their bytes are sent."""
     videos: str = ""
     """`Capacity.videos` of its model."""
+    notes: dict[str, str] = {}
+    """`Capacity.notes` of its model."""
 
 
 class Pull(msgspec.Struct, tag=True, frozen=True):

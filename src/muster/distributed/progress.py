@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from muster.core import Completion
@@ -65,6 +66,14 @@ class Progress:
     """When the last answer came (monotonic seconds)."""
     notice: str = ""
     """What the user should know right now: draining, waiting for ranks …"""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What the models say of how they answer: see `Capacity`."""
+
+    def note(self, notes: Mapping[str, str]) -> None:
+        """Add what one replica's model says; where replicas differ, all of it stays."""
+        for name, note in notes.items():
+            known = self.notes.get(name, note)
+            self.notes[name] = known if note in known else f"{known}; {note}"
 
     def worker(self, name: str, state: WorkerProgress) -> None:
         """Note a worker that has come or come back."""

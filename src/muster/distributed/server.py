@@ -293,6 +293,7 @@ class CoordinatorServer:
                 peer.sees_media = message.sees_media or not self._welcome.probes
                 coordinator.ready(name, message.slots, message.batched, message.load_seconds, now)
                 coordinator.videos = message.videos or coordinator.videos
+                coordinator.progress.note(message.notes)
                 self.changed.set()
             case Log():
                 self._on_log(name, message.text)

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -158,10 +158,12 @@ def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
             load_seconds=time.monotonic() - started,
             sees_media=sees(link.welcome.probes, within),
             videos=video_form(model),
+            notes=notes_of(model),
         )
         link.ready(ready, lambda: stream.busy_seconds)
         loading = False
         log.info("%s is ready after %.1f s", name, ready.load_seconds)
+        log_notes(ready.notes)
         stream.answers_from(model.generate)
         while link.gathering and _collect(link, start.secret):
             stream.finished = False
@@ -246,6 +248,17 @@ def capacity(model: Model) -> tuple[int, bool]:
 def video_form(model: Model) -> str:
     """How the model gets videos, where its backend says so."""
     return str(getattr(model, "videos", ""))
+
+
+def notes_of(model: Model) -> dict[str, str]:
+    """What the user should know of how it answers, where its backend says so."""
+    return {str(name): str(note) for name, note in getattr(model, "notes", {}).items()}
+
+
+def log_notes(notes: Mapping[str, str]) -> None:
+    """Write them into the worker's log."""
+    for name, note in notes.items():
+        log.info("%s: %s", name, note)
 
 
 class _LinkLog(logging.Handler):

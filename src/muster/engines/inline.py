@@ -12,13 +12,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from muster.core import Completion, InterruptedRunError, MusterError, RunError
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.environment import host_name
 from muster.distributed.stream import ClaimedRequests, Pulled
-from muster.distributed.worker import capacity, load_model, video_form
+from muster.distributed.worker import capacity, load_model, log_notes, notes_of, video_form
 from muster.engines.job import Job
 from muster.engines.replica import MOST_FRUITLESS_STARTS
 from muster.models.protocol import Model
@@ -86,6 +87,7 @@ class InlineEngine:
         link = InlineLink(coordinator)
         coordinator.join(NAME, 0, host_name(), os.getpid(), time.monotonic())
         with (
+            _logging_to(job.folder.log(NAME)),
             _signals(coordinator) as received,
             _watch(link, job, on_sync, received) as watch,
             _interruptible(received),
@@ -102,6 +104,9 @@ class InlineEngine:
             with link.locked():
                 coordinator.ready(NAME, slots, batched, time.monotonic() - started, time.monotonic())
                 coordinator.videos = video_form(model)
+                notes = notes_of(model)
+                coordinator.progress.note(notes)
+                log_notes(notes)
             self._work(link, model, coordinator)
             if watch.error is not None:
                 raise watch.error
@@ -193,6 +198,28 @@ class _Watch(threading.Thread):
         )
         sys.stderr.flush()
         os._exit(RunError.exit_code)
+
+
+class _Log(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Go on without the line."""
+
+
+@contextmanager
+def _logging_to(file: Path) -> Iterator[None]:
+    """Have what Muster logs in this process written where a worker's log would be; a full disk costs only that."""
+    handler = _Log(file, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    ours = logging.getLogger("muster")
+    before = ours.level
+    ours.setLevel(min(logging.INFO, ours.getEffectiveLevel()))
+    ours.addHandler(handler)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(before)
+        handler.close()
 
 
 @contextmanager

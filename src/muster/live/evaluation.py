@@ -23,7 +23,7 @@ from muster.distributed.link import SocketLink
 from muster.distributed.media_transfer import sees
 from muster.distributed.messages import Broken, Hello, Ready
 from muster.distributed.stream import ClaimedRequests
-from muster.distributed.worker import capacity, connect_to_any, video_form
+from muster.distributed.worker import capacity, connect_to_any, notes_of, video_form
 from muster.engines.job import Job
 from muster.engines.spmd import worker_name
 from muster.judging.judge import judge_spec
@@ -179,6 +179,7 @@ def _answer(link: SocketLink, model: Model) -> None:
         load_seconds=0.0,
         sees_media=sees(link.welcome.probes),
         videos=video_form(model),
+        notes=notes_of(model),
     )
     link.ready(ready, lambda: stream.busy_seconds)
     stream.answers_from(model.generate)

@@ -15,13 +15,13 @@ from muster.live.in_step import InStep, Leading, SharedTokens
 from muster.models.transformers.backend import TransformersModel
 from muster.models.transformers.batch_size import CPU_BATCH, BatchSize
 from muster.models.transformers.generation import Generator
+from muster.models.transformers.generation_settings import settle
 from muster.models.transformers.interfaces import (
-    GenerationSettings,
     ModelConfig,
     Processor,
     VisionLanguageModel,
 )
-from muster.models.transformers.loading import Loaded, context_limit, prepare_generation
+from muster.models.transformers.loading import Loaded, context_limit
 from muster.models.transformers.processor import pad_left
 
 GPU_BATCH = 8
@@ -35,7 +35,7 @@ class LiveModel:
         self._held = held
         self._model = model = cast("Any", held.model)
         self.config: ModelConfig = model.config
-        self.generation_config: GenerationSettings = model.generation_config
+        self.generation_config: object = model.generation_config
 
     @property
     def device(self) -> torch.device:
@@ -106,8 +106,8 @@ def load_live(held: Copy, processor: Processor) -> Loaded:
     prepared = pad_left(own)
     # Batches are static, which is all that is asked of it.
     model = cast("VisionLanguageModel", LiveModel(held))
-    prepare_generation(held.model, prepared, {})
-    return Loaded(model, prepared, context_limit(held.model), (held.device,))
+    ends = settle(model.generation_config, prepared.tokenizer, {})
+    return Loaded(model, prepared, context_limit(held.model), (held.device,), ends)
 
 
 def leader(loaded: Loaded, batch_size: int | Literal["auto"], group: InStep | None) -> TransformersModel:

@@ -118,3 +118,6 @@ class Capacity(Protocol):
     """Whether those are one static batch that ends together; false where it says nothing."""
     videos: str
     """How it gets videos, for the manifest: `video`, as they are; `frames`, as images."""
+    notes: Mapping[str, str]
+    """What the user should know of how it answers, by name: `batching`: `static (its cache is a …)`. They are shown,
+    logged and kept in the manifest and the results."""

@@ -51,11 +51,18 @@ class PlainDisplay:
     @contextmanager
     def show(self, progress: Progress) -> Iterator[None]:
         """A line every ten seconds and one at the end."""
-        over = threading.Event()
+        over, noted = threading.Event(), set[str]()
 
         def report() -> None:
             while not over.wait(_PLAIN_SECONDS):
-                self.say(summary(progress))
+                show()
+
+        def show() -> None:
+            for line in notes(progress):
+                if line not in noted:
+                    noted.add(line)
+                    self.say(line)
+            self.say(summary(progress))
 
         reporter = threading.Thread(target=report, name="muster-progress", daemon=True)
         reporter.start()
@@ -64,7 +71,7 @@ class PlainDisplay:
         finally:
             over.set()
             reporter.join()
-            self.say(summary(progress))
+            show()
 
     def say(self, line: str) -> None:
         """Print a line; where that is impossible (a log on a full disk) the run goes on without."""
@@ -91,6 +98,11 @@ def summary(progress: Progress) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def notes(progress: Progress) -> list[str]:
+    """What the models say of how they answer, a line each: `batching: static (its cache is a …)`."""
+    return [f"{name}: {note}" for name, note in progress.notes.items()]
+
+
 def render(progress: Progress) -> RenderableType:
     """Bars per task and a line for the run."""
     table = Table.grid(padding=(0, 2))
@@ -104,7 +116,8 @@ def render(progress: Progress) -> RenderableType:
             mean,
             Text(errors, style="red"),
         )
-    return Group(table, Text(summary(progress), style="dim"))
+    lines = [*notes(progress), summary(progress)]
+    return Group(table, *(Text(line, style="dim") for line in lines))
 
 
 def _workers(progress: Progress) -> str:

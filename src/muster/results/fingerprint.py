@@ -13,6 +13,7 @@ import msgspec
 
 from muster.core import JSON, ConfigurationError, Generation, ImageSettings, VideoSettings
 from muster.models.registry import backend_source
+from muster.models.weights import deciding_versions
 from muster.results.folder import RunFolder
 from muster.results.redaction import is_secret_name, redact
 from muster.tasks.definition import Task
@@ -30,7 +31,7 @@ NEUTRAL_ARGS = frozenset(
     | {"connect_timeout", "wait_for_server", "price_input", "price_output"}
     | {"command", "python", "ready_timeout"}
     # where files come from and what is logged
-    | {"cache_dir", "download_dir", "local_files_only", "force_download", "use_safetensors"}
+    | {"cache_dir", "download_dir", "local_files_only", "force_download"}
     | {"disable_log_stats", "disable_log_requests", "verbose"}
     # stands in the fingerprint by itself
     | {"revision"}
@@ -86,7 +87,8 @@ def model_fingerprint(
         return {"name": model, **fingerprint, **served_by}
     path = Path(model).expanduser()
     if path.exists():
-        return {"name": Path(os.path.abspath(path)).name, **fingerprint, **_files_fingerprint(path)}  # noqa: PTH100
+        name = Path(os.path.abspath(path)).name  # noqa: PTH100
+        return {"name": name, **fingerprint, **_files_fingerprint(path, args)}
     revision = str(args.get("revision") or "main")
     return {"name": model, "revision": revision, "commit": _cached_commit(model, revision), **fingerprint}
 
@@ -167,14 +169,16 @@ def digest_of(parts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _files_fingerprint(path: Path) -> dict[str, JSON]:
+def _files_fingerprint(path: Path, args: Mapping[str, JSON]) -> dict[str, JSON]:
     try:
         if path.is_file():
             return _weights([path])
+        inner = args.get("subfolder")
+        holder = path / inner if isinstance(inner, str) else path
         settings = sorted(
             {file for pattern in _SETTINGS_FILES for file in path.glob(pattern) if file.is_file()}
         )
-        weights = _weight_files(path)
+        weights = _weight_files(holder, args)
         if not settings and not weights:
             journal = RunFolder(path).journal
             # Of a run its answers count; of a layout only its backend knows, everything.
@@ -182,15 +186,22 @@ def _files_fingerprint(path: Path) -> dict[str, JSON]:
                 [journal] if journal.is_file() else sorted(file for file in path.iterdir() if file.is_file())
             )
         files: dict[str, JSON] = {file.relative_to(path).as_posix(): _digest(file) for file in settings}
-        return {"files": files, **_weights(weights)}
+        versions = deciding_versions(holder, args)
+        return {"files": files, **_weights(weights), **({"libraries": versions} if versions else {})}
     except OSError as error:
         raise ConfigurationError(f"cannot read the model folder {path}: {error.strerror or error}") from error
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The files that are loaded: safetensors where there are any, since the others are copies of them."""
-    safetensors = sorted(folder.glob("*.safetensors"))
-    return safetensors or sorted(
+def _weight_files(folder: Path, args: Mapping[str, JSON]) -> list[Path]:
+    """The files that are loaded: safetensors where there are any, since the others are copies of them.
+
+    Adapters aren't, and the arguments may name another form.
+    """
+    pickled, gguf = args.get("use_safetensors") is False, args.get("gguf_file")
+    safetensors = [] if pickled or gguf else sorted(folder.glob("*.safetensors"))
+    if any(not file.name.startswith("adapter_model") for file in safetensors):
+        return sorted({*safetensors, *folder.glob("adapter_model.*")})
+    return sorted(
         file
         for pattern in _WEIGHT_FILES
         for file in folder.glob(pattern)

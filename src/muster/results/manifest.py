@@ -73,6 +73,8 @@ class Attempt:
     """How a replica's GPUs share the model, where it has several."""
     videos: str = ""
     """How the model got videos, where it was loaded and its backend says so: `video`, or `frames` as images."""
+    notes: dict[str, str] | None = None
+    """What its backend said of how it answers: `batching`: `static (its cache is a …)`. None: it was not loaded."""
 
     def described(self) -> str:
         """`engine local: 4 replicas of 2 GPUs (tensor)`."""
@@ -161,9 +163,14 @@ class Manifest:
         command = redact_command(attempt.command)
         return replace(self, attempts=(*self.attempts, replace(attempt, command=command)))
 
-    def with_attempt_ended(self, ended: float, exit_status: int, videos: str = "") -> Self:
+    def with_found(self, videos: str, notes: Mapping[str, str] | None) -> Self:
+        """With what the last attempt found out about the model."""
+        found = replace(self.attempts[-1], videos=videos, notes=None if notes is None else dict(notes))
+        return replace(self, attempts=(*self.attempts[:-1], found))
+
+    def with_attempt_ended(self, ended: float, exit_status: int) -> Self:
         """With the last attempt's end."""
-        last = replace(self.attempts[-1], ended=ended, exit_status=exit_status, videos=videos)
+        last = replace(self.attempts[-1], ended=ended, exit_status=exit_status)
         return replace(self, attempts=(*self.attempts[:-1], last))
 
 

@@ -165,6 +165,8 @@ class Layout:
     replicas: int
     gpus_per_replica: int
     parallelism: str
+    notes: dict[str, str] = field(default_factory=dict)
+    """What the backend said of how the model answers, when it was loaded last: `batching`: `static (REASON)`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,8 @@ def _layout(manifest: Manifest) -> Layout | None:
     if not manifest.attempts:
         return None
     last = manifest.attempts[-1]
-    return Layout(last.engine, last.world_size, last.gpus_per_replica, last.parallelism)
+    notes = next((each.notes for each in reversed(manifest.attempts) if each.notes is not None), {})
+    return Layout(last.engine, last.world_size, last.gpus_per_replica, last.parallelism, notes)
 
 
 def _old_timing(folder: RunFolder) -> dict[str, float | None]:

@@ -160,30 +160,56 @@ def read_header(file: Path) -> list[Tensor]:
     Raises:
         ConfigurationError: not a safetensors file, or one that ends before its data does.
     """
+    header, data = _header(file)
+    tensors, end = parse_header(header, str(file))
+    _check_whole(file, data, end)
+    return tensors
+
+
+def read_names(file: Path) -> list[str]:
+    """The names of the tensors of one safetensors file, whatever their types. Raises as `read_header` does."""
+    header, data = _header(file)
+    entries = _entries_of(header, str(file))
+    _check_whole(file, data, _end(entries))
+    return list(entries)
+
+
+def _header(file: Path) -> tuple[bytes, int]:
+    """The header of a file, and where its data begins."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= min(HEADER_LIMIT, size - 8):
             raise ConfigurationError(f"{file} is not a safetensors file (or a Git LFS pointer to one)")
-        header = stream.read(length)
-    tensors, end = parse_header(header, str(file))
-    if size < 8 + length + end:
-        missing = 8 + length + end - size
+        return stream.read(length), 8 + length
+
+
+def _check_whole(file: Path, data: int, end: int) -> None:
+    missing = data + end - file.stat().st_size
+    if missing > 0:
         raise ConfigurationError(f"{file} is incomplete: {missing:,} bytes are missing, download it again")
-    return tensors
 
 
 def parse_header(header: bytes, origin: str) -> tuple[list[Tensor], int]:
     """The tensors that a header names, and the length of the data after it in bytes."""
-    try:
-        entries = {name: _ENTRY.decode(raw) for name, raw in _entries(_HEADER.decode(header))}
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{origin} has a broken safetensors header: {error}") from error
+    entries = _entries_of(header, origin)
     unknown = {entry.dtype for entry in entries.values()} - DTYPE_BITS.keys()
     if unknown:
         raise ConfigurationError(f"{origin} holds tensors of a type that isn't known here: {min(unknown)}")
     tensors = [Tensor(name, entry.dtype, tuple(entry.shape)) for name, entry in entries.items()]
-    return tensors, max((entry.data_offsets[1] for entry in entries.values()), default=0)
+    return tensors, _end(entries)
+
+
+def _entries_of(header: bytes, origin: str) -> dict[str, _Entry]:
+    try:
+        return {name: _ENTRY.decode(raw) for name, raw in _entries(_HEADER.decode(header))}
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{origin} has a broken safetensors header: {error}") from error
+
+
+def _end(entries: Mapping[str, _Entry]) -> int:
+    """The length of the data in bytes."""
+    return max((entry.data_offsets[1] for entry in entries.values()), default=0)
 
 
 def _entries(header: Mapping[str, msgspec.Raw]) -> Iterable[tuple[str, msgspec.Raw]]:

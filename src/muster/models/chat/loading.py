@@ -179,7 +179,7 @@ def _load_weights(cls: Any, config: object, folder: Path, options: ChatOptions, 
         )
     except Exception as error:
         raise explained(error, folder, loading) from error
-    check_complete(folder, sorted(report["missing_keys"]))
+    check_complete(folder, report, allow=loading.incomplete_weights == "allow")
     return model.eval()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from muster.core import JSON, ConfigurationError
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.options import Options, parse_options
+from muster.models.weights import check_weights
 
 AUTO_CLASSES = ("AutoModel", "AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForVision2Seq")
 """Where a config.json names the model's class in its own code, the likeliest first."""
@@ -67,6 +68,7 @@ def check_settings(settings: ModelSettings) -> None:
     folder = Path(settings.model)
     if folder.is_dir():
         class_reference(folder)
+        check_weights(folder)
     if not settings.trust_remote_code:
         raise ConfigurationError(
             f"--backend chat runs Python code that comes with the model {settings.model}, with all that you may do "

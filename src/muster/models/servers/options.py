@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from muster.core import JSON, ConfigurationError
@@ -11,6 +12,7 @@ from muster.models.api.options import Positive, parse_options
 from muster.models.openai.backend import OpenAIOptions
 from muster.models.protocol import ModelSettings
 from muster.models.vllm.options import check_recorded
+from muster.models.weights import check_weights
 
 DECIDED = {
     "base_url": "the address is chosen by this backend; for a server that runs already: --backend openai",
@@ -71,6 +73,8 @@ def server_options(args: Mapping[str, JSON]) -> ServerOptions:
 def check_settings(settings: ModelSettings) -> None:
     """Raise `ConfigurationError` for settings that can't work."""
     check_recorded(batch_invariant=server_options(settings.args).batch_invariant)
+    if (folder := Path(settings.model)).is_dir():
+        check_weights(folder)
 
 
 def words(arguments: dict[str, Any] | list[str] | str) -> list[str]:

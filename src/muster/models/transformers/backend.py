@@ -51,6 +51,8 @@ class TransformersModel:
     """
 
     models: ClassVar[ModelKind] = "checkpoint"
+    _static: str | None
+    """Why rows aren't exchanged; None where they are."""
 
     @staticmethod
     def check(settings: ModelSettings) -> None:
@@ -97,8 +99,9 @@ class TransformersModel:
                 generator.images = ImageCache(options.image_cache)
                 generator.images.attach(loaded.model)
             self._equip(loaded, generator, memory, batch_size, options.video)
-            self._continuous = _exchanges_rows(generator, options)
+            self._static = why_static(generator, options)
         else:
+            self._static = "--parallelism tensor"
             shared = SharedMemory(memory, members)
             leading = LeadingGenerator(loaded, tokenizer, members)
             self._equip(loaded, leading, shared, batch_size, options.video)
@@ -127,7 +130,7 @@ class TransformersModel:
             loaded.processor, loaded.context_limit, pin_memory=self._on_gpu, videos=videos
         )
         self._batch_size = batch_size
-        self._continuous = False
+        self._static = "the model is in training"
 
     @property
     def videos(self) -> str:
@@ -142,14 +145,24 @@ class TransformersModel:
     @property
     def batched(self) -> bool:
         """Whether the requests of a batch end together."""
-        return not self._continuous
+        return self._static is not None
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """See `Capacity`."""
+        notes = {} if self._static is None else {"batching": f"static ({self._static})"}
+        if reset := self._loaded.own.described():
+            notes["generation_config.json"] = f"not followed: {reset}"
+        if self._loaded.weights:
+            notes["weights"] = self._loaded.weights
+        return notes
 
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
         """Answer requests as rows of one batch after the other, or of one that never ends; what is next is prepared.
 
         A sample that can't be prepared or answered fails alone. Raises `ReplicaError` when the device is broken.
         """
-        continuous = self._continuous_batching() if self._continuous else None
+        continuous = self._continuous_batching() if self._static is None else None
 
         def claim() -> list[Request] | None:
             return requests.take(self._batch_size.limit if continuous is None else continuous.claim) or None
@@ -220,20 +233,18 @@ class TransformersModel:
             yield from self.answer(half)
 
 
-def _exchanges_rows(generator: Generator, options: Options) -> bool:
-    """Whether rows can be exchanged. Raises `ConfigurationError` where they can't and were to."""
+def why_static(generator: Generator, options: Options) -> str | None:
+    """Why rows aren't exchanged, or None. Raises `ConfigurationError` where they can't and were to."""
     from muster.models.transformers.running import refusal
 
     if options.batching == "static":
-        return False
+        return "--model-args batching=static"
     reason = refusal(generator)
     if reason is not None and options.batching == "continuous":
         raise ConfigurationError(
             f"--model-args batching=continuous: not with this model, {reason}; leave it out for static batches"
         )
-    if reason is not None:
-        log.info("batches are static: %s", reason)
-    return reason is None
+    return reason
 
 
 def _completions(batch: Batch, answers: list[Answer], seconds: float) -> list[Completion]:

@@ -94,7 +94,7 @@ class ContinuousBatching:
             ended, failure = self._rows.join(batch), None
         except NotContinuousError as error:
             ended, failure = None, None
-            log.info("a batch runs by itself: %s", error)
+            log.warning("batching: a batch is static (%s)", error)
         except Exception as error:  # noqa: BLE001 - becomes a record, or ends the replica
             ended, failure = [], failure_of(error, self._batch_size, running + len(batch))
         if ended is None:

@@ -61,8 +61,7 @@ class Generator:
         self._last = last
         self.images: ImageCache | None = None
         """Features of images that were seen before; None: each is looked at again."""
-        eos = loaded.model.generation_config.eos_token_id
-        self._eos = frozenset([eos] if isinstance(eos, int) else eos or [])
+        self._own = loaded.own
 
     def answer(self, batch: Batch) -> list[Answer]:
         """Answers in the batch's order. Raises whatever the device raises."""
@@ -122,7 +121,13 @@ class Generator:
     def ends(self, batch: Batch) -> list[RowEnd]:
         """Where each row's answer is over."""
         return [
-            RowEnd(self._tokenizer, self._eos, tuple(filter(None, row.request.generation.stop)), budget)
+            RowEnd(
+                self._tokenizer,
+                self._own.end_tokens,
+                tuple(filter(None, (*row.request.generation.stop, *self._own.stop_strings))),
+                budget,
+                self._own.end_forced,
+            )
             for row, budget in zip(batch.rows, self.budgets(batch), strict=True)
         ]
 
@@ -136,7 +141,9 @@ class Generator:
 
     def _read(self, tokens: list[int], ends: RowEnds, index: int) -> Answer:
         """The answer in a row of generated tokens, which is padded once the row has ended."""
-        eos = next((place + 1 for place, token in enumerate(tokens) if token in self._eos), len(tokens))
+        eos = next(
+            (place + 1 for place, token in enumerate(tokens) if token in self._own.end_tokens), len(tokens)
+        )
         # What follows the row's end is padding, which some tokenizers spell like EOS.
         length = min(eos, ends.lengths[index] or len(tokens), ends.rows[index].budget)
         return ends.rows[index].answer(tokens[:length])
@@ -150,6 +157,8 @@ class RowEnd:
     eos: frozenset[int]
     stop: tuple[str, ...]
     budget: int
+    end_forced: bool = False
+    """Whether the last token that the budget allows is the end token, whatever the model would say."""
 
     def reached(self, tokens: Sequence[int]) -> bool:
         """Whether the answer ends with the last of its tokens."""
@@ -167,7 +176,8 @@ class RowEnd:
 
     def answer(self, tokens: Sequence[int]) -> Answer:
         """What was said, given all tokens up to the end."""
-        text = self._decode(tokens)
+        cut_off = 0 < len(tokens) == self.budget and tokens[-1] not in self.eos
+        text = self._decode(tokens[:-1] if cut_off and self.end_forced else tokens)
         cut = first_stop(text, self.stop)
         if cut is not None:
             return Answer(text[:cut], len(tokens), "stop")

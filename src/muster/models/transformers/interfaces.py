@@ -63,13 +63,6 @@ class Processor(Protocol):
         ...
 
 
-class GenerationSettings(Protocol):
-    """The parts of a generation config that are read."""
-
-    eos_token_id: int | list[int] | None
-    pad_token_id: int | None
-
-
 class ModelConfig(Protocol):
     """The parts of a model's config that are read."""
 
@@ -91,7 +84,7 @@ class VisionLanguageModel(Protocol):
     """A model that generates."""
 
     config: ModelConfig
-    generation_config: GenerationSettings
+    generation_config: object
 
     @property
     def device(self) -> torch.device:

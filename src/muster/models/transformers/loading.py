@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,15 +14,20 @@ import transformers
 from transformers import AutoModelForImageTextToText
 
 from muster.core import JSON, ConfigurationError, ReplicaError
+from muster.models.transformers.adapters import add_adapter, without_adapter
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.elsewhere import own_code_hint
+from muster.models.transformers.generation_settings import OwnSettings, loadable_settings, settle
 from muster.models.transformers.interfaces import Processor, VisionLanguageModel
-from muster.models.transformers.options import Options
+from muster.models.transformers.options import Options, check_folder
 from muster.models.transformers.processor import load_processor
 from muster.models.transformers.quiet import quiet
+from muster.models.weights import described, has_adapter
 
-SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
-"""Settings in a model's generation config that would change, or be ignored by, what the task asks for."""
+CHANGES_OTHERS = re.compile(
+    r"lora_|\.base_layer\.|modules_to_save|original_module|\.(qweight|qzeros|scales|weight_scale\w*|absmax|quant_state\b)"
+)
+"""Names of tensors that are nothing by themselves: they change or unpack another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,12 @@ class Loaded:
     """Tokens of prompt and answer together, where the model says."""
     devices: tuple[torch.device, ...]
     """Those that compute, in the model's order; inputs go to the first."""
+    own: OwnSettings
+    """What the model's generation settings say of the end of answers."""
+    weights: str = ""
+    """What was loaded and what wasn't, where the folder leaves a choice."""
+    links: object = None
+    """Kept as long as the model, whose weights may rest on disk."""
 
     @property
     def input_device(self) -> torch.device:
@@ -49,15 +61,33 @@ def load(
     The layers are spread over as many `gpus`; or `tensor_parallel` processes, this one among them, each load a part of
     every layer. They are this process's default process group.
     """
+    check_folder(folder, options)
     with quiet():
         processor = load_processor(folder, options, trust_remote_code=trust_remote_code)
         device = _device(options.device)
         placement = _divided(tensor_parallel) if tensor_parallel > 1 else _placement(options, device, gpus)
-        model = _load_model(folder, options, device, placement, trust_remote_code)
-        prepare_generation(model, processor, options.generation)
+        settings, unread = loadable_settings(folder)
+        if settings is not None and not has_own_generate(folder):
+            placement["generation_config"] = settings
+        files, links = without_adapter(folder) if has_adapter(folder) else (folder, None)
+        model, lacking = _load_model(files, options, device, placement, trust_remote_code, named=folder)
+        if links is not None and options.adapter == "auto":
+            add_adapter(model, folder)
+        own = settle(model.generation_config, processor.tokenizer, options.generation, unread)
     return Loaded(
-        cast("VisionLanguageModel", model), processor, context_limit(model), _computing_devices(model)
+        cast("VisionLanguageModel", model.eval()),
+        processor,
+        context_limit(model),
+        _computing_devices(model),
+        own,
+        ", ".join(filter(None, (lacking, described(folder, options.adapter)))),
+        links,
     )
+
+
+def has_own_generate(folder: Path) -> bool:
+    """Whether the folder brings a `generate`, which transformers takes only with settings that it reads itself."""
+    return (folder / "custom_generate" / "generate.py").is_file()
 
 
 def _placement(options: Options, device: torch.device, gpus: int) -> dict[str, object]:
@@ -99,7 +129,10 @@ def _load_model(
     device: torch.device,
     placement: dict[str, object],
     trust_remote_code: bool,
-) -> Any:
+    *,
+    named: Path,
+) -> tuple[Any, str]:
+    """The model, and what its weights lack or have beside what it takes. `named`: the folder as the user knows it."""
     if options.quantization:
         placement["quantization_config"] = _quantization(options.quantization)
     dtype = options.dtype or ("float32" if device.type == "cpu" else "auto")
@@ -115,9 +148,8 @@ def _load_model(
     except ConfigurationError:
         raise
     except Exception as error:
-        raise explained(error, folder, options) from error
-    check_complete(folder, sorted(report["missing_keys"]))
-    return model.eval()
+        raise explained(error, named, options) from error
+    return model, check_complete(named, report, allow=options.incomplete_weights == "allow")
 
 
 def explained(error: Exception, folder: Path, options: Options) -> Exception:
@@ -135,13 +167,33 @@ def explained(error: Exception, folder: Path, options: Options) -> Exception:
     return ConfigurationError(f"the model in {folder} can't be loaded: {error}{hint}{own_code_hint(folder)}")
 
 
-def check_complete(folder: Path, missing: Sequence[str]) -> None:
-    """Refuse weights that lack parameters: transformers would fill those with random numbers and go on."""
-    if missing:
+def check_complete(folder: Path, report: Mapping[str, Any], *, allow: bool = False) -> str:
+    """Refuse weights that lack parameters: transformers would fill those with random numbers and go on.
+
+    `report`: `from_pretrained`'s loading info. Returns in words what was passed over, which with `allow` is anything.
+    """
+    lacking = sorted(
+        {*report.get("missing_keys", ()), *(each[0] for each in report.get("mismatched_keys", ()))}
+    )
+    surplus = sorted(report.get("unexpected_keys", ()))
+    changing = [name for name in surplus if CHANGES_OTHERS.search(name)]
+    if lacking and not allow:
         raise ConfigurationError(
-            f"the weights in {folder} lack {len(missing)} of the model's parameters ({', '.join(missing[:3])} …); "
-            "the checkpoint is incomplete or belongs to another architecture than its config.json says"
+            f"the weights in {folder} lack {len(lacking)} of the model's parameters ({', '.join(lacking[:3])} …); "
+            "the checkpoint is incomplete or belongs to another architecture than its config.json says "
+            "(--model-args incomplete_weights=allow fills them with random numbers)"
         )
+    if changing and not allow:
+        raise ConfigurationError(
+            f"the weights in {folder} hold {len(changing)} tensors that belong to others, and would be left out "
+            f"({', '.join(changing[:3])} …): an adapter that was not merged, or quantised weights without their "
+            "quantization_config. Save the model merged, or with its whole config.json"
+        )
+    return ", ".join(
+        f"{len(names)} {what} ({names[0]}{' …' if len(names) > 1 else ''})"
+        for names, what in ((lacking, "parameters are random"), (surplus, "tensors are no part of the model"))
+        if names
+    )
 
 
 def _device(name: str | None) -> torch.device:
@@ -176,25 +228,6 @@ def _quantization(settings: Mapping[str, JSON]) -> object:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(**settings)
-
-
-def prepare_generation(model: Any, processor: Processor, overrides: Mapping[str, JSON]) -> None:
-    """Take from the model's generation config what the request decides; keep the rest (repetition penalty …)."""
-    config = model.generation_config
-    tokenizer = processor.tokenizer
-    config.do_sample = False
-    for name in SAMPLING_DEFAULTS:
-        setattr(config, name, None)
-    config.num_beams = config.num_return_sequences = 1
-    config.max_length = None
-    if config.eos_token_id is None:
-        config.eos_token_id = tokenizer.eos_token_id
-    if config.pad_token_id is None:
-        config.pad_token_id = tokenizer.pad_token_id
-    for name, value in overrides.items():
-        if not hasattr(config, name):
-            raise ConfigurationError(f"--model-args generation_{name}: the generation config has no {name}")
-        setattr(config, name, value)
 
 
 def context_limit(model: Any) -> int | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from muster.core import JSON, ConfigurationError
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.elsewhere import refuse_what_belongs_elsewhere
+from muster.models.transformers.generation_fields import why_not
+from muster.models.weights import MERGE, AdapterUse, check_weights, has_adapter
 
 Preparation: TypeAlias = Literal["auto", "thread", "process"]
 PREPARATIONS = ("auto", "thread", "process")
@@ -25,17 +28,6 @@ GENERATION_PREFIX = "generation_"
 PROCESSOR_ARGS = frozenset({"min_pixels", "max_pixels"})
 """Processor settings that people write without a prefix."""
 
-DECIDED_BY_TASK = {
-    "max_new_tokens": "--max-new-tokens",
-    "max_length": "--max-new-tokens",
-    "do_sample": "--temperature",
-    "temperature": "--temperature",
-    "top_p": "--top-p",
-    "top_k": "the task's generation.top_k",
-    "stop_strings": "the task's generation.stop",
-}
-ONE_SEQUENCE = frozenset({"num_beams", "num_return_sequences", "num_beam_groups"})
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -48,6 +40,10 @@ class Options:
     device_map: JSON = None
     """As transformers takes it: layers to GPUs, the host's memory and the disk. Excludes `device`."""
     revision: str | None = None
+    adapter: AdapterUse = "auto"
+    """`off`: the weights without the adapter that lies beside them."""
+    incomplete_weights: Literal["refuse", "allow"] = "refuse"
+    """`allow`: what the checkpoint lacks is filled with random numbers, and said."""
     chat_template: str | None = None
     """A file with a Jinja chat template, in place of the model's own."""
     preparation: Preparation = "auto"
@@ -75,7 +71,13 @@ WEIGHTS_IN_ONE_PLACE = ("device_map", "max_memory", "offload_folder", "offload_b
 def check_settings(settings: ModelSettings) -> None:
     """Raise `ConfigurationError` for arguments that contradict each other or how the replica is divided."""
     options = parse_options(settings.args)
-    several = settings.gpus_per_replica > 1
+    folder, several = Path(settings.model), settings.gpus_per_replica > 1
+    if folder.is_dir():
+        check_folder(folder, options)
+        if settings.parallelism == "tensor" and several and has_adapter(folder) and options.adapter == "auto":
+            raise ConfigurationError(
+                f"--parallelism tensor: the adapter in {folder} isn't divided with the model: {MERGE}"
+            )
     if settings.parallelism == "tensor" and several:
         if options.batching == "continuous":
             raise ConfigurationError(
@@ -96,6 +98,14 @@ def check_settings(settings: ModelSettings) -> None:
         )
 
 
+def check_folder(folder: Path, options: Options) -> None:
+    """Raise `ConfigurationError` for a model folder of which something would be left out, or is missing."""
+    inner = options.model.get("subfolder")
+    where = folder / inner if isinstance(inner, str) else folder
+    if options.model.get("gguf_file") is None and options.model.get("variant") is None:
+        check_weights(where, with_adapters=True, adapter=options.adapter)
+
+
 def parse_options(args: Mapping[str, JSON]) -> Options:
     """Sort `--model-args`. Raises `ConfigurationError` for contradictions; unknown names go to the model."""
     refuse_what_belongs_elsewhere(args)
@@ -109,6 +119,10 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
         device=_text(rest, "device"),
         device_map=_take_device_map(rest),
         revision=_text(rest, "revision"),
+        adapter=cast("AdapterUse", one_of(rest, "adapter", ("auto", "off"))),
+        incomplete_weights=cast(
+            "Literal['refuse', 'allow']", one_of(rest, "incomplete_weights", ("refuse", "allow"))
+        ),
         chat_template=_text(rest, "chat_template"),
         preparation=cast("Preparation", one_of(rest, "preparation", PREPARATIONS)),
         batching=cast("Batching", one_of(rest, "batching", BATCHINGS)),
@@ -181,12 +195,6 @@ def _take_generation(args: dict[str, JSON]) -> dict[str, JSON]:
     names = [name for name in args if name.startswith(GENERATION_PREFIX)]
     taken = {name.removeprefix(GENERATION_PREFIX): args.pop(name) for name in names}
     for name in taken:
-        if name in DECIDED_BY_TASK:
-            raise ConfigurationError(
-                f"--model-args {GENERATION_PREFIX}{name}: this is set per task; use {DECIDED_BY_TASK[name]}"
-            )
-        if name in ONE_SEQUENCE:
-            raise ConfigurationError(
-                f"--model-args {GENERATION_PREFIX}{name}: the transformers backend decodes one sequence per request"
-            )
+        if (reason := why_not(name)) is not None:
+            raise ConfigurationError(f"--model-args {GENERATION_PREFIX}{name}: {reason}")
     return taken

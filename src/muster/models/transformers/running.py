@@ -15,6 +15,7 @@ from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREF
 from muster.core import Completion, Request, Usage
 from muster.models.transformers.cache_names import CacheInput, cache_of
 from muster.models.transformers.generation import Generator, LogitsProcessor, Prompts, RowEnd
+from muster.models.transformers.interfaces import ModelOutput, VisionLanguageModel
 from muster.models.transformers.preparation import Batch
 from muster.models.transformers.row_cache import SlotCache, unsuitable
 from muster.models.transformers.sampling import SeededSampling, draws
@@ -116,12 +117,7 @@ class RunningRows:
         if (reason := unsupported(prompts)) is not None:
             raise NotContinuousError(reason)
         assert prompts.cache is not None
-        outputs = self._model(
-            **self._model.prepare_inputs_for_generation(
-                prompts.input_ids, is_first_iteration=True, **prompts.inputs
-            ),
-            return_dict=True,
-        )
+        outputs = read_prompts(self._model, prompts)
         cache = cache_of(outputs, prompts.cache.name)
         if (reason := unsuitable(cache, prompts.input_ids.shape[1])) is not None:
             raise NotContinuousError(reason)
@@ -331,7 +327,7 @@ def unsupported(prompts: Prompts) -> str | None:
 
 
 def refusal(generator: Generator) -> str | None:
-    """Why a model's rows can't be exchanged, as far as can be told without running it, or None."""
+    """Why a model's rows can't be exchanged, as far as can be told without an image, or None."""
     if generator.model.config.is_encoder_decoder:
         return "it has an encoder and a decoder"
     token = torch.zeros(1, 1, dtype=torch.long)
@@ -339,7 +335,24 @@ def refusal(generator: Generator) -> str | None:
         prompts = generator.prompts(generator.place({"input_ids": token, "attention_mask": token + 1}))
     except Exception as error:  # noqa: BLE001 - a model's own code may do anything; it is asked as before then
         return f"it can't be asked: {error}"
-    return unsupported(prompts)
+    return unsupported(prompts) or _tried(generator, prompts)
+
+
+def _tried(generator: Generator, prompts: Prompts) -> str | None:
+    """What the cache of a prompt of one token shows. A model may refuse a prompt without an image: nothing, then."""
+    assert prompts.cache is not None
+    try:
+        with torch.inference_mode():
+            cache = cache_of(read_prompts(generator.model, prompts), prompts.cache.name)
+    except Exception:  # noqa: BLE001 - a model's own code may do anything
+        return None
+    return unsuitable(cache, prompts.input_ids.shape[1])
+
+
+def read_prompts(model: VisionLanguageModel, prompts: Prompts) -> ModelOutput:
+    """The model's output for prompts, whose cache it fills."""
+    inputs = model.prepare_inputs_for_generation(prompts.input_ids, is_first_iteration=True, **prompts.inputs)
+    return model(**inputs, return_dict=True)
 
 
 def _choice(request: Request) -> tuple[object, ...]:

@@ -31,6 +31,7 @@ from muster.models.vllm.options import (
 from muster.models.vllm.prompts import Prompts
 from muster.models.vllm.room import Room
 from muster.models.vllm.versions import check_version
+from muster.models.weights import check_weights
 
 if TYPE_CHECKING:
     from muster.models.vllm.engine import Engine
@@ -58,6 +59,7 @@ class VllmModel:
         self.check(settings)
         options = parse_options(settings.args)
         folder = fetch_model(settings.model, options.revision)  # once per node
+        check_weights(folder)
         processor = load_processor(
             folder, options.for_processor, trust_remote_code=settings.trust_remote_code
         )

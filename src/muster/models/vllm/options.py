@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 from muster.core import JSON, ConfigurationError
@@ -17,6 +18,7 @@ from muster.models.transformers.options import (
     VideoForm,
     one_of,
 )
+from muster.models.weights import check_weights
 
 INVARIANT = "VLLM_BATCH_INVARIANT"
 NATIVE_VIDEO = frozenset({"qwen2_5_vl"})
@@ -99,6 +101,8 @@ def parse_options(args: Mapping[str, JSON]) -> VllmOptions:
 def check_settings(settings: ModelSettings) -> None:
     """Raise `ConfigurationError` for settings that can't work, as far as that can be told without vLLM."""
     options = parse_options(settings.args)
+    if (folder := Path(settings.model)).is_dir():
+        check_weights(folder)
     check_recorded(batch_invariant=options.batch_invariant)
 
 
