@@ -1,6 +1,7 @@
 # make demo   sets up a virtual environment and evaluates the demo model
 # make test   installs the test tools and runs the tests
 # make check  what must hold before a change goes in: formatting, lint and types
+# make lock   renews constraints/lock.txt, the releases that are installed; then run the tests
 # make test-vllm  makes an environment with vLLM for CPUs, 3.5 GB, and runs the tests that need it
 # make benchmarks  measures speed and memory against the alternatives
 #
@@ -9,18 +10,20 @@
 # TORCH    a requirement or wheel for pip, instead of the build that fits this machine
 # WORKERS  test processes
 # TESTS    what pytest runs
+# RELEASES locked (constraints/lock.txt), newest or oldest: which of the allowed ones are installed
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
 WORKERS ?= $(shell echo $$(($$(env -u OMP_NUM_THREADS nproc) + 1)))
 TESTS ?= tests
+RELEASES ?= locked
 
 BIN = $(VENV)/bin
-INSTALL = $(PYTHON) scripts/install.py --venv "$(VENV)" --torch "$(TORCH)"
-NEEDS = pyproject.toml scripts/install.py
+INSTALL = $(PYTHON) scripts/install.py --venv "$(VENV)" --torch "$(TORCH)" --releases "$(RELEASES)"
+NEEDS = pyproject.toml scripts/install.py constraints/lock.txt constraints/torch.txt
 
-.PHONY: help demo test test-vllm check benchmarks clean python
+.PHONY: help demo test test-vllm check lock benchmarks clean python
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -40,6 +43,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+lock: | python
+	$(PYTHON) scripts/lock.py
 
 # Half an hour on a quiet machine with two cores; writes benchmarks/RESULTS-*.md.
 benchmarks: $(VENV)/.installed-dev

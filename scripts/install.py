@@ -1,5 +1,8 @@
 """Installs Muster from this checkout into a virtual environment: what `make demo` and `make test` call.
 
+Releases are those of constraints/lock.txt, so that nobody's new release breaks these commands; `--releases newest` and
+`--releases oldest` take the ends of what pyproject.toml allows instead.
+
 On a machine without an NVIDIA GPU it takes the CPU build of torch, which is a tenth of the CUDA build's size. pip's
 own index has only one build per platform, and on Linux that is the CUDA one; so the CPU build is asked for by its
 version where pip is configured with an index or folder that has it, and otherwise fetched by uv, which knows where
@@ -12,14 +15,16 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TORCH_CPU = "torch==2.13.0+cpu"
-"""The build that Muster's own tests run with."""
-TORCH_ANY = "torch>=2.6"
+LOCK = ROOT / "constraints" / "lock.txt"
+TORCH_ANY = (ROOT / "constraints" / "torch.txt").read_text(encoding="utf-8").strip()
+"""The release that Muster's own tests run with, of whichever build fits the machine."""
+TORCH_CPU = f"{TORCH_ANY}+cpu"
 
 
 def main() -> None:
@@ -28,13 +33,16 @@ def main() -> None:
     parser.add_argument("--venv", type=Path, default=Path(".venv"), help="the environment to install into")
     parser.add_argument("--extra", default="transformers", help="the optional part of Muster to install")
     parser.add_argument("--torch", default="", help="a requirement or wheel, instead of the fitting build")
+    parser.add_argument(
+        "--releases", choices=["locked", "newest", "oldest"], default="locked", help="of all the rest"
+    )
     given = parser.parse_args()
     environment: Path = given.venv.absolute()
     try:
         python = make_environment(environment)
         install_torch(python, given.torch)
         say(f"installing Muster and its {given.extra} packages into {given.venv}")
-        pip(python, "--editable", f"{ROOT}[{given.extra}]")
+        install_muster(python, given.extra, given.releases)
     except subprocess.CalledProcessError as error:
         sys.exit(f"the installation failed (status {error.returncode}): {error.cmd}")
 
@@ -67,17 +75,40 @@ def install_torch_for_cpu(python: Path) -> None:
     say("no NVIDIA GPU here: installing the CPU build of torch")
     if attempt([str(python), "-m", "pip", "install", "--quiet", TORCH_CPU]):
         return
-    uv = shutil.which("uv")
-    if uv is None:
-        pip(python, "uv")
-        uv = str(python.parent / "uv")
     # Without its dependencies: pip installs those with Muster, from the index that it is configured with.
     from_torch = ["pip", "install", "--quiet", "--no-deps", "--torch-backend=cpu"]
-    if not attempt([uv, *from_torch, "--python", str(python), TORCH_ANY], show_errors=True):
+    if not attempt([find_uv(python), *from_torch, "--python", str(python), TORCH_ANY], show_errors=True):
         sys.exit(
             "the CPU build of torch can't be had from here. Give a requirement or a wheel that can: "
             "`make demo TORCH=./torch-2.13.0+cpu-….whl`, or `make demo TORCH=torch` for the default build (gigabytes)"
         )
+
+
+def install_muster(python: Path, extra: str, releases: str) -> None:
+    """Muster in editable form with an extra, beside the torch that is there."""
+    wanted = ["--editable", f"{ROOT}[{extra}]"]
+    if releases == "locked":
+        pip(python, "--constraint", str(LOCK), *wanted)
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as torch:
+        version = subprocess.run(
+            [str(python), "-c", "import importlib.metadata as m; print(m.version('torch'))"],
+            check=True, capture_output=True, text=True,
+        ).stdout.strip()  # fmt: skip
+        torch.write(f"torch=={version}\n")
+        torch.flush()
+        which = ["--upgrade"] if releases == "newest" else ["--resolution", "lowest-direct"]
+        options = ["pip", "install", "--quiet", *which, "--override", torch.name, "--python", str(python)]
+        subprocess.run([find_uv(python), *options, *wanted], check=True)
+
+
+def find_uv(python: Path) -> str:
+    """uv, which knows where torch keeps its builds and can resolve to the oldest releases."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pip(python, "uv")
+        uv = str(python.parent / "uv")
+    return uv
 
 
 def has_torch(python: Path) -> bool:

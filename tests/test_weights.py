@@ -6,6 +6,7 @@ random numbers in place of what is missing. With a real model and a real adapter
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,6 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from muster.core import ConfigurationError
-from muster.models import weights
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
 from muster.models.weights import check_weights, deciding_versions
@@ -65,7 +65,7 @@ def said(model: TransformersModel) -> dict[str, str]:
 
 
 def without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
 
 
 # -- adapters
@@ -150,7 +150,7 @@ def shard(folder: Path) -> None:
     """The same weights in two files and an index."""
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
-    names, index = sorted(tensors), {}
+    names, index = sorted(tensors), dict[str, str]()
     for number, part in enumerate((names[::2], names[1::2]), 1):
         file = f"model-0000{number}-of-00002.safetensors"
         save_file({name: tensors[name] for name in part}, folder / file, metadata={"format": "pt"})

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias, cast, get_args
 
 from muster.core import JSON, ConfigurationError, MissingExtraError, MusterError
 from muster.models.protocol import Model, ModelKind, ModelSettings
+from muster.models.weights import MERGE, base_of, has_adapter
 
 Backend: TypeAlias = Callable[[ModelSettings], Model]
 
@@ -306,11 +307,7 @@ def _import_file(path: Path, reference: str) -> ModuleType:
 
 def _check_model_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        extra = (
-            ". It holds an adapter: merge it into its base model and save both with save_pretrained"
-            if (folder / "adapter_config.json").is_file()
-            else ""
-        )
+        extra = f". It holds an adapter of {base_of(folder)}: {MERGE}" if has_adapter(folder) else ""
         raise ConfigurationError(f"{folder} is not a model folder: config.json is missing{extra}")
     if not any(next(folder.glob(pattern), None) for pattern in WEIGHT_PATTERNS):
         raise ConfigurationError(

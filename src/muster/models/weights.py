@@ -124,7 +124,7 @@ def _check_adapter(folder: Path, with_adapters: bool, adapter: AdapterUse) -> No
             )
     elif not _has_weights(folder):
         raise ConfigurationError(
-            f"{folder} holds an adapter of {_base(folder)}, and not the weights of that model: {MERGE}"
+            f"{folder} holds an adapter of {base_of(folder)}, and not the weights of that model: {MERGE}"
         )
     elif adapter == "auto":
         if not weights:
@@ -148,7 +148,8 @@ def _check_adapter(folder: Path, with_adapters: bool, adapter: AdapterUse) -> No
         )
 
 
-def _base(folder: Path) -> str:
+def base_of(folder: Path) -> str:
+    """The model that an adapter was made for, as it names it."""
     try:
         content = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

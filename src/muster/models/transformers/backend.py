@@ -14,6 +14,7 @@ from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.transformers.batch_size import BatchSize, failure_of
 from muster.models.transformers.cores import wants_process
+from muster.models.transformers.internals import lacking, need, untried
 from muster.models.transformers.options import Options, VideoForm, check_settings, parse_options
 from muster.models.transformers.prefetch import OneAhead
 from muster.models.transformers.preparation import Batch, Prepared, Preparer
@@ -78,6 +79,7 @@ class TransformersModel:
             raise
 
     def _load(self, folder: Path, options: Options, settings: ModelSettings) -> None:
+        need("loading")
         # These import torch and transformers.
         from muster.models.transformers.generation import Generator
         from muster.models.transformers.image_cache import ImageCache
@@ -96,6 +98,7 @@ class TransformersModel:
         if members is None:
             generator = Generator(loaded, tokenizer)
             if options.image_cache:
+                need("image cache")
                 generator.images = ImageCache(options.image_cache)
                 generator.images.attach(loaded.model)
             self._equip(loaded, generator, memory, batch_size, options.video)
@@ -153,6 +156,8 @@ class TransformersModel:
         notes = {} if self._static is None else {"batching": f"static ({self._static})"}
         if reset := self._loaded.own.described():
             notes["generation_config.json"] = f"not followed: {reset}"
+        if (version := untried()) is not None:
+            notes["transformers"] = version
         if self._loaded.weights:
             notes["weights"] = self._loaded.weights
         return notes
@@ -235,11 +240,13 @@ class TransformersModel:
 
 def why_static(generator: Generator, options: Options) -> str | None:
     """Why rows aren't exchanged, or None. Raises `ConfigurationError` where they can't and were to."""
-    from muster.models.transformers.running import refusal
-
     if options.batching == "static":
         return "--model-args batching=static"
-    reason = refusal(generator)
+    reason = lacking("continuous batches")
+    if reason is None:
+        from muster.models.transformers.running import refusal
+
+        reason = refusal(generator)
     if reason is not None and options.batching == "continuous":
         raise ConfigurationError(
             f"--model-args batching=continuous: not with this model, {reason}; leave it out for static batches"
