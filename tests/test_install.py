@@ -1,7 +1,7 @@
 """What `make demo` installs on which machine: a stand-in for the environment's Python writes down what it is told.
 
-Guards against gigabytes of CUDA libraries on a laptop, a CPU build on a GPU machine, and an installer that replaces
-the torch that somebody chose.
+Guards against gigabytes of CUDA libraries on a laptop, a CPU build on a GPU machine, an installer that replaces the
+torch that somebody chose, and a new release of a dependency that breaks the commands of the README.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the scripts are no part of the package
@@ -134,3 +137,86 @@ def test_a_folder_that_is_no_environment_is_not_emptied(tmp_path: Path) -> None:
     install.make_environment(tmp_path)
     assert (tmp_path / "precious").read_text() == "mine"
     assert (tmp_path / "bin" / "python").exists()
+
+
+# -- which releases
+
+
+def requirements() -> list[Requirement]:
+    """All that pyproject.toml asks for, Muster's own extras aside."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    return [each for each in map(Requirement, lines) if each.name != "muster-eval"]
+
+
+def pins() -> dict[str, list[Requirement]]:
+    found: dict[str, list[Requirement]] = {}
+    for line in install.LOCK.read_text().splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            found.setdefault(canonicalize_name(pin.name), []).append(pin)
+    return found
+
+
+def test_every_dependency_has_two_ends() -> None:
+    """Without an upper one a release of somebody else's breaks what worked yesterday."""
+    for each in requirements():
+        operators = {part.operator for part in each.specifier}
+        assert ">=" in operators, each
+        assert "<" in operators, each
+
+
+def test_what_is_private_is_allowed_to_the_next_minor_release_only() -> None:
+    for each in requirements():
+        if each.name in ("transformers", "torch", "vllm"):
+            upper = next(part.version for part in each.specifier if part.operator == "<")
+            assert upper.count(".") == 1, each
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_the_lock_has_one_release_of_each_and_one_that_is_allowed(python: str) -> None:
+    """For every Python and platform. torch is left to the machine, and vLLM has an environment of its own."""
+    locked = pins()
+    for platform in ("linux", "darwin"):
+        environment = {
+            "python_version": python,
+            "python_full_version": f"{python}.1",
+            "sys_platform": platform,
+        }
+        for each in requirements():
+            if each.name in ("torch", "vllm"):
+                continue
+            name = canonicalize_name(each.name)
+            valid = [pin for pin in locked[name] if pin.marker is None or pin.marker.evaluate(environment)]
+            assert len(valid) == 1, (name, environment)
+            (version,) = (part.version for part in valid[0].specifier)
+            assert version in each.specifier, (name, version)
+    assert "torch" not in locked
+    assert "make lock" in install.LOCK.read_text()
+
+
+def test_the_lock_names_no_registry_and_no_machine() -> None:
+    text = install.LOCK.read_text()
+    for word in ("://", "/opt", "/work", "/home", "index-url", "find-links", "hash"):
+        assert word not in text
+
+
+def test_the_lock_is_what_is_installed(without_gpu: Machine) -> None:
+    install.install_muster(without_gpu.python, "dev", "locked")
+    (call,) = without_gpu.installed
+    assert call == f"python -m pip install -qq --constraint {install.LOCK} --editable {ROOT}[dev]"
+
+
+@pytest.mark.parametrize(
+    ("releases", "how"), [("newest", "--upgrade"), ("oldest", "--resolution lowest-direct")]
+)
+def test_the_ends_of_what_is_allowed(without_gpu: Machine, releases: str, how: str) -> None:
+    """The torch that fits the machine stays."""
+    without_gpu.has("uv-has-cpu-build")
+    install.install_muster(without_gpu.python, "dev", releases)
+    call = without_gpu.installed[-1]
+    assert call.startswith(f"uv pip install --quiet {how} --override ")
+    assert call.endswith(f"--python {without_gpu.python} --editable {ROOT}[dev]")
