@@ -33,6 +33,8 @@ from muster.models.api.images import ImageLimits, encode_image
 from muster.models.api.options import ApiOptions, base_urls, parse_options, providers
 from muster.models.openai.messages import ChatFormat
 
+FILM = b"\x00\x00\x00\x18ftypisom"
+"""How an MP4 begins."""
 NOISE = Image.effect_noise((300, 200), 90).convert("RGB")
 
 
@@ -120,7 +122,7 @@ def test_text_and_images_keep_their_order_and_roles() -> None:
             Message("system", (Part(text="Be brief."),)),
             Message("user", (Part(text="First"), Part(media=image), Part(text="then"), Part(media=address))),
             Message("assistant", (Part(text="Yes."),)),
-            Message("user", (Part(media=Media("video", data=b"mp4")),)),
+            Message("user", (Part(media=Media("video", data=FILM)),)),
         ),
     )
     body = json.loads(ChatFormat("m", image_urls=True, video="video_url").body(request).body)
@@ -139,7 +141,12 @@ def test_text_and_images_keep_their_order_and_roles() -> None:
         {"role": "assistant", "content": "Yes."},
         {
             "role": "user",
-            "content": [{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,bXA0"}}],
+            "content": [
+                {
+                    "type": "video_url",
+                    "video_url": {"url": f"data:video/mp4;base64,{base64.b64encode(FILM).decode()}"},
+                }
+            ],
         },
     ]
 

@@ -25,6 +25,8 @@ from muster.models.gemini import GeminiModel
 from muster.models.protocol import ModelSettings
 from video_files import write_video
 
+FILM = b"\x00\x00\x00\x18ftypisom"
+"""How an MP4 begins."""
 KEY = "a-key-that-must-not-be-seen"
 
 
@@ -138,11 +140,11 @@ def inline(call: Call) -> tuple[str, bytes]:
 
 
 def test_gemini_takes_videos_as_files_where_it_is_told_to() -> None:
-    film = question(media=(Media("video", data=b"mp4"),))
+    film = question(media=(Media("video", data=FILM),))
     with serving(lambda _: gemini()) as server:
         (completion,) = ask(GeminiModel(settings(server, video="file")), film)
     assert completion.text == "Yes."
-    assert inline(server.calls[0]) == ("video/mp4", b"mp4")
+    assert inline(server.calls[0]) == ("video/mp4", FILM)
 
 
 @pytest.mark.parametrize("vendor", ["anthropic", "gemini"])
@@ -154,7 +156,7 @@ def test_both_take_videos_as_frames(vendor: str, tmp_path: Path, monkeypatch: py
     make, answer = BOTH[vendor]
     with serving(lambda _: answer) as server:
         (completion,) = ask(make(settings(server)), question(media=(shown,)))
-        (broken,) = ask(make(settings(server)), question(media=(Media("video", data=b"mp4"),)))
+        (broken,) = ask(make(settings(server)), question(media=(Media("video", data=FILM),)))
     assert completion.note == f"video {film}: 3 frames as images"
     assert json.dumps(server.calls[0].body).count("image/jpeg") == 3
     assert broken.failure is not None

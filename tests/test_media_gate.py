@@ -21,6 +21,7 @@ from muster.media.gate import VARIABLE, confined, media_file, open_media, read_m
 from muster.media.images import image_size
 from muster.media.video import load_video
 from muster.models.api.images import ImageLimits, encode_image
+from muster.models.api.prompts import read_video
 from muster.models.openai.messages import ChatFormat
 from muster.tasks.checking import check_task
 from muster.tasks.definition import Task
@@ -108,6 +109,42 @@ def test_a_video_is_not_sent_from_elsewhere_nor_are_its_frames_or_subtitles(secr
     (data / "frames" / "1.png").symlink_to(secret)
     with pytest.raises(SampleError, match="outside of"):
         load_video(named(data, "frames", "video"))
+
+
+NO_VIDEOS = {
+    "secret.mp4": b"-----BEGIN OPENSSH PRIVATE KEY-----\nG" + b"b3BlbnNzaC1rZXktdjEA" * 40,
+    "accounts.mkv": b"root:x:0:0:root:/root:/bin/bash\n" * 20,
+    "picture.mp4": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "photo.webm": b"\xff\xd8\xff\xe0" + bytes(100),
+    "heic.mov": b"\x00\x00\x00\x18ftypheic" + bytes(100),
+    "avif.mp4": b"\x00\x00\x00\x20ftypavif" + bytes(100),
+    "sound.avi": b"RIFF\x00\x01\x00\x00WAVEfmt " + bytes(100),
+    "web.avi": b"RIFF\x00\x01\x00\x00WEBPVP8 " + bytes(100),
+    "list.ts": b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n" + b"\n" * 600,
+    "G.ts": b"G" + b"secret" * 200,
+    "list.mp4": b"ffconcat version 1.0\nfile '/etc/passwd'\n",
+    "archive.mp4": b"PK\x03\x04" + bytes(100),
+    "weights.mp4": b"\x80\x04\x95" + bytes(100),
+    "short.mp4": b"f",
+}
+
+
+@pytest.mark.parametrize("name", NO_VIDEOS)
+def test_only_videos_are_sent_as_they_are(name: str, tmp_path: Path) -> None:
+    """A file of the data's own folder may be called a video and be anything: keys, tables, somebody's pictures."""
+    (tmp_path / name).write_bytes(NO_VIDEOS[name])
+    for film in (named(tmp_path, name, "video"), Media("video", data=NO_VIDEOS[name])):
+        with pytest.raises(SampleError, match="is no video file, so it isn't sent"):
+            ChatFormat("m", video="video_url").body(question(media=(film,)))
+        with pytest.raises(SampleError, match="is no video file, so it isn't sent"):
+            read_video(film)
+
+
+def test_a_video_is_sent_as_what_it_is_and_not_as_what_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "film.txt").write_bytes(
+        b"\x1a\x45\xdf\xa3\x9fB\x86\x81\x01B\xf7\x81\x01B\xf2\x81\x04B\xf3\x81\x08B\x82\x84webm"
+    )
+    assert read_video(named(tmp_path, "film.txt", "video"))[0] == "video/webm"
 
 
 SOURCES = {

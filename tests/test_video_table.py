@@ -19,10 +19,26 @@ from benchmarks.videos.shown import told
 from benchmarks.videos.tools import shown_by
 from benchmarks.videos.writing import Coding, repacked, write
 from muster.core import Media, SampleError, VideoSettings
+from muster.media.containers import HEAD, video_type
 from muster.media.readers.choice import has_torchcodec
 from muster.media.readers.packet_index import read_index
 from muster.media.readers.upright import DisplayMatrix
 from muster.media.video import load_video
+
+TYPES = {
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+    ".ts": "video/mp2t",
+    ".mpg": "video/mpeg",
+    ".avi": "video/x-msvideo",
+    ".flv": "video/x-flv",
+    ".wmv": "video/x-ms-asf",
+    ".mxf": "application/mxf",
+    ".ivf": "video/x-ivf",
+    ".gif": "image/gif",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +59,11 @@ def written(case: Case, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_what_players_show(case: Case, tmp_path: Path) -> None:
     """All frames in order, upright and in their colours; and eight of them that are sought alone."""
-    assert told(shown_by("muster", written(case, tmp_path)), case.shows) == "="
+    path = written(case, tmp_path)
+    assert told(shown_by("muster", path), case.shows) == "="
+    assert video_type(path.read_bytes()[:HEAD]) == TYPES.get(path.suffix), (
+        "by which it may be sent to a server"
+    )
 
 
 def test_torchcodec_shows_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

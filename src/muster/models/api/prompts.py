@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import mimetypes
-
 from muster.core import Media, Request, SampleError
+from muster.media.containers import HEAD, video_type
 from muster.media.gate import read_media_file
 from muster.media.images import describe
 from muster.models.seeding import request_seed
@@ -21,13 +20,21 @@ def check_images(request: Request, most: int | None) -> None:
 
 
 def read_video(media: Media) -> tuple[str, bytes]:
-    """The media type and the bytes of a video file. Raises `SampleError` when it can't be read."""
+    """The media type and the bytes of a video file, by what is in it.
+
+    Raises:
+        SampleError: it can't be read, or is something else: data names files, and only videos are sent as they are.
+    """
     if media.url is not None:
         raise SampleError(f"{describe(media)} is an address, and this server is not handed addresses")
     try:
-        return mimetypes.guess_type(media.path or "")[0] or "video/mp4", read_media_file(media)
+        content = read_media_file(media)
     except SampleError as error:
         raise SampleError(f"{describe(media)} {error}") from error
+    media_type = video_type(content[:HEAD])
+    if media_type is None:
+        raise SampleError(f"{describe(media)} is no video file, so it isn't sent")
+    return media_type, content
 
 
 def seed_of(request: Request) -> int:
