@@ -33,10 +33,9 @@ class Size(NamedTuple):
 
 NOWHERE = Box(0.0, 0.0, 0.0, 0.0)
 
-_INTERNVL = re.compile(r"\[*\[(.*?),(.*?),(.*?),(.*?)\]\]*")
 _DECIMAL = r"(-?\d+(?:\.\d+)?)"
 _LMMS_EVAL = re.compile(rf"\[\s*{_DECIMAL},\s*{_DECIMAL},\s*{_DECIMAL},\s*{_DECIMAL}\s*\]")
-_NUMBER = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?"
+_NUMBER = r"[-+]?(?:\d++(?:\.\d++)?|\.\d++)(?:[eE][-+]?\d++)?"
 _BETWEEN = r"(?:\s*,\s*|\s+)"
 _VLMEVALKIT = re.compile(
     rf"\[\s*({_NUMBER}){_BETWEEN}({_NUMBER}){_BETWEEN}({_NUMBER}){_BETWEEN}({_NUMBER})\s*\]"
@@ -48,11 +47,23 @@ _THOUSANDTHS_UP_TO = 1000
 
 def read_internvl(text: str) -> Box:
     """The first four things in (double) brackets, if all are numbers."""
-    found = _INTERNVL.search(text)
+    found = _in_brackets(text)
     try:
-        return Box(*map(float, found.groups())) if found else NOWHERE
+        return Box(*map(float, found)) if found else NOWHERE
     except ValueError:
         return NOWHERE
+
+
+def _in_brackets(text: str) -> list[str]:
+    r"""The groups of the first match of InternVL's `\[*\[(.*?),(.*?),(.*?),(.*?)\]\]*`, whose search takes a power of the length.
+
+    Where the first bracket of a line begins no match, no later one of that line does: it has fewer commas after it.
+    """
+    for line in text.split("\n"):
+        parts = line[line.find("[") :].lstrip("[").split(",", 3) if "[" in line else []
+        if len(parts) == len(NOWHERE) and "]" in parts[3]:
+            return [*parts[:3], parts[3].partition("]")[0]]
+    return []
 
 
 def read_lmms_eval(text: str) -> Box:
