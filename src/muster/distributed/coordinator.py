@@ -15,9 +15,13 @@ from muster.core import Completion, Failure, Request, RequestKey
 from muster.distributed.progress import Progress, TaskProgress, WorkerProgress
 from muster.distributed.workload import Workload
 from muster.results.journal import Record
+from muster.results.scoring_limits import within_limits
 from muster.scheduling.queue import Loss, WorkQueue
 
 log = logging.getLogger(__name__)
+
+_LIVE_SECONDS = 1.0
+"""What a metric gets for an answer whose score is only shown."""
 
 WorkerState = Literal["starting", "loading", "working", "lost", "left", "failed"]
 
@@ -347,7 +351,8 @@ class Coordinator:
         if completion.text is None:
             return {}
         try:
-            return dict(self.workload.score(index, completion.text))
+            with within_limits(completion.text, _LIVE_SECONDS):
+                return dict(self.workload.score(index, completion.text))
         except Exception:  # noqa: BLE001  a user's metric must not end the run; scoring reports it at the end
             task.scoring_errors += 1
             return {}

@@ -55,8 +55,9 @@ def read_internvl(text: str) -> Box:
 
 
 def _in_brackets(text: str) -> list[str]:
-    r"""The groups of the first match of InternVL's `\[*\[(.*?),(.*?),(.*?),(.*?)\]\]*`, whose search takes a power of the length.
+    r"""The groups of the first match of InternVL's `\[*\[(.*?),(.*?),(.*?),(.*?)\]\]*`.
 
+    Searching for that takes a power of the text's length.
     Where the first bracket of a line begins no match, no later one of that line does: it has fewer commas after it.
     """
     for line in text.split("\n"):

@@ -11,6 +11,7 @@ from muster.metrics.protocol import CorpusMetric, Metric, Score, ScoredSample, U
 from muster.metrics.thinking import Split
 from muster.results.journal_lines import Record
 from muster.results.results import SampleCounts
+from muster.results.scoring_limits import within_limits
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 
@@ -166,7 +167,8 @@ def score_text(metric: Metric, sample: Sample, repeat: int, text: str, verdicts:
     try:
         if not has_reference(metric, sample):
             return Problem(NO_REFERENCE, "the sample has no reference answer to compare this one with")
-        score: object = verdicts.score(metric, sample, text)  # a plug-in may give anything
+        with within_limits(text):
+            score: object = verdicts.score(metric, sample, text)  # a plug-in may give anything
         if not isinstance(score, Score):
             return Problem(
                 METRIC, f"metric {metric.info.name} gave a {type(score).__name__} instead of a Score"

@@ -1,8 +1,9 @@
 """Muster's own reader of multiple-choice answers: strict about what counts, robust to how it is wrapped.
 
-It accepts, in this order: a letter alone; an option's text alone; "the answer is B" (the last such statement);
-a labelled start ("B. dog", "(B) dog"); the one option whose text occurs; the one letter that is marked as a
-letter. Whatever is ambiguous or negated is None: no answer, never a guess. "A cat" is not A, "Cannot" is not C.
+It accepts, in this order: a letter alone; an option's text alone; a boxed or tagged answer; what follows a correction
+("No wait, C"); "the answer is B" (the last such statement); a labelled start ("B. dog", "(B) dog"); what whole
+sentences settle on (`prose`); the one option whose text occurs; the one letter that is marked as a letter. Whatever is
+ambiguous or negated is None: no answer, never a guess. "A cat" is not A, "Cannot" is not C.
 """
 
 from __future__ import annotations
@@ -10,67 +11,71 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Mapping
 from functools import lru_cache
+
+from muster.metrics.letters.mentions import option_finder
+from muster.metrics.letters.prose import read_prose
+from muster.metrics.letters.statements import LATIN, NEGATION, is_a_word, last_statement
 
 _AMBIGUOUS = ""
 """What a step returns that settles the matter without an answer; None passes it on to the next step."""
 
-_LATIN = r"A-Za-z0-9\u00c0-\u024f"
-_OPEN = r"[\s\"'“‘«(\[<（【「]*"
-_CLOSE = rf"(?![{_LATIN}])(?!['’]\w)(?!\s*\?)"
-
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL | re.IGNORECASE)
-_MARKUP = re.compile(r"\\boxed|\\text(?:bf|rm)?|\\math(?:bf|rm)?|</?[a-zA-Z]{1,12}>|[*_`$#{}\\\u200b\ufeff]")
+_MARKUP = re.compile(
+    r"\\boxed|\\text(?:bf|rm|it)?|\\math(?:bf|rm|it)?|\\[,;!]|<\|[a-z_]{1,20}\|>|</?[a-zA-Z]{1,12}>|[*_`$#{}\\\u200b\ufeff]"
+)
 _BLANKS = re.compile(r"\s+")
 _ALONE = re.compile(
     r"(?:(?:the )?(?:final |correct )?(?:answer|option|choice|letter)\b)?\W*([a-z])\W*", re.IGNORECASE
 )
-_STATED = re.compile(
-    r"(?:answer|option|choice|答案|选项|選項|正解|答え|정답|답)\s?"
-    r"(?:is|are|should be|must be|would be|will be|:|=|是|为|為|は|은|는|\"\s?:)\s?"
-    rf"(?:(?:clearly|clear|definitely|therefore|option|choice|letter)\s?:?\s?)*:?{_OPEN}([A-Za-z]){_CLOSE}",
+_TAGGED = re.compile(r"\\boxed\s?\{|<answer>|<\|begin_of_box\|>|\bfinal answer:", re.IGNORECASE)
+_LONGEST_TAGGED = 400
+_CORRECTION = re.compile(
+    r"(?:^|[.!?\n,;…—–-])\s*(?:oh,? |no,? |hmm,? |but )?"
+    r"(?:wait|actually|correction|on second thought|scratch that|I mean|sorry)\b\s?[,:.!—–-]*",
     re.IGNORECASE,
 )
-_CHOSEN = re.compile(
-    r"(?:\bI (?:would |will )?(?:choose|pick|select|go with)|\b(?:[Ii]t|[Tt]h(?:is|at))(?:['’]s| is)"
-    rf"|\b[Oo]ption|\b[Cc]hoice|选|選)\s?(?:option\s)?{_OPEN}([A-Z]){_CLOSE}"
-)
-_IS_CORRECT = re.compile(rf"(?<![{_LATIN}])([A-Z])[)\]\"'”’.:]* is (?:the )?(?:correct|right|best|answer)\b")
-_OR_ANOTHER = re.compile(rf"[)\]\"'”’]*\s?(?:or|and|/|,|&)\s?{_OPEN}([A-Z])(?![{_LATIN}])")
 _LABEL = re.compile(
     r"[(\[（【\"'“]*([A-Za-z])(?!['’]\w)(?:\s?[)\]）】\"'”.:,;、。：．]+|\s?[-–—]\s|(?=\n))(\s?)(.*)",
     re.DOTALL,
 )
 _ENCLOSED = re.compile(r"[(\[（【\"“]\s?([A-Za-z])\s?[)\]）】\"”]|(?:^|\n)([A-Z])[.):：]")
-_CAPITAL = re.compile(rf"(?<![{_LATIN}])([A-Z])(?![{_LATIN}])(?!['’\-]\w)")
-_GOES_ON = re.compile(r" (?!(?:because|since|as|due|and|but|which|however|for|so|or|is|was)\b)\w")
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|neither|nor|none|cannot|except|unlike|without)\b|n['’]t\b", re.IGNORECASE
-)
-_SENTENCE_END = re.compile(r"[.!?;\n]")
-_ALSO_WORDS = frozenset("AI")
+_CAPITAL = re.compile(rf"(?<![{LATIN}])([A-Z])(?![{LATIN}])(?!['’\-]\w)")
+_IN_A_NAME = re.compile(r"\b(?!(?:or|and|nor|not|is|to|than|of|vs)\b)[A-Za-z]{2,}\s$")
+_FEW = 12
+"""Words after a correction that still only say what is right instead."""
 _SHORT = 3
 """Words of an answer in which a bare capital letter is still taken for the choice."""
 
 
 def read_choice(text: str, options: Mapping[str, str]) -> str | None:
     """The letter that `text` chooses among `options`, or None. Without options, any letter may be chosen."""
-    text = _clean(text)
     letters = "".join(options) or string.ascii_uppercase
-    steps: tuple[Callable[[], str | None], ...] = (
-        lambda: _alone(text, letters),
-        lambda: _option_alone(text, options),
-        lambda: _stated(text, letters),
-        lambda: _labelled(text, letters, options),
-        lambda: _option_within(text, letters, options),
-        lambda: _marked(text, letters),
-    )
-    for step in steps:
-        found = step()
-        if found is not None:
-            return found or None
-    return None
+    tagged = _tagged(text)
+    return (tagged and _read(tagged, letters, options, tagged=True)) or _read(text, letters, options) or None
+
+
+def _read(raw: str, letters: str, options: Mapping[str, str], *, tagged: bool = False) -> str | None:
+    text = _without_listing(_clean(raw), options)
+    found = _alone(text, letters)
+    if found is None:
+        found = _option_alone(text, options)
+    if found is None:
+        found = _corrected(text, letters, options)
+    if found is None:
+        found = last_statement(text, letters)
+    if found is not None:
+        return found
+    labelled = _labelled(text, letters, options)
+    if labelled or tagged:
+        return labelled
+    weighed = _in_prose(text, letters, options)
+    if weighed or labelled is not None:
+        return weighed
+    within = _option_within(text, letters, options)
+    return _marked(text, letters) if within is None else within
 
 
 def _clean(text: str) -> str:
@@ -101,6 +106,51 @@ def _valid(letter: str, letters: str) -> bool:
     return letter.upper() in letters
 
 
+def _tagged(text: str) -> str:
+    """What the last box, answer tag or "Final answer:" holds; empty where there is none."""
+    last = _last(_TAGGED, text)
+    if last is None:
+        return ""
+    rest = text[last.end() : last.end() + _LONGEST_TAGGED]
+    if not last.group().endswith("{"):
+        return re.split(r"</answer>|<\|end_of_box\|>|\n", rest.lstrip(), maxsplit=1, flags=re.IGNORECASE)[0]
+    depth = 1
+    for position, character in enumerate(rest):
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return rest[:position]
+    return ""
+
+
+def _without_listing(text: str, options: Mapping[str, str]) -> str:
+    """Without a list of all the options, which chooses none of them: "A. cat, B. dog" or one per line."""
+    start, end = -1, 0
+    for number, pattern in enumerate(_listed(tuple(options.items()))):
+        found = pattern.search(text) if number == 0 else pattern.match(text, end)
+        if found is None:
+            return text
+        start, end = (found.start(1) if number == 0 else start), found.end()
+    return text if start < 0 else f"{text[:start]}\n{text[end:]}".strip(" \n,.;")
+
+
+@lru_cache(maxsize=1024)
+def _listed(options: tuple[tuple[str, str], ...]) -> list[re.Pattern[str]]:
+    """For each option what finds its letter and text, not far from where the one before ended."""
+    between = r"[\s).:,–-]{1,4}(?:(?:is|the|an?)\s){0,2}"
+    return [
+        re.compile(
+            rf"{'.{0,60}?' if number else ''}(?<![{LATIN}])(\(?{letter}\b){between}"
+            rf"{re.escape(_plain_option(text))}(?![{LATIN}])",
+            re.IGNORECASE | re.DOTALL,
+        )
+        for number, (letter, text) in enumerate(options if len(options) > 1 else ())
+    ]
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return deque(pattern.finditer(text), maxlen=1)[0] if pattern.search(text) else None
+
+
 def _alone(text: str, letters: str) -> str | None:
     match = _ALONE.fullmatch(text)
     if match is None:
@@ -120,36 +170,15 @@ def _options_equal_to(text: str, options: Mapping[str, str]) -> list[str]:
     return [letter for letter, option in options.items() if _plain_option(option) == plain]
 
 
-def _stated(text: str, letters: str) -> str | None:
-    """The last statement of the answer wins; one that names two letters is ambiguous."""
-    found = max(_statements(text, letters), default=None)
-    return None if found is None else found[1]
-
-
-def _statements(text: str, letters: str) -> Iterator[tuple[int, str]]:
-    for pattern in (_STATED, _CHOSEN, _IS_CORRECT):
-        for match in pattern.finditer(text):
-            letter, end = match.group(1), match.end(1)
-            if not _valid(letter, letters) or _negated(text, match.start()):
-                continue
-            if pattern is not _IS_CORRECT and _is_a_word(text, letter, end):
-                continue
-            another = _OR_ANOTHER.match(text, end)
-            single = (
-                another is None or another.group(1) == letter.upper() or not _valid(another.group(1), letters)
-            )
-            yield match.start(1), letter.upper() if single else _AMBIGUOUS
-
-
-def _is_a_word(text: str, letter: str, end: int) -> bool:
-    """Whether the letter before `end` is rather an article, a pronoun or the start of a phrase."""
-    return (letter in _ALSO_WORDS or letter.islower()) and _GOES_ON.match(text, end) is not None
-
-
-def _negated(text: str, position: int) -> bool:
-    """Whether the two words before `position` deny what follows ("it is not option B"), in its sentence."""
-    before = _SENTENCE_END.split(text[max(0, position - 40) : position])[-1]
-    return _NEGATION.search(" ".join(before.split()[-2:])) is not None
+def _corrected(text: str, letters: str, options: Mapping[str, str]) -> str | None:
+    """The few words after the last correction: "B. No wait, C"."""
+    last = _last(_CORRECTION, text)
+    if last is None or not last.start():
+        return None
+    after = text[last.end() :].strip()
+    if not after or len(after.split()) > _FEW:
+        return None
+    return _read(after, letters, options) or None
 
 
 def _labelled(text: str, letters: str, options: Mapping[str, str]) -> str | None:
@@ -164,8 +193,16 @@ def _labelled(text: str, letters: str, options: Mapping[str, str]) -> str | None
     if own and re.match(re.escape(own) + r"(?!\w)", _plain(rest)):
         return letter
     named = _options_equal_to(rest, options)
-    others = _marked_letters(rest, letters) - {letter}
+    others = _marked_letters(rest, letters, named=False) - {letter}
     return _AMBIGUOUS if others or named else letter
+
+
+def _in_prose(text: str, letters: str, options: Mapping[str, str]) -> str | None:
+    """What whole sentences settle on; a text without one is no prose."""
+    if len(text.split()) <= _SHORT:
+        return None
+    plain = {letter: _plain_option(option) for letter, option in options.items()}
+    return read_prose(text, option_finder(letters, plain))
 
 
 def _option_within(text: str, letters: str, options: Mapping[str, str]) -> str | None:
@@ -182,24 +219,26 @@ def _option_within(text: str, letters: str, options: Mapping[str, str]) -> str |
     if len(chosen) != 1:
         return _AMBIGUOUS if found else None
     around = pattern.sub("it", text)  # a word, so that the A of "A dog" stays an article
-    contradicted = _NEGATION.search(around) or _marked_letters(around, letters) - set(chosen)
+    contradicted = NEGATION.search(around) or _marked_letters(around, letters) - set(chosen)
     return _AMBIGUOUS if contradicted else chosen[0]
 
 
 def _marked(text: str, letters: str) -> str | None:
     marked = _marked_letters(text, letters)
-    if len(marked) != 1 or _NEGATION.search(text):
+    if len(marked) != 1 or NEGATION.search(text):
         return None
     enclosed = _ENCLOSED.search(text) is not None
     return next(iter(marked)) if enclosed or len(text.split()) <= _SHORT else None
 
 
-def _marked_letters(text: str, letters: str) -> set[str]:
-    """Letters that stand as letters: enclosed, labelling a line, or a capital by itself."""
+def _marked_letters(text: str, letters: str, *, named: bool = True) -> set[str]:
+    """Letters that stand as letters: enclosed, labelling a line, or a capital by itself.
+
+    `named`: also those that end a name, such as "point B" or "Vitamin C".
+    """
     marked = {match.group(1) or match.group(2) for match in _ENCLOSED.finditer(text)}
-    marked |= {
-        match.group(1)
-        for match in _CAPITAL.finditer(text)
-        if not _is_a_word(text, match.group(1), match.end(1))
-    }
+    for match in _CAPITAL.finditer(text):
+        around = text[max(0, match.start() - 20) : match.start()]
+        if not is_a_word(text, match.group(1), match.end(1)) and (named or not _IN_A_NAME.search(around)):
+            marked.add(match.group(1))
     return {letter.upper() for letter in marked if _valid(letter, letters)}
