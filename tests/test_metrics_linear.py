@@ -16,6 +16,9 @@ from muster.core import JSON, Sample
 from muster.metrics.protocol import Metric, UnscoredError
 from muster.metrics.registry import build_metric, metric_names, metric_variants
 from muster.metrics.thinking import Thinking, split_lmms_eval
+from muster.results.answer_scoring import Problem, score_text
+from muster.results.scoring_limits import MOST_CHARACTERS, ScoringLimitError, within_limits
+from muster.results.verdicts import VerdictBook
 
 METADATA: dict[str, JSON] = {
     "bbox": [10, 10, 50, 50],
@@ -190,5 +193,5 @@ def test_an_answer_that_is_too_long_or_takes_too_long_is_an_error_of_its_metric(
     assert isinstance(outcome, Problem)
     assert outcome.kind == "metric"
     assert "1,000,001 characters" in outcome.message
-    with pytest.raises(ScoringLimitError, match="more than 0.05 s"), within_limits("a", 0.05):
+    with pytest.raises(ScoringLimitError, match=r"more than 0\.05 s"), within_limits("a", 0.05):
         Slow().score(CHOICES, "a")

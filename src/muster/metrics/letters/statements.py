@@ -11,11 +11,14 @@ OPEN = r"[\s\"'“‘«(\[<（【「]*"
 CLOSE = rf"(?![{LATIN}])(?!['’]\w)(?!\s*\?)"
 
 _ANSWER = (
-    r"(?:answers?|option|choice|答案|选项|選項|正解|答え|정답|답|उत्तर|الإجابة|الجواب|\b(?:respuesta|resposta|risposta|réponse"
-    r"|antwort|antwoord|svar|odpowied[zź]|cevap|yanıt|jawaban|opción|opção|opzione|válasz|răspunsul|đáp án|ответ|відповідь"
-    r"|απάντηση)\b)"
+    r"(?:answers?|option|choice|答案|选项|選項|正解|答え|정답|답|उत्तर|الإجابة|الجواب"
+    r"|\b(?:respuesta|resposta|risposta|réponse|antwort|antwoord|svar|odpowied[zź]|cevap|yanıt|jawaban|opción|opção"
+    r"|opzione|válasz|răspunsul|đáp án|ответ|відповідь|απάντηση)\b)"
 )
-_QUALIFIER = r"(?:\s(?:correct|right|best|final|corre(?:ct|tt|t)[aeo]|correct[ae]?|richtige|finale?|đúng|सही|الصحيحة|الصحيح))?"
+_QUALIFIER = (
+    r"(?:\s(?:correct|right|best|final|corre(?:ct|tt|t)[aeo]|correct[ae]?|richtige|finale?|đúng"
+    r"|सही|الصحيحة|الصحيح))?"
+)
 _IS = (
     r"(?:(?:is|are|as|was|should be|must be|would be|will be|could be|might be|es|é|è|est|ist|lautet|adalah|là|jest"
     r"|это|هي|هو)\b|है|:|=|：|是|为|為|は|은|는|\"\s?:)"
