@@ -198,6 +198,7 @@ TOOLKITS: dict[str, ThoughtReader] = {
     "lmms-eval": split_lmms_eval,
     "vlmevalkit": split_nothing,
     "vlmevalkit-judge": split_nothing,
+    "vlmevalkit-cot": split_nothing,
     "internvl": split_nothing,
 }
 """By scoring variant. All others follow Muster's rule."""
