@@ -16,7 +16,10 @@ def command(
     run: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
     task: Annotated[str | None, typer.Option(help="Score predictions made elsewhere for this task.")] = None,
     predictions: Annotated[
-        Path | None, typer.Option(help='JSON lines: {"id": "17", "prediction": "C"}')
+        Path | None,
+        typer.Option(
+            help='{"id": "17", "prediction": "C"} per line, a table, or what lmms-eval or VLMEvalKit wrote'
+        ),
     ] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Samples in the native format, instead of the task's own.")

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from muster.core import ConfigurationError, Sample
 from muster.results.aggregation import TaskScores
 from muster.results.answer_scoring import (
@@ -20,6 +18,7 @@ from muster.results.answer_scoring import (
     without_answer,
 )
 from muster.results.files import encode_json, replacing
+from muster.results.prediction_files import read_predictions
 from muster.results.results import TaskResults
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
@@ -27,16 +26,8 @@ from muster.tasks.definition import Task
 _SHOWN = 5
 
 
-class _Line(msgspec.Struct):
-    """One prediction as it stands in the file. Numbers are taken for what they look like."""
-
-    id: str | int
-    prediction: str | int | float | None
-    repeat: int = 0
-
-
 class _Prediction(NamedTuple):
-    line: int
+    place: str
     text: str | None
 
 
@@ -60,13 +51,13 @@ def score_predictions(
     per_sample: Path | None = None,
     ask: Callable[[Sequence[Prediction]], VerdictBook] | None = None,
 ) -> TaskResults:
-    """Score a file of `{"id": …, "prediction": …}` lines, with an optional `repeat`, against `samples`.
+    """Score a file of predictions (`read_predictions` says in which forms) against `samples`.
 
     Samples without a prediction count as errored (kind `missing`). Unknown and duplicate ids raise
     `ConfigurationError` with their line numbers. `per_sample` gets a line for each scored sample.
     `ask` has the predictions judged, before they are scored.
     """
-    predictions = _read(predictions_file)
+    predictions = _read(predictions_file, samples, task.name)
     _check_ids(predictions, samples, predictions_file)
     verdicts = VerdictBook() if ask is None else ask(_to_judge(samples, predictions))
     repeats = 1 + max((key.repeat for key in predictions), default=0)
@@ -101,23 +92,21 @@ def _answer(
     return score_answer(task, sample, repeat, prediction.text, verdicts)
 
 
-def _read(path: Path) -> dict[_Key, _Prediction]:
+def _read(path: Path, samples: Sequence[Sample], task: str) -> dict[_Key, _Prediction]:
     predictions: dict[_Key, _Prediction] = {}
     duplicates: list[str] = []
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                parsed = _parse(line, number, path)
-                key = _Key(str(parsed.id), parsed.repeat)
-                if key in predictions:
-                    duplicates.append(f"{_named(key)} (lines {predictions[key].line} and {number})")
-                    continue
-                text = None if parsed.prediction is None else str(parsed.prediction)
-                predictions[key] = _Prediction(number, text)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the predictions {path}: {error.strerror or error}") from error
+    known = {sample.id for sample in samples}
+    for place, name, repeat, text in read_predictions(path, samples, task):
+        # A data frame makes 17.0 of the id 17 where one is missing.
+        unfloated = name.removesuffix(".0")
+        key = _Key(unfloated if name not in known and unfloated in known else name, repeat)
+        if key in predictions:
+            both = f"{predictions[key].place} and {place}".replace("line", "lines", 1).replace(
+                "and line ", "and "
+            )
+            duplicates.append(f"{_named(key)} ({both})")
+            continue
+        predictions[key] = _Prediction(place, text)
     if duplicates:
         raise ConfigurationError(
             f"{path} has more than one prediction for {_some(duplicates)}. Keep one, or number them with `repeat`."
@@ -125,23 +114,9 @@ def _read(path: Path) -> dict[_Key, _Prediction]:
     return predictions
 
 
-def _parse(line: bytes, number: int, path: Path) -> _Line:
-    try:
-        parsed = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf"), type=_Line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f'{path}, line {number}: {error}. A line looks like {{"id": "17", "prediction": "C"}}.'
-        ) from error
-    if parsed.repeat < 0:
-        raise ConfigurationError(f"{path}, line {number}: `repeat` is {parsed.repeat}; it counts from 0")
-    return parsed
-
-
 def _check_ids(predictions: dict[_Key, _Prediction], samples: Sequence[Sample], path: Path) -> None:
     known = {sample.id for sample in samples}
-    unknown = [
-        f"{_named(key)} (line {found.line})" for key, found in predictions.items() if key.id not in known
-    ]
+    unknown = [f"{_named(key)} ({found.place})" for key, found in predictions.items() if key.id not in known]
     if unknown:
         raise ConfigurationError(
             f"{path} has predictions for samples that the task does not have: {_some(unknown)}. "
