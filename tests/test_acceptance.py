@@ -8,8 +8,8 @@ from dataclasses import asdict
 import msgspec
 import pytest
 
-from muster.core import JSON, ConfigurationError
-from muster.distributed.acceptance import Own, accept
+from muster.core import JSON, ConfigurationError, RunError
+from muster.distributed.acceptance import Own, accept, check_places
 from muster.distributed.messages import Offer
 from muster.models.protocol import ModelSettings
 from muster.models.registry import resolve_model
@@ -30,13 +30,29 @@ def offer(backend: str, args: Mapping[str, JSON]) -> Offer:
         ("vllm-server", {"server_args": "--trust-remote-code"}),
         ("sglang-server", {"python": "/somewhere/bin/python"}),
         ("vllm", {"worker_cls": "somebody.Else"}),
+        ("openai", {"base_url": "http://10.0.0.7:8000/v1"}),
+        ("openai", {"api_key_env": "AWS_SECRET_ACCESS_KEY"}),
+        ("anthropic", {"api_key_env": "GITHUB_TOKEN"}),
+        ("gemini", {"headers": {"x": "y"}}),
+        ("replay", {"folder": "/home/somebody"}),
+        ("transformers", {"attn_implementation": "somebody/kernels"}),
+        ("transformers", {"processor": {"template": "~/secrets"}}),
     ],
 )
 def test_programs_that_a_run_names_are_not_started_on_its_word(backend: str, args: dict[str, JSON]) -> None:
     (name,) = args
-    with pytest.raises(ConfigurationError, match=f"can't make this machine run: {name}="):
+    with pytest.raises(ConfigurationError, match=f"can't make this machine run, read or send: {name}="):
         accept(offer(backend, args), Own())
     assert accept(offer(backend, args), Own(args=args)).settings.args == args
+
+
+@pytest.mark.parametrize("places", [[], ["a", "b"], ["a.0", "a.0"], ["../../etc"], ["a.0\n"], ["x" * 500]])
+def test_names_that_a_coordinator_gives_are_checked(places: list[str]) -> None:
+    replicas = 2 if places == ["a.0", "a.0"] else 1
+    given = msgspec.structs.replace(offer("transformers", {}), places=places)
+    with pytest.raises(RunError, match="asked for names"):
+        check_places(given, replicas)
+    check_places(msgspec.structs.replace(given, places=["me@gpu7.0"]), 1)
 
 
 def test_what_would_change_answers_is_the_runs_to_say() -> None:

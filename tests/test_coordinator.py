@@ -87,3 +87,21 @@ def test_cut_connections_of_a_living_worker_condemn_nothing(coordinator: Coordin
         coordinator.absolve("worker-0")
         coordinator.ready("worker-0", 4, True, 0.0, now=0)
     assert coordinator.progress.errored == 0
+
+
+@pytest.mark.parametrize(("index", "of"), [(0, 1), (1, 0), (-1, 3), (99, 0)])
+def test_a_completion_of_another_request_is_refused_whole(
+    coordinator: Coordinator, index: int, of: int
+) -> None:
+    """A faulty worker's numbers cost two samples, and the folder couldn't be resumed: its journal had a strange key."""
+    granted = dict(coordinator.pull("worker-0", 4, idle=True, now=0).requests)
+    granted |= dict(coordinator.pull("worker-1", 4, idle=True, now=0).requests)
+    good = next(number for number in granted if number not in (index, of))
+    key = coordinator.workload.key(of)
+    with pytest.raises((ValueError, IndexError)):
+        coordinator.answer(
+            "worker-0",
+            [(good, Completion(granted[good].key, "text")), (index, Completion(key, "text"))],
+            now=1,
+        )
+    assert coordinator._journal == []

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from muster.core import ConfigurationError, RequestKey, RunError
 from muster.results.files import encode_json, replacing, write_json
 from muster.results.folder import RunFolder
-from muster.results.journal import Journal, Record
+from muster.results.journal import Journal, Record, completed_keys
 from muster.results.journal_lines import Entry, decode_entry, encode_record
-from muster.results.manifest import Attempt, Manifest
+from muster.results.manifest import Attempt, Manifest, check_covered
+from muster.results.repair import repair_journal
 from muster.results.status import read_status, summarise
-from toy_task import answer, failure, toy_plan
+from toy_task import answer, failure, keys_of, toy_plan
 
 HOLDER = """
     import subprocess, sys
@@ -259,3 +260,27 @@ def test_clearing_a_run_forgets_none_of_its_files(tmp_path: Path) -> None:
         folder.clear()
     left = {path.name for path in folder.root.rglob("*") if path.is_file()}
     assert left <= {".lock", ".lock.json"}
+
+
+def test_a_folder_with_answers_of_other_requests_is_repaired(tmp_path: Path) -> None:
+    """A faulty worker had put them there, and the run could never be resumed."""
+    plan = toy_plan(3)
+    folder = RunFolder(tmp_path)
+    folder.create()
+    Manifest.describe(run="r", model="m", backend="x", model_args={}, config={}, planned=[plan]).save(
+        folder.manifest
+    )
+    strange = RequestKey("toy", "77", 0)
+    with Journal.open(folder.journal, "r") as journal:
+        journal.append_many(
+            [answer(key, "1") for key in (*keys_of(plan), strange, RequestKey("other", "0", 0))]
+        )
+    before = folder.journal.read_bytes()
+    assert repair_journal(folder, [plan], dry_run=True).dropped == {"toy": 1, "other": 1}
+    assert folder.journal.read_bytes() == before
+    repair = repair_journal(folder, [plan], dry_run=False)
+    assert (repair.kept, repair.examples["toy"]) == (3, strange)
+    assert repair.backup is not None
+    assert repair.backup.read_bytes() == before
+    check_covered(completed_keys(folder.journal), [plan])
+    assert not repair_journal(folder, [plan], dry_run=False).needed

@@ -88,7 +88,7 @@ def _join(
 ) -> int:
     import msgspec
 
-    from muster.distributed.acceptance import accept
+    from muster.distributed.acceptance import accept, check_places
     from muster.distributed.devices import share, visible_gpus
     from muster.distributed.door import new_party
     from muster.distributed.environment import host_name
@@ -122,6 +122,7 @@ def _join(
         _say(f"nothing is left to do at {address}: {answer.reason}")
         return 0
     accepted = accept(answer, own)
+    check_places(answer, knock.replicas)
     for warning in accepted.warnings:
         _say(warning)
     names = ", ".join(answer.places)

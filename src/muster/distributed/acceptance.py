@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from muster.core import JSON, ConfigurationError
+from muster.core import JSON, ConfigurationError, RunError
 from muster.distributed.messages import Offer
 from muster.models.protocol import ModelSettings
 from muster.models.registry import BUILTIN, backend_source, known_kind, resolve_model
@@ -62,8 +63,9 @@ def accept(offer: Offer, own: Own) -> Accepted:
     if unsaid := _to_be_said(offer.backend, asked.args) - set(own.args):
         told = ",".join(f"{name}={redact_settings(asked.args)[name]}" for name in sorted(unsaid))
         raise ConfigurationError(
-            "the run's model arguments may name programs and plug-ins, which a coordinator can't make this machine "
-            f"run: {told}. If you agree, say them here too, in --model-args"
+            "the run's model arguments may name programs, plug-ins, files, addresses and variables with secrets, which "
+            f"a coordinator can't make this machine run, read or send: {told}. If you agree, say them here too, in "
+            "--model-args"
         )
     same = {name for name, value in own.args.items() if name in asked.args and asked.args[name] == value}
     if stray := sorted(set(own.args) - NEUTRAL_ARGS - same):
@@ -82,10 +84,39 @@ def accept(offer: Offer, own: Own) -> Accepted:
 
 
 def _to_be_said(backend: str, args: Mapping[str, JSON]) -> set[str]:
-    """Arguments that are more than numbers, where they may name a program or an engine's plug-ins."""
-    if backend not in BUILTIN or not BUILTIN[backend].processes:
-        return set()
-    return {name for name, value in args.items() if not isinstance(value, int | float | None)}
+    """Arguments by which a coordinator could have something of this machine run, read or sent.
+
+    For a model that is loaded here: what may be a path, an address or a repository of code. For an engine, a server or an
+    API: all that are more than numbers, such as the address that this machine's key would go to. For a backend of one's
+    own, whose code this machine's user knows: addresses, and names of variables.
+    """
+    if backend not in BUILTIN:
+        return {name for name, value in args.items() if name.endswith("_env") or "://" in str(value)}
+    loaded_here = BUILTIN[backend].kind == "checkpoint" and not BUILTIN[backend].processes
+    may_name = _names_a_place if loaded_here else _is_more_than_a_number
+    return {name for name, value in args.items() if may_name(value)}
+
+
+def _is_more_than_a_number(value: JSON) -> bool:
+    return not isinstance(value, int | float | None)
+
+
+def _names_a_place(value: JSON) -> bool:
+    if isinstance(value, list):
+        return any(map(_names_a_place, value))
+    if isinstance(value, dict):
+        return any(map(_names_a_place, [*value, *value.values()]))
+    return isinstance(value, str) and any(mark in value for mark in "/\\:~")
+
+
+def check_places(offer: Offer, replicas: int) -> None:
+    """Raise `RunError` where the names that a coordinator gives aren't those of `replicas` workers."""
+    good = [name for name in offer.places if re.fullmatch(r"[A-Za-z0-9@_.-]{1,120}", name)]
+    if len(set(good)) != replicas or len(offer.places) != replicas:
+        raise RunError(
+            f"the coordinator was asked for names for {replicas} worker(s) and gave {len(offer.places)}, "
+            f"{len(set(good))} of them usable: this is no Muster of this version, or somebody else's"
+        )
 
 
 def _backend(offer: Offer, own: str | None) -> str:

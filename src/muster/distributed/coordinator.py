@@ -196,8 +196,15 @@ class Coordinator:
     def answer(self, name: str, answers: Iterable[tuple[int, Completion]], now: float) -> bool:
         """Keep a worker's completions; the first answer to a request wins, whoever gives it.
 
-        Returns whether there is something to claim now that had to come after them.
+        Returns whether there is something to claim now that had to come after them. Raises `ValueError` or
+        `IndexError`, and keeps none, where a completion isn't of the request whose number it comes with.
         """
+        answers = list(answers)
+        for index, completion in answers:
+            if index < 0:  # would count from the end
+                raise IndexError(f"no request {index}")
+            if (key := self.workload.key(index)) != completion.key:
+                raise ValueError(f"request {index} is {key}, and its completion is of {completion.key}")
         blocked = self._queue.blocked
         worker = self._touch(name, now)
         worker.progressed = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -202,12 +202,11 @@ def check_resumable(old: Manifest, new: Manifest) -> None:
 
 def check_covered(keys: Iterable[RequestKey], planned: Sequence[PlannedTask]) -> None:
     """Raise `ConfigurationError` when the folder holds answers (`keys`) that the plan doesn't ask for."""
-    asked = {each.task.name: ({sample.id for sample in each.samples}, each.repeats) for each in planned}
+    asked = asked_keys(planned)
     extra: Counter[str] = Counter()
     examples: dict[str, RequestKey] = {}
     for key in keys:
-        ids, repeats = asked.get(key.task, (frozenset[str](), 0))
-        if key.sample_id not in ids or key.repeat >= repeats:
+        if not asked(key):
             extra[key.task] += 1
             examples.setdefault(key.task, key)
     if extra:
@@ -216,8 +215,19 @@ def check_covered(keys: Iterable[RequestKey], planned: Sequence[PlannedTask]) ->
             "the run folder holds answers that this run does not ask for:\n"
             + "\n".join(lines)
             + "\nChoose another folder with --output, or ask at least for what the folder holds "
-            "(--tasks, --limit, --sample-ids, --repeats)."
+            "(--tasks, --limit, --sample-ids, --repeats). Where they don't belong there, `muster repair` drops them."
         )
+
+
+def asked_keys(planned: Sequence[PlannedTask]) -> Callable[[RequestKey], bool]:
+    """Tells of a request whether the plan asks for it."""
+    asked = {each.task.name: ({sample.id for sample in each.samples}, each.repeats) for each in planned}
+
+    def is_asked(key: RequestKey) -> bool:
+        ids, repeats = asked.get(key.task, (frozenset[str](), 0))
+        return key.sample_id in ids and 0 <= key.repeat < repeats
+
+    return is_asked
 
 
 def _task_changes(name: str, old: TaskEntry, new: TaskEntry | None) -> list[str]:
