@@ -31,7 +31,14 @@ USAGE_ERROR = typer.BadParameter.__mro__[1]
 """What an unknown option or command raises; typer has its own copy of click in some versions."""
 NOT_YET = {"muster report DIR"}
 """Said of the future."""
-NAMES = {"muster slurm", "muster compare", "muster gate", "muster gate plan", "muster report"}
+NAMES = {
+    "muster slurm",
+    "muster compare",
+    "muster gate",
+    "muster gate plan",
+    "muster report",
+    "muster repair",
+}
 """Commands that need arguments, named without any in a sentence."""
 
 
