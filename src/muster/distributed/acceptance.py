@@ -86,9 +86,9 @@ def accept(offer: Offer, own: Own) -> Accepted:
 def _to_be_said(backend: str, args: Mapping[str, JSON]) -> set[str]:
     """Arguments by which a coordinator could have something of this machine run, read or sent.
 
-    For a model that is loaded here: what may be a path, an address or a repository of code. For an engine, a server or an
-    API: all that are more than numbers, such as the address that this machine's key would go to. For a backend of
-    one's own, whose code this machine's user knows: addresses, and names of variables.
+    For a model that is loaded here: what may be a path, an address or a repository of code. For an engine, a server
+    or an API: all that are more than numbers, such as the address that this machine's key would go to. For a backend
+    of one's own, whose code this machine's user knows: addresses, and names of variables.
     """
     if backend not in BUILTIN:
         return {name for name, value in args.items() if name.endswith("_env") or "://" in str(value)}
