@@ -50,7 +50,9 @@ class Answer:
     """Nothing is sent before it is set."""
 
 
-def chat(text: str | None = "seven", finish: str | None = "stop", **message: object) -> Answer:
+def chat(
+    text: str | list[dict[str, object]] | None = "seven", finish: str | None = "stop", **message: object
+) -> Answer:
     """A chat completion."""
     content = {
         "id": "c",
@@ -67,14 +69,17 @@ def chat(text: str | None = "seven", finish: str | None = "stop", **message: obj
     return Answer(json.dumps(content).encode())
 
 
-def claude(text: str = "Yes.", reason: str = "end_turn") -> Answer:
+def claude(text: str | None = "Yes.", reason: str = "end_turn") -> Answer:
     """A message of Anthropic's API."""
     content = {
         "id": "msg",
         "type": "message",
         "role": "assistant",
         "model": "m-1",
-        "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": text}],
+        "content": [
+            {"type": "thinking", "thinking": "hm"},
+            *([{"type": "text", "text": text}] if text is not None else []),
+        ],
         "stop_reason": reason,
         "stop_sequence": None,
         "usage": {"input_tokens": 20, "output_tokens": 5, "cache_read_input_tokens": 100},

@@ -109,6 +109,9 @@ def test_an_answer_ends_before_its_stop_string_even_if_the_server_ignores_it() -
     [
         (chat("long", finish="length"), "long", "length"),
         (chat(None, finish="length", reasoning_content="hm"), "", "length"),
+        (chat("a", finish="repetition_detected"), "a", "repetition_detected"),
+        (chat("a", finish="eos_token"), "a", "stop"),
+        (chat("", finish="tool_calls"), "", "tool_calls"),
         (chat(None, refusal="I can't look at this."), "I can't look at this.", "refusal"),
         (chat(""), "", "stop"),
         (
@@ -121,7 +124,18 @@ def test_an_answer_ends_before_its_stop_string_even_if_the_server_ignores_it() -
         (Answer(b'{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":"many"}}'), "x", None),
         (Answer(b'{"choices":[{"message":{"content":"\\ud83d"}}]}'), None, None),
     ],
-    ids=["cut", "only reasoning", "refusal", "empty", "parts", "odd usage", "half a character"],
+    ids=[
+        "cut",
+        "only reasoning",
+        "own word",
+        "other word",
+        "tool",
+        "refusal",
+        "empty",
+        "parts",
+        "odd usage",
+        "half a character",
+    ],
 )
 def test_odd_answers_are_answers(answer: Answer, text: str | None, finish: str | None) -> None:
     with serving(lambda _: answer) as server:
@@ -131,6 +145,28 @@ def test_odd_answers_are_answers(answer: Answer, text: str | None, finish: str |
     else:
         assert (completion.text, completion.finish_reason) == (text, finish)
     assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"reasoning_content": "hm so 7"},
+        {"reasoning": "hm so 7"},
+        {"text": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm so 7"}]}]},
+        {"text": [{"type": "reasoning", "text": "hm so 7"}]},
+        {"text": "", "reasoning": {"content": [{"text": "hm so "}, {"text": "7"}]}},
+    ],
+)
+def test_a_thought_apart_from_the_answer_is_kept_apart(message: dict[str, object]) -> None:
+    """An empty answer beside a long thought was scored as wrong in silence."""
+    with serving(lambda _: chat(**{"text": None, **message})) as server:  # type: ignore[arg-type]
+        (completion,) = ask(model(server), question())
+    assert (completion.text, completion.reasoning) == ("", "hm so 7")
+    assert completion.note is not None
+    assert "the answer is empty: all that came (7 characters)" in completion.note
+    with serving(lambda _: chat("7", reasoning="hm")) as server:
+        (completion,) = ask(model(server), question())
+    assert (completion.text, completion.reasoning, completion.note) == ("7", "hm", None)
 
 
 BROKEN = {
@@ -146,6 +182,18 @@ BROKEN = {
     "text for a number": Answer(b'{"choices": [{"message": {"content": 17}}]}'),
     "an error with status 200": Answer(b'{"error": {"message": "overloaded"}}'),
     "deep": Answer(b"[" * 100_000),
+    "finish error": chat("half an ans", finish="error"),
+    "abort": chat("half an ans", finish="abort"),
+    "cancelled": chat("half an ans", finish="CANCELLED"),
+    "resources": chat("half an ans", finish="insufficient_system_resource"),
+    "not over": chat("half an ans", finish=None),
+    "an error in the choice": Answer(
+        b'{"choices":[{"finish_reason":"stop","error":{"code":502,"message":"gone"},"message":{"content":"ha"}}]}'
+    ),
+    "an error beside the choice": Answer(
+        b'{"error":{"message":"gone"},"choices":[{"finish_reason":"stop","message":{"content":"ha"}}]}'
+    ),
+    "nothing and no reason": Answer(b'{"choices":[{"message":{"content":null}}]}'),
     "reset at once": Answer(b"", cut_after=0),
     "reset in the body": Answer(chat().body, cut_after=20),
     "too short a body": Answer(b'{"cho', headers={"content-length": "500"}, cut_after=5),
@@ -190,6 +238,8 @@ REFUSED = {
     "too large": error(413),
     "unprocessable": Answer(b'{"detail": [{"loc": ["body"], "msg": "field required"}]}', 422),
     "withheld": chat(None, finish="content_filter"),
+    "withheld halfway": chat("half an ans", finish="content_filter"),
+    "sensitive": chat("half an ans", finish="sensitive"),
     "over the rate by itself": error(429, "Request too large for m on tokens per min", "rate_limit_exceeded"),
 }
 

@@ -228,7 +228,11 @@ def test_wrong_settings_end_the_run(name: str, refusal: Answer) -> None:
     [
         ("anthropic", claude_error(400, "invalid_request_error", "prompt is too long")),
         ("gemini", gemini_error(400, "INVALID_ARGUMENT")),
+        ("anthropic", claude(None, "refusal")),
+        ("anthropic", claude("half an ans", "refusal")),
         ("gemini", gemini(None, "SAFETY")),
+        ("gemini", gemini("half an ans", "RECITATION")),
+        ("gemini", gemini("half an ans", "PROHIBITED_CONTENT")),
         ("gemini", Answer(b'{"promptFeedback": {"blockReason": "SAFETY"}}')),
     ],
 )
@@ -260,7 +264,8 @@ def test_they_say_how_long_to_wait(name: str, refusal: Answer) -> None:
     ("answer", "text", "finish"),
     [
         (claude("a", "max_tokens"), "a", "length"),
-        (claude("", "refusal"), "", "refusal"),
+        (claude("a", "model_context_window_exceeded"), "a", "length"),
+        (claude("", "end_turn"), "", "stop"),
         (claude("a", "end_turn"), "a", "stop"),
     ],
 )
@@ -270,10 +275,47 @@ def test_how_claude_ends(answer: Answer, text: str, finish: str) -> None:
     assert (completion.text, completion.finish_reason) == (text, finish)
 
 
-def test_gemini_cut_off_while_thinking_has_said_nothing() -> None:
-    with serving(lambda _: gemini(None, "MAX_TOKENS")) as server:
-        (completion,) = ask(GeminiModel(settings(server)), question())
-    assert (completion.text, completion.finish_reason) == ("", "length")
+THINKING = {
+    "anthropic": claude(None, "max_tokens"),
+    "gemini": gemini(None, "MAX_TOKENS"),
+}
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_who_is_cut_off_while_thinking_has_said_nothing(name: str) -> None:
+    make, good = BOTH[name]
+    with serving(lambda call: good if call.number else THINKING[name]) as server:
+        one = make(settings(server))
+        (thinking,) = ask(one, question())
+        (answered,) = ask(one, question())
+    assert (thinking.text, thinking.finish_reason, thinking.reasoning) == ("", "length", "hm")
+    assert "the answer is empty" in (thinking.note or "")
+    assert (answered.text, answered.reasoning, answered.note) == ("Yes.", "hm", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("anthropic", claude("half an ans", "pause_turn")),
+        ("anthropic", claude("half an ans", "overloaded")),
+        ("anthropic", Answer(b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}')),
+        ("gemini", gemini("half an ans", "OTHER")),
+        ("gemini", gemini("half an ans", "MALFORMED_RESPONSE")),
+        ("gemini", gemini("half an ans", "UNEXPECTED_TOOL_CALL")),
+        ("gemini", gemini("half an ans", "FINISH_REASON_UNSPECIFIED")),
+        ("gemini", Answer(b'{"candidates": []}')),
+        ("gemini", Answer(b'{"error": {"code": 503, "message": "busy"}}')),
+    ],
+)
+def test_what_broke_off_is_asked_again_and_never_an_answer(name: str, broken: Answer) -> None:
+    make, good = BOTH[name]
+    with serving(lambda call: good if call.number else broken) as server:
+        (completion,) = ask(make(settings(server)), question())
+    assert (completion.text, len(server.calls)) == ("Yes.", 2)
+    with serving(lambda _: broken) as server:
+        (completion,) = ask(make(settings(server, max_retries=1)), question())
+    assert completion.failure is not None
+    assert (completion.failure.kind, len(server.calls)) == ("transient", 2)
 
 
 @pytest.mark.parametrize("name", BOTH)

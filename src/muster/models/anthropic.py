@@ -13,6 +13,7 @@ import msgspec
 
 from muster.core import JSON, Message, Part, Request, Usage
 from muster.media.images import describe
+from muster.models.api.endings import check_ending
 from muster.models.api.failures import (
     Asked,
     Refusal,
@@ -51,12 +52,12 @@ KEY_VARIABLE = "ANTHROPIC_API_KEY"
 DEFAULT_URL = "https://api.anthropic.com"
 IMAGE_LIMITS = ImageLimits(bytes=3_750_000, side=8000)
 """Anthropic's: 5 MB as base64, 8,000 pixels."""
-FINISH_REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
 
 
 class _Block(msgspec.Struct):
     type: str
     text: str = ""
+    thinking: str = ""
 
 
 class _Tokens(msgspec.Struct):
@@ -182,8 +183,8 @@ def _read(content: bytes, endpoint: str) -> Reply:
     if tokens is not None:
         cached = (tokens.cache_creation_input_tokens or 0) + (tokens.cache_read_input_tokens or 0)
         usage = Usage(tokens.input_tokens + cached, tokens.output_tokens)
-    reason = answer.stop_reason
-    return Reply(text, FINISH_REASONS.get(reason, reason) if reason else None, usage)
+    thought = "".join(block.thinking for block in answer.content if block.type == "thinking")
+    return Reply(text, check_ending(answer.stop_reason, endpoint, said=bool(text or thought)), usage, thought)
 
 
 class AnthropicModel(ApiModel[dict[str, JSON]]):

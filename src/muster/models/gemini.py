@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from muster.core import Message, Part, Request, SampleError, Usage
 from muster.media.images import describe
+from muster.models.api.endings import check_ending
 from muster.models.api.failures import (
     Asked,
     Refusal,
@@ -51,8 +52,6 @@ DEFAULT_URL = "https://generativelanguage.googleapis.com"
 MOST_IMAGE_BYTES = 14_000_000
 """Of one image; Google's limit is 20 MB for all that is sent, base64 included."""
 MOST_STOPS = 5
-FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
-WITHHELD = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"})
 
 
 class GeminiOptions(ApiOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,16 +191,21 @@ def _refusal(error: errors.APIError) -> Refusal:
 def _read(response: types.GenerateContentResponse, endpoint: str) -> Reply:
     feedback = response.prompt_feedback
     if feedback is not None and feedback.block_reason is not None:
-        raise SampleError(f"{endpoint} refused the prompt: {feedback.block_reason.value}")
+        raise SampleError(f"{endpoint} refused the prompt: {_blocked(feedback)}")
     if not response.candidates:
         raise UnavailableError(f"{endpoint} answered without a candidate")
     candidate = response.candidates[0]
     parts = (candidate.content.parts if candidate.content else None) or []
     text = "".join(part.text or "" for part in parts if not part.thought)
+    thought = "".join(part.text or "" for part in parts if part.thought)
     reason = candidate.finish_reason.value if candidate.finish_reason else None
-    if not text and reason in WITHHELD:
-        raise SampleError(f"{endpoint} withheld the answer: {reason}")
-    return Reply(text, FINISH_REASONS.get(reason, reason.lower()) if reason else None, _usage(response))
+    finish = check_ending(reason, endpoint, said=bool(text or thought), words=candidate.finish_message or "")
+    return Reply(text, finish, _usage(response), thought)
+
+
+def _blocked(feedback: types.GenerateContentResponsePromptFeedback) -> str:
+    reason = feedback.block_reason.value if feedback.block_reason else ""
+    return ": ".join(filter(None, (reason, shown(feedback.block_reason_message or ""))))
 
 
 def _usage(response: types.GenerateContentResponse) -> Usage:

@@ -152,9 +152,20 @@ class Client(Generic[Body]):
 def _completion(request: Request, reply: Reply, note: str | None, seconds: float) -> Completion:
     said = valid_text(reply.text)
     text = _before_stop(said, request.generation.stop)
-    finish_reason = reply.finish_reason if text == said else "stop"
+    thought = valid_text(reply.reasoning)
+    notes = [note] if note else []
+    if thought.strip() and not text.strip():
+        notes.append(
+            f"the answer is empty: all that came ({len(thought)} characters) is in the API's field for reasoning"
+        )
     return Completion(
-        request.key, text, usage=reply.usage, seconds=seconds, finish_reason=finish_reason, note=note
+        request.key,
+        text,
+        usage=reply.usage,
+        seconds=seconds,
+        finish_reason=reply.finish_reason if text == said else "stop",
+        note="; ".join(notes) or None,
+        reasoning=thought or None,
     )
 
 

@@ -16,6 +16,8 @@ class Reply(NamedTuple):
     text: str
     finish_reason: str | None = None
     usage: Usage = Usage()
+    reasoning: str = ""
+    """What it thought before, where the API gives that apart from the answer."""
 
 
 class Prepared(NamedTuple, Generic[Body]):
