@@ -47,16 +47,26 @@ def command(
             help="With --predictions: the file that keeps the judge's verdicts (default: PREDICTIONS.verdicts.jsonl)."
         ),
     ] = None,
+    import_verdicts: Annotated[
+        Path | None,
+        typer.Option(help="Verdicts recorded elsewhere: rows with id and verdict (JSON lines, CSV …)."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score a run from its journal, or a file of predictions. Needs no model, and a judge where one was asked for."""
     from muster.core import ConfigurationError
 
     spec = _judge(judge, judge_backend, judge_args)
+    if spec is not None and import_verdicts is not None:
+        raise ConfigurationError(
+            "--judge asks for verdicts, --import-verdicts brings them: give one of the two"
+        )
     if run is not None and task is None and predictions is None:
-        results = _score_folder(run, scoring, thinking, spec)
+        results = _score_folder(run, scoring, thinking, spec, import_verdicts)
     elif run is None and task is not None and predictions is not None:
-        results = _score_file(task, predictions, samples, per_sample, scoring, thinking, spec, verdicts)
+        results = _score_file(
+            task, predictions, samples, per_sample, scoring, thinking, spec, verdicts, import_verdicts
+        )
     else:
         raise ConfigurationError(
             "give a run folder (`muster score RUN`), or --task and --predictions for answers made elsewhere"
@@ -76,10 +86,12 @@ def _judge(model: str | None, backend: str | None, args: str | None) -> JudgeSpe
     return judge_spec(model, backend, parsed)
 
 
-def _score_folder(root: Path, scoring: str | None, thinking: str | None, judge: JudgeSpec | None) -> Results:
+def _score_folder(
+    root: Path, scoring: str | None, thinking: str | None, judge: JudgeSpec | None, recorded: Path | None
+) -> Results:
     from muster.attempt import interruptible
     from muster.config import load_config
-    from muster.judging.afterwards import verdicts_on_run
+    from muster.judging.afterwards import recorded_on_run, verdicts_on_run
     from muster.planning import groups_of, plan
     from muster.results.folder import RunFolder
     from muster.results.manifest import Manifest
@@ -92,6 +104,8 @@ def _score_folder(root: Path, scoring: str | None, thinking: str | None, judge: 
     planned = plan(load_config({**manifest.config, **given}, env={}))
     with folder.lock(), interruptible():
         verdicts = None if judge is None else verdicts_on_run(judge, folder, manifest.run, planned)
+        if recorded is not None:
+            verdicts = recorded_on_run(recorded, folder, manifest.run, planned)
         return score_run(
             folder, planned, manifest=manifest, timing=None, groups=groups_of(planned), verdicts=verdicts
         )
@@ -106,6 +120,7 @@ def _score_file(
     thinking: str | None,
     judge: JudgeSpec | None,
     verdicts: Path | None,
+    recorded: Path | None,
 ) -> Results:
     from muster.attempt import interruptible
     from muster.core import ConfigurationError
@@ -127,7 +142,7 @@ def _score_file(
     except ValueError as error:
         raise ConfigurationError(f"--thinking: {error}") from None
     samples = task.source.load() if samples_file is None else NativeSource(samples_file).load()
-    judged = PredictionsJudge(judge, verdicts or predictions.with_suffix(".verdicts.jsonl"), task)
+    judged = PredictionsJudge(judge, verdicts or predictions.with_suffix(".verdicts.jsonl"), task, recorded)
     with interruptible():
         scored = score_predictions(task, samples, predictions, per_sample, judged)
     book = judged.book

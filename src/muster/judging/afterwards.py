@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from muster.judging.judge import JudgeSpec
+from muster.judging.recorded import import_verdicts
 from muster.judging.run_judge import conventions_that_ask, hand_in_journal, nothing_to_judge
 from muster.judging.session import AnswerToJudge, Judging
 from muster.results.folder import RunFolder
+from muster.results.journal_read import JournalReader
 from muster.results.predictions import Prediction
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
@@ -40,12 +42,35 @@ def verdicts_on_run(
     return judging.book
 
 
+def recorded_on_run(
+    file: Path, folder: RunFolder, run_id: str, planned: Sequence[PlannedTask]
+) -> VerdictBook:
+    """Take over the verdicts that `file` has on a run's answers; the folder must be locked.
+
+    Raises as `import_verdicts`.
+    """
+
+    def answers() -> Iterator[AnswerToJudge]:
+        with JournalReader(folder.journal) as journal:
+            for each in planned:
+                for sample in each.samples:
+                    for repeat in range(each.repeats):
+                        key = each.key(sample, repeat)
+                        record = journal.get(key) if journal.succeeded(key) else None
+                        if record is not None:
+                            yield AnswerToJudge(each.task, sample, repeat, record.completion.text or "")
+
+    return import_verdicts(file, folder.verdicts, run_id, answers())
+
+
 class PredictionsJudge:
     """Has predictions judged, and keeps the verdicts in a file; without a judge it only reads that."""
 
-    def __init__(self, spec: JudgeSpec | None, verdicts: Path, task: Task) -> None:
-        """`verdicts`: the file; it need not exist."""
-        self._spec, self._verdicts, self._task = spec, verdicts, task
+    def __init__(
+        self, spec: JudgeSpec | None, verdicts: Path, task: Task, recorded: Path | None = None
+    ) -> None:
+        """`verdicts`: the file; it need not exist. `recorded`: verdicts made elsewhere, taken over first."""
+        self._spec, self._verdicts, self._task, self._recorded = spec, verdicts, task, recorded
         self.book = VerdictBook()
 
     def __call__(self, predictions: Sequence[Prediction]) -> VerdictBook:
@@ -53,6 +78,10 @@ class PredictionsJudge:
         if not conventions_that_ask(self._task):
             if self._spec is not None:
                 _say(nothing_to_judge(self._spec))
+            return self.book
+        if self._recorded is not None:
+            answers = (AnswerToJudge(self._task, *each) for each in predictions)
+            self.book = import_verdicts(self._recorded, self._verdicts, RUN_OF_PREDICTIONS, answers)
             return self.book
         if self._spec is None:
             self.book = VerdictBook.load(self._verdicts)

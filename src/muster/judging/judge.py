@@ -30,6 +30,8 @@ class _Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     temperature: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     max_in_flight: Annotated[int, msgspec.Meta(ge=1)] | None = None
     batch_size: Annotated[int, msgspec.Meta(ge=1)] | Literal["auto"] = "auto"
+    gradings: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    """How often it is asked about each answer; the score is the mean. Wants a temperature."""
     trust_remote_code: bool = False
     """Of the judge's own code: the run's `--trust-remote-code` is about another model."""
 
@@ -44,13 +46,14 @@ class JudgeSpec:
     prices: Prices
     temperature: float = 0.0
     max_new_tokens: int | None = None
+    gradings: int = 1
     prompts: Mapping[str, JudgePrompt] = field(default_factory=dict)
     """The user's own, by the label of Muster's whose place they take."""
 
     def book(self, verdicts: Path) -> VerdictBook:
         """Its verdicts in a journal of verdicts. Raises `ConfigurationError` for a file that is no such journal."""
         labels = {replaced: prompt.label for replaced, prompt in self.prompts.items()}
-        return VerdictBook.load(verdicts, self.judge, self.prices, labels)
+        return VerdictBook.load(verdicts, self.judge, self.prices, labels, self.gradings)
 
     def worded(self, inquiry: Inquiry) -> Inquiry:
         """The inquiry as this judge is asked: in the user's own words where there are any."""
@@ -108,6 +111,11 @@ def _spec(model: str, backend: str, args: Mapping[str, JSON], request_timeout: f
         )
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"--judge-args: {error}") from None
+    if asking.gradings > 1 and asking.temperature == 0:
+        raise ConfigurationError(
+            f"--judge-args: gradings={asking.gradings} asks the same thing several times, which at temperature 0 is "
+            "answered alike: give a temperature too"
+        )
     own = {name: value for name, value in args.items() if name not in known and not is_about_prompts(name)}
     prompts = own_prompts(args)
     loaded = load_backend(backend)
@@ -133,5 +141,6 @@ def _spec(model: str, backend: str, args: Mapping[str, JSON], request_timeout: f
         Prices.of(own),
         asking.temperature,
         asking.max_new_tokens,
+        asking.gradings,
         prompts,
     )

@@ -196,16 +196,17 @@ class Judging:
         while (answer := self._answers.get()) is not None and not self._closing:
             try:
                 for inquiry in answer.inquiries():
-                    self._send(answer, inquiry)
+                    for grading in range(self._spec.gradings):
+                        self._send(answer, inquiry, grading)
             except Exception:  # a plug-in's metric; scoring meets the same error and notes it on the sample
                 log.exception("no judge could be asked about %s", answer.key)
             with self._changed:
                 self._considered += 1
                 self._changed.notify_all()
 
-    def _send(self, answer: AnswerToJudge, inquiry: Inquiry) -> None:
+    def _send(self, answer: AnswerToJudge, inquiry: Inquiry, grading: int) -> None:
         inquiry = self._spec.worded(inquiry)
-        asked = self.book.key(inquiry)
+        asked = self.book.key(inquiry, grading)
         request = Request(RequestKey("judge", asked), inquiry.messages, self._spec.generation(inquiry))
         with self._sending:
             with self._changed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -32,9 +33,11 @@ class VerdictBook:
         judge: Judge | None = None,
         prices: Prices | None = None,
         labels: Mapping[str, str] | None = None,
+        gradings: int | None = None,
     ) -> None:
         """Without a judge it is empty and stays so.
 
+        `gradings`: how many verdicts on each answer count; None: all that there are.
         `labels`: of the prompts that take the place of Muster's, by the labels of these.
         """
         self.judge = judge
@@ -43,6 +46,7 @@ class VerdictBook:
         self.silence = ""
         """Why the judge can't be asked (any more); empty as long as it can."""
         self._labels = labels or {}
+        self._gradings = gradings
         self._verdicts: dict[str, Verdict] = {}
         self._usage = UsageTotals()
 
@@ -53,6 +57,7 @@ class VerdictBook:
         judge: Judge | None = None,
         prices: Prices | None = None,
         labels: Mapping[str, str] | None = None,
+        gradings: int | None = None,
     ) -> Self:
         """The verdicts of `judge` in a journal of verdicts; by default, of the one that was asked last, as it was then.
 
@@ -60,7 +65,7 @@ class VerdictBook:
         """
         if judge is None:
             judge, labels = _asked_last(path)
-        book = cls(judge, prices, labels)
+        book = cls(judge, prices, labels, gradings)
         for verdict in read_verdicts(path):
             if judge is not None and verdict.judge_id == judge.id:
                 book.add(verdict)
@@ -78,12 +83,13 @@ class VerdictBook:
         """The label of the prompt that this judge is asked with where a metric would ask with `prompt`."""
         return self._labels.get(prompt, prompt)
 
-    def key(self, inquiry: Inquiry) -> str:
+    def key(self, inquiry: Inquiry, grading: int = 0) -> str:
         """What tells this question to this judge from all others: the prompt's label, and what its places hold.
 
-        So a verdict is found again without the text of a prompt that the user has brought.
+        So a verdict is found again without the text of a prompt that the user has brought. `grading`: which of several
+        verdicts on the same, from 0.
         """
-        judge = self.judge.id if self.judge else ""
+        judge = (self.judge.id if self.judge else "") + (f" grading {grading}" if grading else "")
         if inquiry.places is not None:
             places = (text for place in sorted(inquiry.places.items()) for text in place)
             return digest_of([judge, self.label(inquiry.prompt), *places])
@@ -98,11 +104,11 @@ class VerdictBook:
         verdict = self._verdicts.get(key)
         return verdict is not None and verdict.completion.succeeded
 
-    def said(self, inquiry: Inquiry) -> str:
+    def said(self, inquiry: Inquiry, grading: int = 0) -> str:
         """What the judge said, without what it thought aloud before. Raises `UnscoredError` where it said nothing."""
         if self.judge is None:
             raise UnscoredError("a judge would have to be asked: --judge MODEL names one (docs/judges.md)")
-        verdict = self._verdicts.get(self.key(inquiry))
+        verdict = self._verdicts.get(self.key(inquiry, grading))
         if verdict is None:
             raise UnscoredError(
                 self.silence or f"the judge {self.judge.model} was not asked about this answer"
@@ -121,7 +127,24 @@ class VerdictBook:
         """The metric's score, by the judge where it asks one. Raises `UnscoredError` where that isn't possible."""
         if not is_judged(metric) or (inquiry := metric.inquiry(sample, text)) is None:
             return metric.score(sample, text)
-        return metric.score_verdict(sample, self.said(inquiry))
+        scores: list[Score] = []
+        silence: UnscoredError | None = None
+        for grading in self._gradings_of(inquiry):
+            try:
+                scores.append(metric.score_verdict(sample, self.said(inquiry, grading)))
+            except UnscoredError as error:
+                silence = silence or error
+        if not scores:
+            raise silence or UnscoredError("nobody was asked")
+        return scores[0] if len(scores) == 1 else _mean(scores)
+
+    def _gradings_of(self, inquiry: Inquiry) -> Iterable[int]:
+        if self._gradings is not None:
+            return range(self._gradings)
+        further = itertools.takewhile(
+            lambda grading: self.key(inquiry, grading) in self._verdicts, itertools.count(1)
+        )
+        return itertools.chain([0], further)
 
     def counts(self) -> tuple[int, int]:
         """How many verdicts it has, and how many questions the judge has failed to answer."""
@@ -131,6 +154,14 @@ class VerdictBook:
     def usage(self) -> dict[str, float | None]:
         """Tokens of all its verdicts, and their cost where prices were given."""
         return self._usage.report(self.prices)
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    """Several gradings as one: of each score the mean; what was read out of them, each once."""
+    names = scores[0].scores
+    values = {name: sum(each.scores[name] for each in scores) / len(scores) for name in names}
+    extracted = list(dict.fromkeys(each.extracted for each in scores if each.extracted is not None))
+    return Score(values, "; ".join(extracted) or None)
 
 
 def _asked_last(path: Path) -> tuple[Judge | None, dict[str, str]]:
