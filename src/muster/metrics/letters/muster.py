@@ -58,7 +58,7 @@ def read_choice(text: str, options: Mapping[str, str]) -> str | None:
 
 
 def _read(raw: str, letters: str, options: Mapping[str, str], *, tagged: bool = False) -> str | None:
-    text = _without_listing(_clean(raw), options)
+    text = _without_listing(clean(raw), options)
     found = _alone(text, letters)
     if found is None:
         found = _option_alone(text, options)
@@ -78,7 +78,7 @@ def _read(raw: str, letters: str, options: Mapping[str, str], *, tagged: bool = 
     return _marked(text, letters) if within is None else within
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Without reasoning tags and markup, full-width folded, every run of blanks one blank or newline."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
@@ -92,12 +92,12 @@ def _clean(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Casefolded, blanks collapsed, without punctuation around it: how option texts are compared."""
-    collapsed = " ".join(_clean(text).casefold().split())
+    collapsed = " ".join(clean(text).casefold().split())
     return collapsed.strip(" \"'“”‘’.,;:!?。、，！？") or collapsed
 
 
 @lru_cache(maxsize=4096)
-def _plain_option(text: str) -> str:
+def plain_option(text: str) -> str:
     """The same for an option, which is compared several times and often comes again in the next question."""
     return _plain(text)
 
@@ -140,7 +140,7 @@ def _listed(options: tuple[tuple[str, str], ...]) -> list[re.Pattern[str]]:
     return [
         re.compile(
             rf"{'.{0,60}?' if number else ''}(?<![{LATIN}])(\(?{letter}\b){between}"
-            rf"{re.escape(_plain_option(text))}(?![{LATIN}])",
+            rf"{re.escape(plain_option(text))}(?![{LATIN}])",
             re.IGNORECASE | re.DOTALL,
         )
         for number, (letter, text) in enumerate(options if len(options) > 1 else ())
@@ -167,7 +167,7 @@ def _option_alone(text: str, options: Mapping[str, str]) -> str | None:
 
 def _options_equal_to(text: str, options: Mapping[str, str]) -> list[str]:
     plain = _plain(text)
-    return [letter for letter, option in options.items() if _plain_option(option) == plain]
+    return [letter for letter, option in options.items() if plain_option(option) == plain]
 
 
 def _corrected(text: str, letters: str, options: Mapping[str, str]) -> str | None:
@@ -189,7 +189,7 @@ def _labelled(text: str, letters: str, options: Mapping[str, str]) -> str | None
     next_label = _LABEL.match(rest)
     if match.group(2) == "\n" and not (next_label and _valid(next_label.group(1), letters)):
         return letter  # a label on a line of its own, and then an explanation
-    own = _plain_option(options.get(letter, ""))
+    own = plain_option(options.get(letter, ""))
     if own and re.match(re.escape(own) + r"(?!\w)", _plain(rest)):
         return letter
     named = _options_equal_to(rest, options)
@@ -201,7 +201,7 @@ def _in_prose(text: str, letters: str, options: Mapping[str, str]) -> str | None
     """What whole sentences settle on; a text without one is no prose."""
     if len(text.split()) <= _SHORT:
         return None
-    plain = {letter: _plain_option(option) for letter, option in options.items()}
+    plain = {letter: plain_option(option) for letter, option in options.items()}
     return read_prose(text, option_finder(letters, plain))
 
 
@@ -209,7 +209,7 @@ def _option_within(text: str, letters: str, options: Mapping[str, str]) -> str |
     """The only option whose text occurs as words; an option inside a longer one that occurs doesn't count."""
     by_text: dict[str, list[str]] = {}
     for letter, option in options.items():
-        by_text.setdefault(_plain_option(option), []).append(letter)
+        by_text.setdefault(plain_option(option), []).append(letter)
     alternatives = "|".join(re.escape(option) for option in sorted(by_text, key=len, reverse=True) if option)
     if not alternatives:
         return None
