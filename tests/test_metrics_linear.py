@@ -131,6 +131,12 @@ def test_time_grows_with_the_length_alone(name: str) -> None:
                 )
 
 
+def test_time_grows_with_the_length_alone_for_several_letters() -> None:
+    metric = build_metric("multiple_choice", {"all_of": True})
+    for start, token in (*_loops(), ("", "AB"), ("", "A and "), ("", "answers A, ")):
+        assert _is_linear(metric, CHOICES, start, token), f"{start!r} + {token!r} …"
+
+
 def test_thoughts_are_divided_in_linear_time() -> None:
     for split in (Thinking().split, split_lmms_eval):
         for token in (
