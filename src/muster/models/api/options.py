@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import msgspec
 
 from muster.core import JSON, ConfigurationError
+from muster.models.template_settings import TOGETHER, take_template_settings
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -57,6 +58,9 @@ def parse_options(args: Mapping[str, JSON], kind: type[T]) -> T:
             "environment variable and name that, api_key_env=NAME, unless it is the usual one"
         )
     known = [field.name for field in msgspec.structs.fields(kind)]
+    if TOGETHER in known:
+        args = dict(args)
+        args[TOGETHER] = take_template_settings(args)
     for name in args:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)

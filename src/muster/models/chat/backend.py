@@ -28,6 +28,7 @@ from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.seeding import request_seed
 from muster.models.transformers.device_errors import classify
+from muster.models.transformers.internals import need
 from muster.models.transformers.prefetch import OneAhead
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class ChatModel:
         self.check(settings)  # before anything of the model is touched
         options = chat_options(settings.args)
         folder = fetch_model(settings.model, options.loading.revision)
+        need("models with a chat method")
         from muster.models.chat.loading import load
 
         self._loaded = load(folder, options, gpus=settings.gpus_per_replica)

@@ -37,7 +37,8 @@ def chat_options(args: Mapping[str, JSON]) -> ChatOptions:
     thumbnail = rest.pop("use_thumbnail", None)
     if thumbnail is not None and not isinstance(thumbnail, bool):
         raise ConfigurationError(f"--model-args use_thumbnail={thumbnail}: expected true or false")
-    for name in ("chat_template", "preparation", *(name for name in rest if name.startswith("processor_"))):
+    theirs = (name for name in rest if name.startswith(("processor_", "chat_template")))
+    for name in ("preparation", *theirs):
         if name in rest:
             raise ConfigurationError(
                 f"--model-args {name}: with --backend chat the model's own code makes the prompt, and images are cut "

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from muster.core import JSON
 from muster.models.api.images import ImageLimits
 from muster.models.api.model import ApiModel
 from muster.models.api.options import ApiOptions, parse_options, read_key
@@ -9,6 +15,7 @@ from muster.models.api.reach import check_reachable
 from muster.models.openai.http import ChatCompletions
 from muster.models.openai.messages import ChatFormat, LimitField, Video
 from muster.models.protocol import ModelSettings
+from muster.models.template_settings import TOGETHER
 
 URL_VARIABLE = "OPENAI_BASE_URL"
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -24,6 +31,16 @@ class OpenAIOptions(ApiOptions, frozen=True, kw_only=True, forbid_unknown_fields
     limit_field: LimitField | None = None
     """How the server calls the longest answer; None: max_completion_tokens at OpenAI's own, else max_tokens."""
     video: Video = "frames"
+    chat_template_kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What the server is to tell the model's chat template: `chat_template.NAME`. vLLM and SGLang take it."""
+
+    @property
+    def body(self) -> Mapping[str, JSON]:
+        """What is merged into every request."""
+        extra = dict(self.extra_body)
+        if self.chat_template_kwargs:
+            extra[TOGETHER] = {**(extra.get(TOGETHER) or {}), **self.chat_template_kwargs}
+        return extra
 
 
 class OpenAIModel(ApiModel[bytes]):
@@ -46,7 +63,7 @@ class OpenAIModel(ApiModel[bytes]):
             max_images=options.max_images,
             image_urls=options.image_urls,
             video=options.video,
-            extra_body=options.extra_body,
+            extra_body=options.body,
         )
         api = ChatCompletions(urls, key, variable, chat, options.connect_timeout)
         super().__init__(settings, options, api, [url.url for url in urls])

@@ -108,7 +108,7 @@ class _Client(ApiModel[bytes]):
             max_images=options.max_images,
             image_urls=options.image_urls,
             video=options.video,
-            extra_body=options.extra_body,
+            extra_body=options.body,
         )
         api = ChatCompletions([url], server.key, "the server's", chat, options.connect_timeout)
         super().__init__(settings, options, api, [url.url])

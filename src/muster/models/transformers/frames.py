@@ -28,6 +28,7 @@ class Setup:
     folder: str
     processor: dict[str, Any]
     chat_template: str | None
+    template_settings: dict[str, Any]
     trust_remote_code: bool
     videos: VideoForm = "auto"
 

@@ -7,6 +7,7 @@ among those kept, by the image's identity: the processor's settings are the same
 from __future__ import annotations
 
 import functools
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -48,10 +49,12 @@ class ImageCache:
         if base is None or ask is None:
             return
 
+        names = list(inspect.signature(ask).parameters)  # until 5.17 some models pass them by position
+
         # `generate` reads the method's signature, which `wraps` passes on.
         @functools.wraps(ask)
         def get_image_features(*args: object, **kwargs: object) -> object:
-            return ask(*args, **kwargs) if args else self._features(ask, kwargs)
+            return self._features(ask, dict(zip(names, args, strict=False)) | kwargs)
 
         base.get_image_features = get_image_features
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from muster.core import JSON, ConfigurationError
 from muster.models.protocol import ModelSettings
+from muster.models.template_settings import take_template_settings
 from muster.models.transformers.elsewhere import refuse_what_belongs_elsewhere
 from muster.models.transformers.generation_fields import why_not
 from muster.models.weights import MERGE, AdapterUse, check_weights, has_adapter
@@ -46,6 +47,8 @@ class Options:
     """`allow`: what the checkpoint lacks is filled with random numbers, and said."""
     chat_template: str | None = None
     """A file with a Jinja chat template, in place of the model's own."""
+    template_settings: Mapping[str, JSON] = field(default_factory=dict)
+    """What the template is told: `chat_template.NAME`."""
     preparation: Preparation = "auto"
     """Where batches are prepared: in a thread of the replica or in a process beside it; auto goes by the cores."""
     video: VideoForm = "auto"
@@ -124,6 +127,7 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
             "Literal['refuse', 'allow']", one_of(rest, "incomplete_weights", ("refuse", "allow"))
         ),
         chat_template=_text(rest, "chat_template"),
+        template_settings=take_template_settings(rest),
         preparation=cast("Preparation", one_of(rest, "preparation", PREPARATIONS)),
         batching=cast("Batching", one_of(rest, "batching", BATCHINGS)),
         image_cache=_megabytes(rest, "image_cache"),

@@ -76,7 +76,11 @@ def _load(setup: Setup) -> Processor:
     from muster.models.transformers.quiet import quiet
 
     torch.set_num_threads(1)
-    options = Options(processor=setup.processor, chat_template=setup.chat_template)
+    options = Options(
+        processor=setup.processor,
+        chat_template=setup.chat_template,
+        template_settings=setup.template_settings,
+    )
     with quiet():
         return load_processor(Path(setup.folder), options, trust_remote_code=setup.trust_remote_code)
 

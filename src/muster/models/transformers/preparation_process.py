@@ -66,6 +66,7 @@ class PreparationProcess:
                 str(folder.resolve()),
                 dict(options.processor),
                 options.chat_template,
+                dict(options.template_settings),
                 trust_remote_code,
                 options.video,
             )

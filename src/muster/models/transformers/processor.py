@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from muster.core import JSON, ConfigurationError
+from muster.models.template_settings import with_settings
 from muster.models.transformers.elsewhere import own_code_hint
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.options import PROCESSOR_PREFIX, Options
@@ -36,6 +37,8 @@ def load_processor(folder: Path, options: Options, *, trust_remote_code: bool) -
     _set_against_class(processor, options.processor)
     if options.chat_template is not None:
         processor.chat_template = _read_template(options.chat_template)
+    if options.template_settings:
+        _tell_template(processor, options.template_settings)
     return pad_left(cast("Processor", processor))
 
 
@@ -134,6 +137,19 @@ def _read_json(path: Path) -> Mapping[str, JSON]:
         return {}
     content = json.loads(path.read_text(encoding="utf-8"))
     return content if isinstance(content, dict) else {}
+
+
+def _tell_template(processor: Any, settings: Mapping[str, JSON]) -> None:
+    holders = [
+        holder for holder in (processor, processor.tokenizer) if getattr(holder, "chat_template", None)
+    ]
+    if not holders:
+        raise ConfigurationError(
+            f"--model-args chat_template.{next(iter(settings))}: the model has no chat template"
+        )
+    own = holders[0].chat_template
+    told = with_settings(own["default"] if isinstance(own, dict) else own, settings)
+    holders[0].chat_template = {**own, "default": told} if isinstance(own, dict) else told
 
 
 def _read_template(name: str) -> str:

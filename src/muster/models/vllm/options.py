@@ -10,6 +10,7 @@ from typing import cast
 
 from muster.core import JSON, ConfigurationError
 from muster.models.protocol import ModelSettings
+from muster.models.template_settings import take_template_settings
 from muster.models.transformers.options import (
     PROCESSOR_ARGS,
     PROCESSOR_PREFIX,
@@ -52,6 +53,8 @@ class VllmOptions:
     revision: str | None = None
     chat_template: str | None = None
     """A file with a Jinja chat template, in place of the model's own."""
+    template_settings: Mapping[str, JSON] = field(default_factory=dict)
+    """What the template is told: `chat_template.NAME`."""
     max_images: int | None = None
     """Per prompt; None: as many as the run asks about at once."""
     video: VideoForm = "auto"
@@ -66,7 +69,12 @@ class VllmOptions:
     @property
     def for_processor(self) -> Options:
         """The same for what loads a processor in the transformers backend."""
-        return Options(revision=self.revision, chat_template=self.chat_template, processor=self.processor)
+        return Options(
+            revision=self.revision,
+            chat_template=self.chat_template,
+            template_settings=self.template_settings,
+            processor=self.processor,
+        )
 
 
 def parse_options(args: Mapping[str, JSON]) -> VllmOptions:
@@ -90,6 +98,7 @@ def parse_options(args: Mapping[str, JSON]) -> VllmOptions:
     return VllmOptions(
         revision=_text(rest, "revision"),
         chat_template=_text(rest, "chat_template"),
+        template_settings=take_template_settings(rest),
         max_images=_count(rest, "max_images"),
         video=cast("VideoForm", one_of(rest, "video", VIDEO_FORMS)),
         batch_invariant=_switch(rest, "batch_invariant"),
