@@ -116,7 +116,12 @@ def test_the_setting() -> None:
     assert parse_thinking(["none"]).split("<think>A</think>B").answer == "<think>A</think>B"
     assert parse_thinking(["auto", "<r>...</r>"]).split("<think>A</think>C<r>A</r>B").answer == "B"
     assert parse_thinking(["...</r>"]).split("A</r>B").answer == "B"
-    for wrong in (["<r>"], ["<r>..."], ["none", "auto"], []):
+    for words in (["opened"], ["auto", "opened"], ["opened", "<think>...</think>"]):
+        opened = parse_thinking(words)
+        assert opened.split("Is it A?").finished is False, "the prompt has opened the thought"
+        assert opened.split("Is it A?</think>B").answer == "B"
+        assert opened.split("").finished is True
+    for wrong in (["none", "opened"], ["<r>"], ["<r>..."], ["none", "auto"], []):
         with pytest.raises(ValueError, match=r"think|alone"):
             parse_thinking(wrong)
 

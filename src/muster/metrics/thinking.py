@@ -17,6 +17,7 @@ BETWEEN = "..."
 """Stands between the tags of a pair where they are written as one text: `<think>...</think>`."""
 KNOWN = "auto"
 NONE = "none"
+OPENED = "opened"
 
 
 class Tags(NamedTuple):
@@ -78,6 +79,8 @@ class Thinking:
     """How thoughts are marked; without `tags` the whole text is the answer."""
 
     tags: tuple[Tags, ...] = KNOWN_TAGS
+    opened: bool = False
+    """The prompt ends with an opening tag: a text in which no thought ends is nothing but thought."""
 
     def split(self, text: str) -> Split:
         """The answer in `text`: what follows the last end of a thought, without blanks and answer tags around it.
@@ -96,7 +99,7 @@ class Thinking:
                 inside, end = None, found.end()
             elif inside is None and tag not in closings:
                 inside = _closed_by(self.tags, tag)
-        if inside is not None:
+        if inside is not None or (self.opened and end < 0 and text.strip()):
             return Split("", text.strip(), finished=False)
         if end < 0:
             return Split(text)
@@ -104,17 +107,22 @@ class Thinking:
         return Split(answer, thought, finished=bool(answer or not thought))
 
     def __str__(self) -> str:
-        return ",".join(map(str, self.tags)) if self.tags else NONE
+        return ",".join([*([OPENED] if self.opened else []), *map(str, self.tags)]) if self.tags else NONE
 
 
 def parse_thinking(words: Iterable[str]) -> Thinking:
     """The setting from its words: `auto` (the known tags), `none`, or pairs such as `<think>...</think>`.
 
+    `opened`, alone or with these: the prompt opens the thought, so that a text without an end of one is unfinished.
+
     Raises `ValueError` for what is none of these.
     """
     tags: list[Tags] = []
     words = [word.strip() for word in words]
+    opened = OPENED in words
     for word in words:
+        if word == OPENED:
+            continue
         if word == KNOWN:
             tags += KNOWN_TAGS
         elif word == NONE:
@@ -124,12 +132,12 @@ def parse_thinking(words: Iterable[str]) -> Thinking:
             opening, between, closing = word.partition(BETWEEN)
             if not between or not closing.strip() or BETWEEN in closing:
                 raise ValueError(
-                    f"{word!r} is not {KNOWN}, {NONE} or the two tags around a thought, written as <think>...</think>"
+                    f"{word!r} is not {KNOWN}, {NONE}, {OPENED} or two tags, written as <think>...</think>"
                 )
             tags.append(Tags(opening.strip(), closing.strip()))
     if not words:
-        raise ValueError(f"says nothing: {KNOWN}, {NONE} or tags such as <think>...</think>")
-    return Thinking(tuple(dict.fromkeys(tags)))
+        raise ValueError(f"says nothing: {KNOWN}, {NONE}, {OPENED} or tags such as <think>...</think>")
+    return Thinking(tuple(dict.fromkeys(tags or (KNOWN_TAGS if opened else ()))), opened)
 
 
 @lru_cache(maxsize=64)
