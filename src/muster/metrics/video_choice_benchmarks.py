@@ -106,7 +106,7 @@ class MvBench(LetterChoice):
     name: ClassVar[str] = "mvbench"
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
-        "lmms-eval": Convention(read_mvbench),
+        "lmms-eval": Convention(read_mvbench, ignore_case=True),
         "vlmevalkit": Convention(first_word, needs_options=True, accepts=vlmevalkit_accepts),
         "internvl": Convention(first_word, accepts=internvl_accepts),
     }

@@ -1,0 +1,1 @@
+"""Whether Muster's scoring variants read answers as the toolkits' own code does."""
