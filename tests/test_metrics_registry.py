@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -16,6 +17,7 @@ from muster.core import JSON, ConfigurationError, Media, Sample
 from muster.metrics.averages import mean_score
 from muster.metrics.letter_choice import LetterChoice
 from muster.metrics.protocol import Metric, MetricInfo, Score, ScoredSample, UnscoredError, is_judged
+from muster.metrics.references import followed
 from muster.metrics.registry import build_metric, metric_names, metric_variants
 
 EVERY = [
@@ -194,3 +196,12 @@ def test_the_registry_is_light_and_metrics_are_imported_when_built() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_docs_name_what_every_scoring_variant_follows() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for name in metric_names():
+        for variant in metric_variants(name):
+            follows = followed(name, variant)
+            assert follows, f"{name} by {variant}"
+            assert variant == "muster" or follows.partition(", ")[0] in text, follows
