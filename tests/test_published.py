@@ -1,4 +1,4 @@
-"""`benchmarks.published` on a folder of a user's own: reached, missed, and which answers the authors count otherwise."""
+"""`benchmarks.published` on a user's own folder: reached, missed, and which answers the authors count otherwise."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks import published
 
 
 def folder(tmp_path: Path, **entry: object) -> Path:
-    samples = [
+    samples: list[dict[str, object]] = [
         {"id": str(number), "question": "?", "answer": "B", "metadata": {"sub_task": sub_task}}
         for number, sub_task in enumerate(("Counting", "Counting", "Jigsaw"))
     ]
     said = ("(B)", "(C) Point C", "(B)")
-    files = {
+    files: dict[str, list[dict[str, object]]] = {
         "samples.jsonl": samples,
         "said.jsonl": [{"id": str(number), "prediction": text} for number, text in enumerate(said)],
         "authors.jsonl": [{"id": str(number), "correct": number < 2} for number in range(3)],
