@@ -94,6 +94,7 @@ def test_two_processes_say_what_one_says(internvl: str, pair: TransformersModel)
     assert texts(said) == expected
     layer = pair._loaded.model.model.language_model.layers[0].mlp.up_proj.weight  # type: ignore[attr-defined]
     assert layer.to_local().shape[0] == layer.shape[0] // 2
+    assert pair.notes == {"batching": "static (--parallelism tensor)"}
     listening = {each.laddr.ip for each in psutil.Process().net_connections("tcp") if each.status == "LISTEN"}
     assert listening <= {"127.0.0.1"}, "the members' store is nobody else's to reach"
 

@@ -104,10 +104,10 @@ class TransformersModel:
             self._equip(loaded, generator, memory, batch_size, options.video)
             self._static = why_static(generator, options)
         else:
-            self._static = "--parallelism tensor"
             shared = SharedMemory(memory, members)
             leading = LeadingGenerator(loaded, tokenizer, members)
             self._equip(loaded, leading, shared, batch_size, options.video)
+            self._static = "--parallelism tensor"
 
     @classmethod
     def of_loaded(
