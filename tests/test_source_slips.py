@@ -164,6 +164,10 @@ BAD = [
     {"choices": ["a", {"b": 1}], "answer": "A"},
     {"choices": ["x"] * 27, "answer": "A"},
     {"choices": ["a", "", "c"], "answer": "B"},
+    {"choices": "[['a', 'b'], ['c']]", "answer": "A"},
+    {"choices": 5, "answer": "A"},
+    {"choices": ["a", "b"], "answer": True},
+    {"choices": ["a", "b"], "answer": [["A"]]},
 ]
 
 

@@ -32,10 +32,6 @@ class FieldProblem(Exception):  # noqa: N818 - it is reported, with others, as a
         self.of_the_task = of_the_task
 
 
-class SpoiltSample(FieldProblem):
-    """Choices or a reference answer that make no sense, where the rest of the row does."""
-
-
 @dataclass(frozen=True, slots=True)
 class RowReader:
     """Reads rows by the `rules` of their fields, media from `place`."""
@@ -58,12 +54,17 @@ class RowReader:
         )
 
     def _reference(self, row: Row) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-        """Choices, answers, and what is wrong with them."""
+        """Choices, answers, and what is wrong with them where the rest of the row may well make sense.
+
+        Raises `FieldProblem` where the cause is in the task file.
+        """
         choices: tuple[str, ...] = ()
         try:
             choices = self._choices(row)
             return choices, self._answers(row, choices), ""
-        except SpoiltSample as problem:
+        except FieldProblem as problem:
+            if problem.of_the_task:
+                raise
             return choices, (), f"{row.place}: {problem}"
 
     def name(self, row: Row) -> str:
@@ -152,13 +153,10 @@ class RowReader:
         while value and absent(value[-1]):
             value = value[:-1]
         if len(value) > len(ascii_uppercase):
-            raise SpoiltSample(
+            raise FieldProblem(
                 name, f"{len(value)} choices, but only {len(ascii_uppercase)} letters to name them"
             )
-        try:
-            return tuple("" if absent(item) else _text(name, item) for item in value)
-        except FieldProblem as problem:
-            raise SpoiltSample(name, str(problem).removeprefix(f"{name}: ")) from problem
+        return tuple("" if absent(item) else _text(name, item) for item in value)
 
     def _answers(self, row: Row, choices: Sequence[str]) -> tuple[str, ...]:
         name, value, rule = self._one_or_many(row, "answer", "answers")
@@ -168,7 +166,7 @@ class RowReader:
         try:
             return tuple(as_letter(answer, choices, rule.given_as) for answer in answers)
         except ValueError as error:
-            raise SpoiltSample(name, str(error)) from error
+            raise FieldProblem(name, str(error)) from error
 
     def _media(self, row: Row, kind: MediaKind) -> tuple[Media, ...]:
         name, value, _ = (
@@ -260,7 +258,7 @@ def _answer(name: str, value: object, rule: FieldRule) -> str:
         return _text(name, value)
     written = str(value).lower() if isinstance(value, bool) else _text(name, value)
     if written not in rule.labels:
-        raise SpoiltSample(name, f"{shown(value)} has no label (there are: {', '.join(rule.labels)})")
+        raise FieldProblem(name, f"{shown(value)} has no label (there are: {', '.join(rule.labels)})")
     return rule.labels[written]
 
 
