@@ -121,6 +121,23 @@ def test_conventions_differ_by_their_tokeniser_alone() -> None:
     assert values["lmms-eval"] == values["internvl"] == values["muster"] > values["vlmevalkit"] > 0
 
 
+@pytest.mark.parametrize(("caption", "value"), [("a cat\non a mat", 0.6536), ("a cat on a mat", 1.0)])
+def test_vlmevalkits_rouge_splits_at_single_blanks_only(caption: str, value: float) -> None:
+    for variant, expected in (("vlmevalkit", value), ("muster", 1.0)):
+        metric = captions(variant, scores=["rouge_l"])
+        [row] = scored(metric, rows_of(metric, [(caption, ["a cat on a mat", "a cat lies on a mat"])]))
+        assert row.score.scores["rouge_l"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_toolkit_is_offered_for_the_captions_that_it_evaluates() -> None:
+    with pytest.raises(ConfigurationError, match="doesn't evaluate it"):
+        captions("vlmevalkit", benchmark="textcaps")
+    assert set(captions("vlmevalkit", scores=["meteor", "rouge_l"]).info.units) == {
+        "rouge_l",
+        "rouge_l_percent",
+    }
+
+
 def test_meteor_is_a_corpus_score_without_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     # The real one loads for twenty seconds: here is only what is asked of it, and that no resample asks again.
     asked: list[tuple[list[str], list[list[str]]]] = []

@@ -47,6 +47,7 @@ class LetterChoice(MeanMetric):
     is given as an option's text, and compares texts where the sample has neither options nor a letter.
     """
 
+    version: ClassVar[int] = 2
     conventions: ClassVar[Mapping[str, Convention]]
 
     variant: str = "muster"

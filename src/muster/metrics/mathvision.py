@@ -39,6 +39,7 @@ class MathVision(VariantMetric):
     """
 
     name: ClassVar[str] = "mathvision"
+    version: ClassVar[int] = 2
     variants: ClassVar[tuple[str, ...]] = ("official", "lmms-eval", "muster")
 
     variant: str = "official"

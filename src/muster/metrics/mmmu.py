@@ -42,6 +42,7 @@ class Mmmu(VariantMetric):
     """
 
     name: ClassVar[str] = "mmmu"
+    version: ClassVar[int] = 2
     variants: ClassVar[tuple[str, ...]] = ("muster", "official", "lmms-eval", "internvl", "vlmevalkit")
 
     variant: str = "muster"

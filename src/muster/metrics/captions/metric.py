@@ -55,6 +55,7 @@ class Captions(VariantMetric):
     """
 
     name: ClassVar[str] = "captions"
+    version: ClassVar[int] = 2
     variants: ClassVar[tuple[str, ...]] = tuple(_TOKENISERS)
 
     variant: str = "muster"
