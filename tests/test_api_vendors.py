@@ -98,8 +98,6 @@ def test_what_claude_is_asked() -> None:
     assert call.body == {
         "model": "m-1",
         "max_tokens": 16,
-        "temperature": 0.5,
-        "top_k": 7,
         "stop_sequences": ["END"],
         "system": "Be brief.",
         "messages": [
@@ -114,6 +112,31 @@ def test_what_claude_is_asked() -> None:
             {"role": "user", "content": [{"type": "text", "text": "Sure?"}]},
         ],
     }
+
+
+def test_claude_gets_sampling_parameters_only_where_they_are_taken() -> None:
+    """API version 2026-10-21, which SDK 2 asks for, refuses them: every sample failed. What is given is sent."""
+    with serving(lambda _: claude()) as server:
+        model = AnthropicModel(settings(server, extra_body={"temperature": 0.0}))
+        (completion,) = ask(model, question(temperature=0.5, top_p=0.9))
+    assert "temperature, top_k, top_p are not sent" in model.notes["sampling"]
+    assert completion.note == "top_p=0.9 had no effect: the server doesn't take it"
+    assert server.calls[0].body["temperature"] == 0.0
+    assert "top_p" not in server.calls[0].body
+
+
+@pytest.mark.parametrize("words", ["Unknown name \"topK\" at 'generation_config': Cannot find field."])
+def test_gemini_gets_no_parameter_that_it_refused(words: str) -> None:
+    def script(call: Call) -> Answer:
+        sent = call.body["generationConfig"]
+        return gemini_error(400, "INVALID_ARGUMENT", message=words) if "topK" in sent else gemini()
+
+    with serving(script) as server:
+        one = GeminiModel(settings(server))
+        (first,) = ask(one, question(temperature=0.5, top_k=7))
+        (second,) = ask(one, question(temperature=0.5, top_k=7))
+    assert (first.text, second.text, len(server.calls)) == ("Yes.", "Yes.", 3)
+    assert second.note == "top_k=7 had no effect: the server doesn't take it"
 
 
 def test_what_gemini_is_asked() -> None:

@@ -207,7 +207,12 @@ def work(
     with Journal.open(folder.journal, manifest.run) as journal:
         with interruptible():
             workload = _what_is_left(config, folder, planned, journal, display, len(manifest.attempts))
-        asked = replace(job.settings, most_images=workload.most_images, most_videos=workload.most_videos)
+        asked = replace(
+            job.settings,
+            most_images=workload.most_images,
+            most_videos=workload.most_videos,
+            resumed=workload.resumed,
+        )
         job = replace(job, settings=asked)
         sink = judge.follow(journal)
         coordinator = _coordinator(config, workload, sink, job.replicas, attempt=len(manifest.attempts))

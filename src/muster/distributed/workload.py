@@ -36,6 +36,7 @@ class Workload:
         self.items: list[Item] = []
         self.most_images = self.most_videos = 0
         """In one prompt."""
+        self.resumed = answer_to is not None
         self._places: list[_Place] = []
         self._followers: dict[int, list[int]] = {}
         self._answers: dict[RequestKey, str] = {}

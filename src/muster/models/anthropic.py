@@ -6,7 +6,7 @@ Format: Anthropic's API reference, Messages.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -33,6 +33,7 @@ from muster.models.api.options import (
     with_extra,
     without,
 )
+from muster.models.api.parameters import Parameters
 from muster.models.api.prompts import check_images
 from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.reach import check_reachable
@@ -44,6 +45,7 @@ require("anthropic", "anthropic")
 
 import anthropic  # noqa: E402
 import httpx2  # noqa: E402
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming  # noqa: E402
 
 from muster.models.api.sdk import connection_error, http_client  # noqa: E402
 
@@ -52,6 +54,11 @@ KEY_VARIABLE = "ANTHROPIC_API_KEY"
 DEFAULT_URL = "https://api.anthropic.com"
 IMAGE_LIMITS = ImageLimits(bytes=3_750_000, side=8000)
 """Anthropic's: 5 MB as base64, 8,000 pixels."""
+
+UNTAKEN = frozenset(
+    {"temperature", "top_p", "top_k"} - MessageCreateParamsNonStreaming.__annotations__.keys()
+)
+"""Parameters that the API version of the installed SDK refuses: since SDK 2 all three."""
 
 
 class _Block(msgspec.Struct):
@@ -83,6 +90,7 @@ class MessagesFormat:
     model: str
     image_limits: ImageLimits
     options: ApiOptions
+    parameters: Parameters
 
     def body(self, request: Request) -> Prepared[dict[str, JSON]]:
         """The request as the API wants it. Raises `SampleError` for what it doesn't take."""
@@ -109,7 +117,10 @@ class MessagesFormat:
             stop for stop in generation.stop if stop.strip()
         ]:  # blank ones are refused, and cut off here
             content["stop_sequences"] = list(stops)
-        return Prepared(with_extra(content, self.options.extra_body), "; ".join(notes) or None)
+        if left_out := self.parameters.left_out(content):
+            notes.append(left_out)
+        body = with_extra(self.parameters.kept(content), self.options.extra_body)
+        return Prepared(body, "; ".join(notes) or None)
 
     def _message(self, message: Message, notes: list[str]) -> JSON:
         return {"role": message.role, "content": [self._part(part, notes) for part in message.parts]}
@@ -133,6 +144,7 @@ class Messages:
     def __init__(self, urls: Sequence[BaseUrl], key: str, key_variable: str, body: MessagesFormat) -> None:
         self._urls, self._key, self._format = urls, key, body
         self._asked = [Asked(url.url, body.model, key_variable) for url in urls]
+        self.parameters = body.parameters
         self._clients: list[anthropic.AsyncAnthropic] = []
 
     def prepare(self, request: Request) -> Prepared[dict[str, JSON]]:
@@ -164,6 +176,10 @@ class Messages:
             raise connection_error(error, asked.endpoint) from None
         return _read(response.content, asked.endpoint)
 
+    def leave_out(self, body: dict[str, JSON], parameter: str) -> dict[str, JSON] | None:
+        """See `Api`."""
+        return self.parameters.without(body, parameter)
+
     def scrub(self, text: str) -> str:
         """See `Api`."""
         return without(text, self._key, *(url.password for url in self._urls))
@@ -190,6 +206,14 @@ def _read(content: bytes, endpoint: str) -> Reply:
 class AnthropicModel(ApiModel[dict[str, JSON]]):
     """A Claude model."""
 
+    notes: Mapping[str, str] = (
+        {
+            "sampling": f"{', '.join(sorted(UNTAKEN))} are not sent: the API version of anthropic "
+            f"{anthropic.__version__} takes none of them; the model samples as Anthropic has set it"
+        }
+        if UNTAKEN
+        else {}
+    )
     default_url = DEFAULT_URL
     url_variable = URL_VARIABLE
 
@@ -201,6 +225,7 @@ class AnthropicModel(ApiModel[dict[str, JSON]]):
         limits = ImageLimits(
             options.max_image_bytes or IMAGE_LIMITS.bytes, options.max_image_side or IMAGE_LIMITS.side
         )
-        api = Messages(urls, key, variable, MessagesFormat(settings.model, limits, options))
+        parameters = Parameters(options.extra_body, untaken=UNTAKEN)
+        api = Messages(urls, key, variable, MessagesFormat(settings.model, limits, options, parameters))
         super().__init__(settings, options, api, [url.url for url in urls])
         check_reachable(urls, options)

@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from muster.core import Message, Part, Request, SampleError, Usage
+from muster.core import JSON, Message, Part, Request, Usage
 from muster.media.images import describe
 from muster.models.api.endings import check_ending
 from muster.models.api.failures import (
     Asked,
     Refusal,
     UnavailableError,
+    WithheldError,
     judge,
     read_retry_after,
     shown,
@@ -31,6 +32,7 @@ from muster.models.api.options import (
     read_key,
     without,
 )
+from muster.models.api.parameters import Parameters
 from muster.models.api.prompts import check_images, read_video, seed_of
 from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.reach import check_reachable
@@ -74,6 +76,7 @@ class ContentFormat:
 
     image_limits: ImageLimits
     options: GeminiOptions
+    parameters: Parameters
 
     def body(self, request: Request) -> Prepared[Asking]:
         """The request as the SDK wants it. Raises `SampleError` for what it doesn't take."""
@@ -84,18 +87,24 @@ class ContentFormat:
         sampled = generation.temperature > 0
         system = "\n\n".join(message.text for message in request.messages if message.role == "system")
         contents = [self._content(message, notes) for message in request.messages if message.role != "system"]
+        sampling: dict[str, JSON] = {
+            "temperature": generation.temperature,
+            "top_p": generation.top_p if sampled and generation.top_p < 1 else None,
+            "top_k": generation.top_k if sampled else None,
+            "seed": seed_of(request) if sampled else None,
+            "stop_sequences": list(generation.stop[:MOST_STOPS]) or None,
+        }
+        sent = {name: value for name, value in sampling.items() if value is not None}
+        if left_out := self.parameters.left_out(sent):
+            notes.append(left_out)
         config = types.GenerateContentConfig(
             max_output_tokens=generation.max_new_tokens,
-            temperature=generation.temperature,
-            top_p=generation.top_p if sampled and generation.top_p < 1 else None,
-            top_k=generation.top_k if sampled else None,
-            seed=seed_of(request) if sampled else None,
-            stop_sequences=list(generation.stop[:MOST_STOPS]) or None,
             system_instruction=system or None,
             http_options=types.HttpOptions(extra_body=self.options.extra_body)
             if self.options.extra_body
             else None,
         )
+        config = config.model_copy(update=self.parameters.kept(sent))
         return Prepared(Asking(contents, config), "; ".join(notes) or None)
 
     def _content(self, message: Message, notes: list[str]) -> types.Content:
@@ -123,6 +132,7 @@ class GenerateContent:
         self, urls: Sequence[BaseUrl], key: str, asked: Sequence[Asked], content: ContentFormat
     ) -> None:
         self._urls, self._key, self._asked, self._format = urls, key, asked, content
+        self.parameters = content.parameters
         self._clients: list[genai.Client] = []
 
     def prepare(self, request: Request) -> Prepared[Asking]:
@@ -165,6 +175,14 @@ class GenerateContent:
             ) from None
         return _read(response, asked.endpoint)
 
+    def leave_out(self, body: Asking, parameter: str) -> Asking | None:
+        """See `Api`."""
+        sent = body.config.model_dump(exclude_none=True)
+        if self.parameters.without(sent, parameter) is None:
+            return None
+        name = "stop_sequences" if parameter == "stop" else parameter
+        return body._replace(config=body.config.model_copy(update={name: None}))
+
     def scrub(self, text: str) -> str:
         """See `Api`."""
         return without(text, self._key, *(url.password for url in self._urls))
@@ -191,7 +209,7 @@ def _refusal(error: errors.APIError) -> Refusal:
 def _read(response: types.GenerateContentResponse, endpoint: str) -> Reply:
     feedback = response.prompt_feedback
     if feedback is not None and feedback.block_reason is not None:
-        raise SampleError(f"{endpoint} refused the prompt: {_blocked(feedback)}")
+        raise WithheldError(f"{endpoint} refused the prompt: {_blocked(feedback)}")
     if not response.candidates:
         raise UnavailableError(f"{endpoint} answered without a candidate")
     candidate = response.candidates[0]
@@ -233,6 +251,8 @@ class GeminiModel(ApiModel[Asking]):
         key = read_key(variable, needed=True)
         asked = [Asked(url.url, settings.model, variable) for url in urls]
         limits = ImageLimits(options.max_image_bytes or MOST_IMAGE_BYTES, options.max_image_side)
-        api = GenerateContent(urls, key, asked, ContentFormat(limits, options))
+        api = GenerateContent(
+            urls, key, asked, ContentFormat(limits, options, Parameters(options.extra_body))
+        )
         super().__init__(settings, options, api, [url.url for url in urls])
         check_reachable(urls, options)

@@ -98,6 +98,8 @@ class ModelSettings:
     """In one prompt of what the run has to ask, for engines that reserve memory for them; None: not known."""
     most_videos: int | None = None
     """The same of videos."""
+    resumed: bool = False
+    """Whether the run has answers already, so that its configuration has worked before."""
 
 
 class Checked(Protocol):

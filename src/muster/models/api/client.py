@@ -13,9 +13,18 @@ from typing import Generic, TypeVar
 from muster.core import Completion, Failure, MusterError, Request, RequestError, SampleError, TransientError
 from muster.core.text import valid_text
 from muster.models.api.endpoints import Endpoint, EndpointPool, Lease
-from muster.models.api.failures import DeniedError, OverloadedError, UnavailableError, UnreachableError
+from muster.models.api.failures import (
+    DeniedError,
+    OverloadedError,
+    RefusedParameterError,
+    UnavailableError,
+    UnreachableError,
+    UnsupportedError,
+    WithheldError,
+)
 from muster.models.api.giving_up import GivingUp, Patience, pause_seconds
 from muster.models.api.protocol import Api, Prepared, Reply
+from muster.models.api.repeated import Repeated
 from muster.models.api.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
@@ -33,10 +42,11 @@ class Client(Generic[Body]):
         patience: Patience,
         media_threads: Executor,
         on_change: Callable[[], None],
+        repeated: Repeated,
     ) -> None:
         """`on_change` is called when the pool may have more places than before."""
         self._api, self._pool, self._patience = api, pool, patience
-        self._media_threads = media_threads
+        self._media_threads, self._repeated = media_threads, repeated
         self._turnstile = Turnstile(pool, on_change)
         self._giving_up = GivingUp(pool, patience.request_seconds)
 
@@ -50,7 +60,7 @@ class Client(Generic[Body]):
         began = time.monotonic()
         try:
             prepared = await self._prepare(request)
-            reply = await self._ask(prepared.body, began)
+            reply = await self._ask(prepared.body, began, stops=bool(request.generation.stop))
         except RequestError as error:
             failure = Failure(error.kind, type(error).__name__, valid_text(str(error)))
         except MusterError:
@@ -72,7 +82,7 @@ class Client(Generic[Body]):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._media_threads, self._api.prepare, request)
 
-    async def _ask(self, body: Body, began: float) -> Reply:
+    async def _ask(self, body: Body, began: float, *, stops: bool) -> Reply:
         deadline = began + self._patience.request_seconds
         failures, refusals = 0, 0
         last: TransientError | None = None
@@ -83,11 +93,13 @@ class Client(Generic[Body]):
             if lease is None:
                 raise self._giving_up.out_of_time(last, failures + refusals)
             try:
-                reply = await self._attempt(lease, body, deadline)
+                reply = await self._attempt(lease, body, deadline, stops=stops)
             except (UnreachableError, UnavailableError, OverloadedError) as error:
                 last, avoid = error, lease.endpoint
+                self._repeated.failure(str(error))
             else:
                 self._giving_up.answered()
+                self._repeated.answer()
                 return reply
             if isinstance(last, UnavailableError):
                 failures += 1
@@ -102,14 +114,14 @@ class Client(Generic[Body]):
                 raise self._giving_up.out_of_time(last, failures + refusals)
             await asyncio.sleep(pause)
 
-    async def _attempt(self, lease: Lease, body: Body, deadline: float) -> Reply:
+    async def _attempt(self, lease: Lease, body: Body, deadline: float, *, stops: bool) -> Reply:
         """One attempt; its end is entered into the pool."""
         pool, endpoint = self._pool, lease.endpoint
         began = time.monotonic()
         seconds = min(self._patience.attempt_seconds, deadline - began)
         try:
             async with asyncio.timeout(seconds):
-                reply = await self._ask_once(endpoint, body)
+                reply = await self._ask_once(endpoint, body, stops=stops)
         except OverloadedError as error:
             pool.overloaded(lease, time.monotonic(), error.retry_after)
             raise
@@ -122,9 +134,11 @@ class Client(Generic[Body]):
         except TimeoutError:
             pool.failed(lease, time.monotonic(), reachable=True)
             raise UnavailableError(f"{endpoint.name} gave no answer within {seconds:.0f} s") from None
-        except SampleError:
+        except SampleError as error:
             pool.answered(lease, time.monotonic() - began)
             self._giving_up.answered()
+            if not isinstance(error, WithheldError):
+                self._repeated.refusal(str(error))
             raise
         except DeniedError as error:
             pool.withdrawn(lease)
@@ -141,12 +155,40 @@ class Client(Generic[Body]):
         finally:
             self._turnstile.dispatch()
 
-    async def _ask_once(self, endpoint: Endpoint, body: Body) -> Reply:
+    async def _ask_once(self, endpoint: Endpoint, body: Body, *, stops: bool) -> Reply:
+        """One exchange; more where the server refuses a parameter that may be left out."""
+        parameters = self._api.parameters
+        while True:
+            try:
+                reply = await self._exchange(endpoint, body)
+            except (RequestError, MusterError) as error:
+                refused = _refused(error, stops=stops and not parameters.takes_stops)
+                fewer = self._api.leave_out(body, refused) if refused else None
+                if refused is None or fewer is None:
+                    raise
+                if isinstance(error, UnavailableError):  # whether it was that will show
+                    reply = await self._exchange(endpoint, fewer)
+                    parameters.refuse(refused, str(error))
+                    return reply
+                parameters.refuse(refused, str(error))
+                body = fewer
+            else:
+                parameters.takes_stops = parameters.takes_stops or stops
+                return reply
+
+    async def _exchange(self, endpoint: Endpoint, body: Body) -> Reply:
         try:
             return await self._api.ask(endpoint.index, body)
         except (RequestError, MusterError) as error:
             error.args = (self._api.scrub(str(error)),)  # servers quote what they were sent
             raise
+
+
+def _refused(error: Exception, *, stops: bool) -> str | None:
+    """The parameter to leave out. `stops`: stop strings are sent, which some servers answer with status 500."""
+    if isinstance(error, RefusedParameterError | UnsupportedError):
+        return error.parameter
+    return "stop" if stops and isinstance(error, UnavailableError) and error.status == 500 else None
 
 
 def _completion(request: Request, reply: Reply, note: str | None, seconds: float) -> Completion:

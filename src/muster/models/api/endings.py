@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from muster.core import SampleError
-from muster.models.api.failures import UnavailableError, shown
+from muster.models.api.failures import UnavailableError, WithheldError, shown
 
 Ending = Literal["answer", "withheld", "broken"]
 
@@ -50,13 +49,13 @@ def check_ending(reason: str | None, endpoint: str, *, said: bool, words: str = 
     `words`: what the server says about it.
 
     Raises:
-        SampleError: the provider withheld it.
+        WithheldError: the provider withheld it.
         UnavailableError: it broke off.
     """
     what = ending(reason, said=said)
     because = ": ".join(filter(None, (reason or "no reason given", shown(words))))
     if what == "withheld":
-        raise SampleError(f"{endpoint} withheld the answer ({because})")
+        raise WithheldError(f"{endpoint} withheld the answer ({because})")
     if what == "broken":
         raise UnavailableError(f"{endpoint} broke the answer off ({because})")
     return _ANSWERS.get((reason or "").lower(), reason)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError, RunError, SampleError, TransientError
 from muster.core.text import valid_text
+from muster.models.api.parameters import refused_parameter
 
 SHOWN_CHARACTERS = 500
 """Of a server's own words in an error message."""
@@ -35,9 +36,10 @@ class OverloadedError(TransientError):
 class UnavailableError(TransientError):
     """The server failed: 5xx, a broken connection, silence, something unreadable. Asked again a few times."""
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class UnreachableError(TransientError):
@@ -50,6 +52,26 @@ class DeniedError(ConfigurationError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class WithheldError(SampleError):
+    """The provider's filter kept the answer back, or refused the prompt for what it says."""
+
+
+class RefusedParameterError(SampleError):
+    """400 or 422, for one of the request's parameters."""
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class UnsupportedError(ConfigurationError):
+    """The server says that it never takes this parameter."""
+
+    def __init__(self, message: str, parameter: str | None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class Asked(NamedTuple):
@@ -69,6 +91,8 @@ class Refusal(NamedTuple):
     message: str
     code: str = ""
     retry_after: float | None = None
+    parameter: str = ""
+    """Which the server names as the one it refuses."""
 
 
 Verdict = OverloadedError | UnavailableError | DeniedError | SampleError | RunError | ConfigurationError
@@ -90,12 +114,16 @@ def judge(refusal: Refusal, asked: Asked) -> Verdict:
     if status in OVERLOADED or (status == 503 and refusal.retry_after is not None):
         return OverloadedError(said, refusal.retry_after)
     if status >= 500:
-        return UnavailableError(said, refusal.retry_after)
+        return UnavailableError(said, refusal.retry_after, status)
+    parameter = refused_parameter(words, refusal.parameter) if status in (400, 422) else None
     if refusal.code in _UNSUPPORTED:
-        return ConfigurationError(
+        return UnsupportedError(
             f"{said}. To leave a parameter out: --model-args 'extra_body={{\"NAME\": null}}'; to send another: "
-            "--model-args 'extra_body={\"NAME\": value}'"
+            "--model-args 'extra_body={\"NAME\": value}'",
+            parameter,
         )
+    if parameter is not None:
+        return RefusedParameterError(said, parameter)
     return _denied(said, status, asked) or SampleError(said)
 
 
@@ -146,6 +174,16 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None
+
+
+def read_parameter(body: bytes) -> str:
+    """The parameter that an error's body names as the cause (`param`, in OpenAI's form); empty where there is none."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    error = content.get("error") if isinstance(content, dict) else None
+    return str(error.get("param") or "") if isinstance(error, dict) else ""
 
 
 def read_error_body(body: bytes) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from muster.models.api.giving_up import Patience
 from muster.models.api.limit import MOST, AdaptiveLimit
 from muster.models.api.options import ApiOptions, BaseUrl, base_urls, parse_options, providers
 from muster.models.api.protocol import Api
+from muster.models.api.repeated import Repeated
 from muster.models.api.traffic import Traffic
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 
@@ -45,6 +46,7 @@ class ApiModel(Generic[Body]):
         seconds = SHARE_OF_TIMEOUT * settings.request_timeout
         self._patience = Patience(seconds, options.timeout or seconds / 2, options.max_retries)
         self._api = api
+        self._repeated = Repeated(answered=settings.resumed)
         self.videos = "frames" if getattr(options, "video", "frames") == "frames" else "video"
         self._pool = EndpointPool(
             endpoints,
@@ -70,14 +72,15 @@ class ApiModel(Generic[Body]):
             ConfigurationError: the key, the model or the address is wrong.
             RunError: nothing answers any more.
         """
-        return Traffic(requests, self._client).answers()
+        yield from Traffic(requests, self._client).answers()
+        self._repeated.check()
 
     @contextlib.asynccontextmanager
     async def _client(self, on_change: Callable[[], None]) -> AsyncIterator[Client[Body]]:
         threads = ThreadPoolExecutor(MEDIA_THREADS, "muster-media")
         try:
             async with self._api.session():
-                yield Client(self._api, self._pool, self._patience, threads, on_change)
+                yield Client(self._api, self._pool, self._patience, threads, on_change, self._repeated)
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from muster.core import Request, Usage
+from muster.models.api.parameters import Parameters
 
 Body = TypeVar("Body")
 
@@ -30,8 +31,15 @@ class Prepared(NamedTuple, Generic[Body]):
 class Api(Protocol[Body]):
     """One way to talk to servers."""
 
+    parameters: Parameters
+    """Which of a request's parameters they take."""
+
     def prepare(self, request: Request) -> Prepared[Body]:
         """The request in the API's form. Runs in a thread. Raises `SampleError` for what the API can't be asked."""
+        ...
+
+    def leave_out(self, body: Body, parameter: str) -> Body | None:
+        """The body without a parameter, or with another name for it; None where it has none or must have it."""
         ...
 
     async def ask(self, endpoint: int, body: Body) -> Reply:

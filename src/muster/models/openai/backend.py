@@ -11,6 +11,7 @@ from muster.core import JSON
 from muster.models.api.images import ImageLimits
 from muster.models.api.model import ApiModel
 from muster.models.api.options import ApiOptions, parse_options, read_key
+from muster.models.api.parameters import Parameters
 from muster.models.api.reach import check_reachable
 from muster.models.openai.http import ChatCompletions
 from muster.models.openai.messages import ChatFormat, LimitField, Video
@@ -64,6 +65,7 @@ class OpenAIModel(ApiModel[bytes]):
             image_urls=options.image_urls,
             video=options.video,
             extra_body=options.body,
+            parameters=Parameters(options.body),
         )
         api = ChatCompletions(urls, key, variable, chat, options.connect_timeout)
         super().__init__(settings, options, api, [url.url for url in urls])

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
+import msgspec
 
 from muster.core import Request
 from muster.models.api.failures import (
@@ -17,6 +18,7 @@ from muster.models.api.failures import (
     UnreachableError,
     judge,
     read_error_body,
+    read_parameter,
     read_retry_after,
 )
 from muster.models.api.options import BaseUrl, without
@@ -45,6 +47,7 @@ class ChatCompletions:
         self._asked = [Asked(url.url, chat.model, key_variable) for url in urls]
         self._addresses = [_join(url.url, "chat/completions") for url in urls]
         self._headers = [_headers(url, key) for url in urls]
+        self.parameters = chat.parameters
         self._connect_timeout = connect_timeout
         self._http: aiohttp.ClientSession | None = None
 
@@ -83,7 +86,13 @@ class ChatCompletions:
         if response.status == 200:
             return read_reply(content, asked.endpoint)
         message, code = read_error_body(content)
-        raise judge(Refusal(response.status, message, code, read_retry_after(response.headers)), asked)
+        retry_after = read_retry_after(response.headers)
+        raise judge(Refusal(response.status, message, code, retry_after, read_parameter(content)), asked)
+
+    def leave_out(self, body: bytes, parameter: str) -> bytes | None:
+        """See `Api`."""
+        fewer = self.parameters.without(msgspec.json.decode(body), parameter)
+        return None if fewer is None else msgspec.json.encode(fewer)
 
     def scrub(self, text: str) -> str:
         """See `Api`: a server may quote what it was sent."""

@@ -17,6 +17,7 @@ from muster.core import JSON, Generation, Media, Message, Part, Request
 from muster.media.images import describe
 from muster.models.api.images import ImageLimits, encode_image
 from muster.models.api.options import with_extra
+from muster.models.api.parameters import Parameters
 from muster.models.api.prompts import check_images, read_video, seed_of
 from muster.models.api.protocol import Prepared
 from muster.models.api.videos import Framed, check_whole, with_frames
@@ -42,6 +43,7 @@ class ChatFormat:
     image_urls: bool = False
     video: Video = "frames"
     extra_body: Mapping[str, JSON] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=Parameters)
 
     def body(self, request: Request) -> Prepared[bytes]:
         """The request as JSON, and what was done to its images.
@@ -58,7 +60,10 @@ class ChatFormat:
             self.limit_field: request.generation.max_new_tokens,
             **_sampling(request),
         }
-        return Prepared(_encode(with_extra(content, self.extra_body)), "; ".join(notes) or None)
+        if left_out := self.parameters.left_out(content):
+            notes.append(left_out)
+        body = with_extra(self.parameters.kept(content), self.extra_body)
+        return Prepared(_encode(body), "; ".join(notes) or None)
 
     def _message(self, message: Message, notes: list[str]) -> dict[str, JSON]:
         if not any(part.media for part in message.parts):

@@ -14,6 +14,7 @@ from muster.core.own_python import SAFE_PATH
 from muster.models.api.images import ImageLimits
 from muster.models.api.model import ApiModel
 from muster.models.api.options import BaseUrl
+from muster.models.api.parameters import Parameters
 from muster.models.openai.backend import MOST_IMAGE_BYTES
 from muster.models.openai.http import ChatCompletions
 from muster.models.openai.messages import ChatFormat
@@ -109,6 +110,7 @@ class _Client(ApiModel[bytes]):
             image_urls=options.image_urls,
             video=options.video,
             extra_body=options.body,
+            parameters=Parameters(options.body),
         )
         api = ChatCompletions([url], server.key, "the server's", chat, options.connect_timeout)
         super().__init__(settings, options, api, [url.url])
