@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from muster import __version__
-from muster.cli import compare, doctor, gate, models, plan, repair, run, score, slurm, status, tasks, worker
+from muster.cli import (
+    compare,
+    doctor,
+    gate,
+    models,
+    plan,
+    repair,
+    report,
+    run,
+    score,
+    slurm,
+    status,
+    tasks,
+    worker,
+)
 
 
 def _version(wanted: bool) -> None:
@@ -41,6 +55,7 @@ app.command("worker")(worker.command)
 app.command("score")(score.command)
 app.command("compare")(compare.command)
 app.command("repair")(repair.command)
+app.command("report")(report.command)
 app.command("status")(status.command)
 app.add_typer(tasks.app, name="tasks")
 app.command("models")(models.command)

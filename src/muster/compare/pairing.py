@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from muster.core import ConfigurationError
@@ -63,16 +63,19 @@ def _aligned(name: str, runs: list[LoadedRun], *, common: bool) -> AlignedTask:
             raise ConfigurationError(_other_samples(name, runs, keys, kept))
         if not len(kept):
             raise ConfigurationError(f"task {name}: the runs have no sample in common")
-        tables = [table.take(pc.index_in(kept, each)) for table, each in zip(tables, keys, strict=True)]
-    _check_targets(name, runs, tables)
-    tasks = tuple(_with_rows(run.tasks[name], table) for run, table in zip(runs, tables, strict=True))
+        places = [pc.index_in(kept, each) for each in keys]
+        tasks = tuple(_reordered(run.tasks[name], each) for run, each in zip(runs, places, strict=True))
+    else:
+        tasks = tuple(run.tasks[name] for run in runs)
+    _check_targets(name, runs, [task.rows for task in tasks])
     return AlignedTask(name, tasks, tuple(dropped))
 
 
-def _with_rows(task: LoadedTask, rows: pa.Table) -> LoadedTask:
-    from dataclasses import replace
-
-    return replace(task, rows=rows, texts=None) if rows is not task.rows else task
+def _reordered(task: LoadedTask, places: pa.Array) -> LoadedTask:
+    texts = task.texts
+    return replace(
+        task, rows=task.rows.take(places), texts=None if texts is None else (lambda: texts().take(places))
+    )
 
 
 def _keys(table: pa.Table, run: LoadedRun, name: str) -> pa.Array:

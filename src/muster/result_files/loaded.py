@@ -57,6 +57,8 @@ class LoadedTask:
     headline: Headline | None = None
     headline_is_mean: bool = True
     """Whether the headline is the mean of `score`; a sum, an F1 or points of pairs are not."""
+    by: tuple[str, ...] = ()
+    """Metadata fields that its scores are broken down by."""
     texts: Callable[[], pa.Table] | None = None
     """Question, choices, answers and prediction per row of `rows`, in that order; read when asked for."""
 
@@ -77,5 +79,7 @@ class LoadedRun:
     """How it was made, flat: `model`, `tasks.mme.prompt`, `packages.torch`."""
     notes: tuple[str, ...] = ()
     """What whoever reads the numbers should know about how the files were read."""
+    groups: Mapping[str, Headline] = field(default_factory=dict)
+    """Scores of several tasks together."""
     cost: float | None = None
     """Of all answers, in the currency of the prices that were given."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from muster.core import JSON, ConfigurationError
 from muster.result_files.loaded import Headline, LoadedRun, LoadedTask, row_schema
 from muster.results.folder import RunFolder
 from muster.results.manifest import Manifest
-from muster.results.results import Results, TaskResults
+from muster.results.results import MetricResult, Results, TaskResults
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +78,11 @@ def _read(folder: RunFolder, scored: RunFolder, manifest: Manifest, notes: tuple
             f"independent (`muster score {folder.root}` adds it)",
         )
     bounds = _bounds(table)
-    texts = _texts(folder.samples, bounds) if scored is folder else dict.fromkeys(bounds)
+    texts = _texts(scored.samples, bounds)
+    if scored is not folder and bounds:  # which is gone soon
+        first = next(iter(texts.values()))
+        assert first is not None
+        first()
     tasks = {
         name: _task(name, task, table.slice(*bounds[name]), texts.get(name))
         for name, task in results.tasks.items()
@@ -91,6 +96,11 @@ def _read(folder: RunFolder, scored: RunFolder, manifest: Manifest, notes: tuple
         complete=results.complete,
         settings=_settings(manifest),
         notes=notes,
+        groups={
+            name: _headline(metric, result)
+            for name, group in results.groups.items()
+            for metric, result in group.metrics.items()
+        },
         cost=results.usage.get("cost"),
     )
 
@@ -116,17 +126,24 @@ def _bounds(table: pa.Table) -> dict[str, tuple[int, int]]:
 
 
 def _texts(samples: Path, bounds: Mapping[str, tuple[int, int]]) -> dict[str, Callable[[], pa.Table] | None]:
+    """What reads the texts of each task, all of them once: a row group may hold several tasks."""
+
+    @cache
+    def everything() -> pa.Table:
+        import pyarrow.parquet as pq
+
+        file = pq.ParquetFile(samples)
+        names = file.schema_arrow.names
+        further = [name for name in names if name.startswith(("scores[", "extracted["))]
+        return file.read(columns=[*(name for name in _TEXT_COLUMNS if name in names), *further])
+
     def reader(start: int, count: int) -> Callable[[], pa.Table]:
-        def read() -> pa.Table:
-            import pyarrow.parquet as pq
-
-            return pq.read_table(samples, columns=["question", "choices", "answers", "prediction"]).slice(
-                start, count
-            )
-
-        return read
+        return lambda: everything().slice(start, count)
 
     return {name: reader(*bound) for name, bound in bounds.items()}
+
+
+_TEXT_COLUMNS = ("question", "choices", "answers", "prediction", "reasoning", "error", "worker")
 
 
 def _task(name: str, task: TaskResults, table: pa.Table, texts: Callable[[], pa.Table] | None) -> LoadedTask:
@@ -145,24 +162,23 @@ def _task(name: str, task: TaskResults, table: pa.Table, texts: Callable[[], pa.
     columns["target"] = pc.binary_join(table["answers"], _TARGETS_JOINED)
     rows = pa.table([columns[each.name].cast(each.type) for each in row_schema()], schema=row_schema())
     headline = task.metrics.get(task.primary)
-    interval = headline.ci95 if headline else None
     return LoadedTask(
         name=name,
         rows=rows,
         score=score,
         unit="0-1" if task.answer_score is None or headline is None else _answer_unit(headline.unit),
         scoring=f"{task.metric} ({task.metric_variant}) {task.metric_version}",
-        headline=None
-        if headline is None
-        else Headline(
-            task.primary,
-            headline.value,
-            headline.unit,
-            (interval[0], interval[1]) if interval and None not in interval else None,  # type: ignore[arg-type]
-        ),
+        headline=None if headline is None else _headline(task.primary, headline),
         headline_is_mean=task.answer_score is not None,
+        by=tuple(task.by),
         texts=texts,
     )
+
+
+def _headline(name: str, result: MetricResult) -> Headline:
+    low, high = result.ci95 or (None, None)
+    interval = None if low is None or high is None else (low, high)
+    return Headline(name, result.value, result.unit, interval)
 
 
 def _answer_unit(unit: str) -> str:

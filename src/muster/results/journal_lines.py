@@ -78,6 +78,7 @@ class Outcome(msgspec.Struct, gc=False):
     key: RequestKey
     failure: Cause | None = None
     finish_reason: str | None = None
+    seconds: float | None = None
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -86,6 +87,7 @@ class Entry(msgspec.Struct, gc=False):
     completion: Outcome
     worker: str
     at: float
+    attempt: int = 1
 
 
 class Found(NamedTuple):

@@ -1,0 +1,222 @@
+"use strict";
+// The samples of a report: decoded from compact shards in the page, filtered, and only what is visible drawn.
+(async () => {
+  const $ = (id) => document.getElementById(id);
+  const decode = async (id) => {
+    const text = $(id).textContent.trim();
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  };
+  const index = await decode("index");
+  const { runs, tasks, rows, categories, shard } = index;
+  const count = rows.id.length;
+  const pictures = new Map();
+  const details = new Map();
+  const lower = rows.search.map((text) => text.toLowerCase());
+  const CARD = 252, MOST = 20000;
+  let shown = [], current = -1, columns = 4;
+
+  const state = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  const go = (changes) => {
+    const next = new URLSearchParams(location.hash.slice(1));
+    for (const [key, value] of Object.entries(changes)) value === "" || value == null ? next.delete(key) : next.set(key, value);
+    location.hash = next.toString();
+  };
+
+  const score = (run, row) => runs[run].score[row];
+  const right = (run, row) => score(run, row) !== null && score(run, row) >= 1;
+  const wrong = (run, row) => score(run, row) !== null && score(run, row) <= 0;
+  const tests = {
+    right: (row, run) => right(run, row),
+    wrong: (row, run) => score(run, row) !== null && !right(run, row),
+    unread: (row, run) => runs[run].flags[row] & 1,
+    error: (row, run) => runs[run].flags[row] & 2,
+    unfinished: (row, run) => runs[run].flags[row] & 4,
+    cut: (row, run) => runs[run].flags[row] & 8,
+    worse: (row) => runs.length > 1 && score(0, row) !== null && score(1, row) !== null && score(1, row) < score(0, row),
+    better: (row) => runs.length > 1 && score(0, row) !== null && score(1, row) !== null && score(1, row) > score(0, row),
+  };
+  const matches = (wanted, without) => {
+    const run = Math.min(Number(wanted.run || 0), runs.length - 1);
+    const task = wanted.task === undefined ? -1 : tasks.indexOf(wanted.task);
+    const query = (wanted.q || "").toLowerCase();
+    const test = without === "show" ? null : tests[wanted.show];
+    const found = [];
+    for (let row = 0; row < count; row++) {
+      if (task >= 0 && rows.task[row] !== task) continue;
+      if (wanted.cat !== undefined && categories[rows.category[row]] !== wanted.cat) continue;
+      if (wanted.gold !== undefined && rows.gold[row] !== wanted.gold) continue;
+      if (wanted.read !== undefined && (runs[run].extracted[row] ?? "") !== wanted.read) continue;
+      if (test && !test(row, run)) continue;
+      if (query && !lower[row].includes(query) && !(runs[run].extracted[row] ?? "").toLowerCase().includes(query)) continue;
+      found.push(row);
+    }
+    return found;
+  };
+
+  const element = (name, properties = {}, ...children) => {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(properties)) key in made ? (made[key] = value) : made.setAttribute(key, value);
+    made.append(...children.filter((child) => child !== null));
+    return made;
+  };
+  const verdict = (run, row) => {
+    const value = score(run, row);
+    const kind = value === null ? "none" : value >= 1 ? "right" : value <= 0 ? "wrong" : "part";
+    const label = { right: "right", wrong: "wrong", part: "partly right", none: "no score" }[kind];
+    const read = runs[run].extracted[row] ?? (value === null ? runs[run].error[row] ?? "no score" : "(nothing read)");
+    const name = runs.length > 1 ? `${runs[run].letter}: ` : "";
+    return element("span", { className: `answer ${kind}`, title: label }, `${name}${read}`);
+  };
+  const picturesOf = async (row) => {
+    const number = Math.floor(row / shard);
+    if (!pictures.has(number)) pictures.set(number, $(`p${number}`) ? decode(`p${number}`) : Promise.resolve([]));
+    return (await pictures.get(number))[row % shard] ?? [];
+  };
+  const fill = async (box, row) => {
+    for (const data of await picturesOf(row)) box.append(element("img", { src: `data:image/webp;base64,${data}`, alt: "" }));
+  };
+  const card = (place) => {
+    const row = shown[place];
+    const box = element("div", { className: "picture" });
+    fill(box, row);
+    const made = element(
+      "button", { className: "card", type: "button" }, box,
+      element("span", { className: "question" }, rows.search[row].slice(0, 160)),
+      element("span", { className: "answer" }, `reference: ${rows.gold[row]}`),
+      ...runs.map((_, run) => verdict(run, row)),
+    );
+    if (place === current) made.setAttribute("aria-current", "true");
+    made.addEventListener("click", () => go({ s: `${tasks[rows.task[row]]}/${rows.id[row]}` }));
+    return made;
+  };
+  const draw = () => {
+    const pane = $("samples");
+    columns = Math.max(1, Math.floor(pane.clientWidth / 250));
+    const height = CARD + 22 * (runs.length - 1);
+    const lines = Math.ceil(shown.length / columns);
+    $("space").style.height = `${lines * height + 8}px`;
+    const first = Math.max(0, Math.floor(pane.scrollTop / height) - 1);
+    const last = Math.min(lines, first + Math.ceil(pane.clientHeight / height) + 2);
+    const made = [];
+    for (let place = first * columns; place < Math.min(shown.length, last * columns); place++) made.push(card(place));
+    const frame = $("window");
+    frame.style.transform = `translateY(${first * height}px)`;
+    frame.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
+    for (const each of made) each.style.height = `${height - 16}px`;
+    frame.replaceChildren(...made);
+  };
+
+  const block = (title, text) => {
+    const long = text.length > MOST;
+    const pre = element("pre", { tabIndex: 0 }, long ? text.slice(0, MOST) : text);
+    const parts = [element("h3", {}, title), pre];
+    if (long) {
+      const more = element("button", { type: "button" }, `show all ${text.length.toLocaleString("en")} characters`);
+      more.addEventListener("click", () => { pre.textContent = text; more.remove(); });
+      parts.push(more);
+    }
+    return parts;
+  };
+  const detail = async () => {
+    const pane = $("detail");
+    if (current < 0) { pane.hidden = true; return; }
+    const row = shown[current];
+    const number = Math.floor(row / shard);
+    if (!details.has(number)) details.set(number, decode(`d${number}`));
+    const found = (await details.get(number))[row % shard];
+    const box = element("div", { className: "picture" });
+    fill(box, row);
+    const parts = [
+      element("h2", {}, `${tasks[rows.task[row]]} / ${rows.id[row]}`),
+      element("p", { className: "soft" }, `${current + 1} of ${shown.length}` + (categories[rows.category[row]] ? ` · ${categories[rows.category[row]]}` : "")),
+      box,
+      ...block("prompt as sent", found.prompt),
+    ];
+    if (found.choices.length) parts.push(...block("choices", found.choices.map((text, at) => `${String.fromCharCode(65 + at)}. ${text}`).join("\n")));
+    parts.push(...block("reference", found.references.join("\n")));
+    runs.forEach((run, at) => {
+      const own = found.runs[at];
+      parts.push(element("h3", {}, `${run.letter}: ${run.label}`), verdict(at, row));
+      const facts = [
+        score(at, row) === null ? null : `score ${score(at, row)}`,
+        own.tokens === null ? null : `${own.tokens} tokens`,
+        own.seconds === null ? null : `${own.seconds.toFixed(3)} s`,
+        own.worker, own.finish,
+      ].filter(Boolean);
+      parts.push(element("p", { className: "soft" }, facts.join(" · ")));
+      if (own.variants.length) parts.push(element("p", {}, own.variants.map(([name, value, read]) => `${name}: ${value ?? "–"} (${read ?? "nothing read"})`).join(" · ")));
+      if (own.error) parts.push(...block("error", own.error));
+      if (own.reasoning) {
+        const fold = element("details", {}, element("summary", {}, `reasoning, ${own.reasoning.length.toLocaleString("en")} characters`));
+        fold.addEventListener("toggle", () => { if (fold.open && fold.children.length === 1) fold.append(...block("", own.reasoning)); });
+        parts.push(fold);
+      }
+      if (own.answer !== null) parts.push(...block("answer", own.answer));
+    });
+    pane.replaceChildren(...parts);
+    pane.hidden = false;
+  };
+
+  const labels = { right: "right", wrong: "wrong", unread: "not readable", error: "without a score", unfinished: "unfinished", cut: "cut off", worse: "worse in B", better: "better in B" };
+  const update = () => {
+    const wanted = state();
+    shown = matches(wanted);
+    current = wanted.s === undefined ? -1 : shown.findIndex((row) => `${tasks[rows.task[row]]}/${rows.id[row]}` === wanted.s);
+    const run = Math.min(Number(wanted.run || 0), runs.length - 1);
+    const others = matches(wanted, "show");
+    $("shows").replaceChildren(
+      ...Object.keys(labels).filter((name) => runs.length > 1 || (name !== "worse" && name !== "better")).map((name) => {
+        const total = others.reduce((sum, row) => sum + (tests[name](row, run) ? 1 : 0), 0);
+        const button = element("button", { type: "button" }, `${labels[name]} ${total.toLocaleString("en")}`);
+        button.setAttribute("aria-pressed", String(wanted.show === name));
+        button.addEventListener("click", () => go({ show: wanted.show === name ? "" : name, s: "" }));
+        return button;
+      }),
+    );
+    for (const name of ["task", "cat", "run"]) if ($(name)) $(name).value = wanted[name] ?? "";
+    if (document.activeElement !== $("q")) $("q").value = wanted.q ?? "";
+    const cell = wanted.gold !== undefined ? ` · reference ${wanted.gold}, read ${wanted.read || "nothing"}` : "";
+    $("found").textContent = `${shown.length.toLocaleString("en")} of ${count.toLocaleString("en")} samples${cell}`;
+    if (current >= 0) {
+      const height = CARD + 22 * (runs.length - 1), line = Math.floor(current / columns);
+      const pane = $("samples");
+      if (line * height < pane.scrollTop || (line + 1) * height > pane.scrollTop + pane.clientHeight) pane.scrollTop = line * height - 8;
+    } else $("samples").scrollTop = 0;
+    draw();
+    detail();
+  };
+  const step = (by) => {
+    if (!shown.length) return;
+    const next = current < 0 ? 0 : Math.min(shown.length - 1, Math.max(0, current + by));
+    go({ s: `${tasks[rows.task[shown[next]]]}/${rows.id[shown[next]]}` });
+  };
+  const keys = {
+    j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1),
+    "/": () => $("q").focus(), d: () => go({ show: "worse", s: "" }), D: () => go({ show: "better", s: "" }),
+    u: () => go({ show: "unread", s: "" }), e: () => go({ show: "error", s: "" }), w: () => go({ show: "wrong", s: "" }),
+    Escape: () => { location.hash = ""; }, "?": () => $("help").showModal(),
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, select")) { if (event.key === "Escape") event.target.blur(); return; }
+    if ($("help").open) return;
+    if (event.target.closest("pre") && event.key.startsWith("Arrow")) return;
+    const number = Number(event.key);
+    const act = keys[event.key] ?? (number >= 1 && number <= runs.length ? () => go({ run: number === 1 ? "" : String(number - 1) }) : null);
+    if (act) { event.preventDefault(); act(); }
+  });
+  for (const name of ["task", "cat", "run"]) $(name)?.addEventListener("change", (event) => go({ [name]: event.target.value, s: "" }));
+  $("q").addEventListener("input", (event) => go({ q: event.target.value, s: "" }));
+  $("samples").addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
+  addEventListener("resize", () => requestAnimationFrame(draw));
+  addEventListener("hashchange", update);
+  for (const link of document.querySelectorAll("[data-go]")) link.addEventListener("click", (event) => {
+    event.preventDefault();
+    location.hash = link.dataset.go;
+    $("browse").scrollIntoView();
+  });
+  update();
+  document.documentElement.dataset.ready = "true";
+})();
