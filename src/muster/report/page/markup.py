@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 from muster.core.text import valid_text
 
 
-def text(value: object) -> str:
-    """Escaped for text and attributes; control and bidi characters are replaced."""
+def text(value: object, longest: int = 2000) -> str:
+    """Escaped for text and attributes, cut at `longest`; control and bidi characters are replaced."""
     found = valid_text("–" if value is None else str(value))
+    found = found if len(found) <= longest else f"{found[: longest - 1]}…"
     shown = (each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in found)
     return escape("".join(shown))
 

@@ -15,6 +15,7 @@ from muster.results.intervals import mean_estimate
 
 _MOST_CATEGORIES = 15
 _MOST_CLASSES = 12
+_LONGEST_CLASS = 60
 _BAR = 160
 
 
@@ -80,7 +81,8 @@ def _confusions(aligned: AlignedTask) -> Iterator[str]:
             (gold, read or "") for gold, read in zip(golds, reads, strict=True) if gold and "\x1f" not in gold
         )
         rows, columns = (sorted({pair[place] for pair in pairs}) for place in (0, 1))
-        if not 1 < len(rows) <= _MOST_CLASSES or len(columns) > _MOST_CLASSES + 1:
+        few = 1 < len(rows) <= _MOST_CLASSES and len(columns) <= _MOST_CLASSES + 1
+        if not few or any(len(name) > _LONGEST_CLASS for name in (*rows, *columns)):
             continue
         name = f", {letter(number)}" if len(aligned.tasks) > 1 else ""
         lines = []

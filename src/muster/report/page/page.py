@@ -233,7 +233,7 @@ def _printed(report: Report) -> str:
         for sample, score, gold, read in zip(*columns, strict=True):
             if score is not None and score < 1 and len(lines) < _PRINTED:
                 where = f"{text(aligned.name)}/{text(sample)}"
-                lines.append(f"<p><b>{where}</b>: {text(read)} instead of {text(gold)}</p>")
+                lines.append(f"<p><b>{where}</b>: {text(read, 80)} instead of {text(gold, 80)}</p>")
     return "".join(lines)
 
 
