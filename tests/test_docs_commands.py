@@ -29,8 +29,6 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = {"", "sh", "bash", "console"}
 USAGE_ERROR = typer.BadParameter.__mro__[1]
 """What an unknown option or command raises; typer has its own copy of click in some versions."""
-NOT_YET = {"muster report DIR"}
-"""Said of the future."""
 NAMES = {
     "muster slurm",
     "muster compare",
@@ -72,9 +70,7 @@ def commands() -> list[tuple[str, str]]:
         found += [(page.name, line) for line in shell_lines(text) if muster_arguments(line) is not None]
         prose = FENCE.sub("", text)
         found += [
-            (page.name, line)
-            for line in re.findall(r"`(muster [a-z][^`]*)`", prose)
-            if line not in NOT_YET | NAMES
+            (page.name, line) for line in re.findall(r"`(muster [a-z][^`]*)`", prose) if line not in NAMES
         ]
     stripped = ((page, re.sub(r"\s+#.*", "", line)) for page, line in found)
     return [(page, line) for page, line in dict.fromkeys(stripped) if "…" not in line]
