@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster.core import Media, ReplicaError, Request
+from muster.core import Media, Message, Part, ReplicaError, Request, RequestKey
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
 from muster.models.transformers.batch_size import BatchSize
@@ -89,8 +89,12 @@ def test_a_prompt_over_the_context_fails_alone(model: TransformersModel) -> None
 
 
 def test_a_prompt_that_the_processor_refuses_fails_alone(model: TransformersModel) -> None:
-    """An image marker left in the text makes the processor refuse the whole batch."""
-    completions = answers(model, [*questions(3), ask("marker", "what is <image>?", [noise(1)])])
+    """A placeholder that is meant as one, and has no image, makes the processor refuse the whole batch."""
+    parts = (Part(media=noise(1)), Part(text="what is <image>?"))
+    marker = Request(
+        RequestKey("tiny", "marker"), (Message("user", parts, ("<image>",)),), questions(1)[0].generation
+    )
+    completions = answers(model, [*questions(3), marker])
     failure = completions.pop("marker").failure
     assert failure is not None
     assert failure.kind == "sample"

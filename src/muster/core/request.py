@@ -36,6 +36,9 @@ class Message:
 
     role: Role
     parts: tuple[Part, ...]
+    special_tokens: tuple[str, ...] = ()
+    """Special tokens that the task's own words contain, such as `<ref>`: they are meant as such. In what comes from the
+    data they are text."""
 
     @property
     def text(self) -> str:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import msgspec
 
-from muster.core import Media, Message, Part, Request, SampleError
+from muster.core import Media, Part, Request, SampleError
 from muster.media.extents import read_extent
 from muster.media.gate import checked_path, media_file, open_checked, read_media_file
 from muster.media.images import describe
@@ -75,7 +75,7 @@ def with_media(request: Request) -> Request:
                 part = Part(media=read(part.media, MOST_BYTES - size))  # noqa: PLW2901
             size += part.media.size_hint if part.media is not None else 0
             parts.append(part)
-        messages.append(Message(message.role, tuple(parts)))
+        messages.append(replace(message, parts=tuple(parts)))
     return replace(request, messages=tuple(messages))
 
 

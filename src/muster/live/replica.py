@@ -22,7 +22,7 @@ from muster.models.transformers.interfaces import (
     VisionLanguageModel,
 )
 from muster.models.transformers.loading import Loaded, context_limit
-from muster.models.transformers.processor import pad_left
+from muster.models.transformers.processor import pad_for_generation
 
 GPU_BATCH = 8
 """Of `auto`. It is not found out by trying here, because that would reset the job's own record of peak memory."""
@@ -103,7 +103,7 @@ def load_live(held: Copy, processor: Processor) -> Loaded:
         raise ConfigurationError(
             f"processor: a {type(processor).__name__} can't be copied: {error}"
         ) from error
-    prepared = pad_left(own)
+    prepared = pad_for_generation(own, encoder=cast("Any", held.model).config.is_encoder_decoder)
     # Batches are static, which is all that is asked of it.
     model = cast("VisionLanguageModel", LiveModel(held))
     ends = settle(model.generation_config, prepared.tokenizer, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from muster.core import Extent, Message, Part, Request, SampleError
+from muster.core import Extent, Part, Request, SampleError
 
 
 def read_extent(extent: Extent) -> bytes:
@@ -28,7 +28,7 @@ def with_extents(request: Request) -> Request:
     if not any(media.extent for media in request.media):
         return request
     messages = (
-        Message(message.role, tuple(_loaded(part) for part in message.parts)) for message in request.messages
+        replace(message, parts=tuple(_loaded(part) for part in message.parts)) for message in request.messages
     )
     return replace(request, messages=tuple(messages))
 

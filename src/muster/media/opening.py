@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from muster.core import Media, Message, Part, VideoSettings
@@ -52,7 +52,7 @@ def open_prompt(
                 visuals.append(load_image(part.media))
             else:
                 parts += _video(part.media, visuals, notes, label, whole=takes_videos)
-        opened.append(Message(message.role, tuple(parts)))
+        opened.append(replace(message, parts=tuple(parts)))
     return OpenedPrompt(tuple(opened), tuple(visuals), "; ".join(notes) or None)
 
 

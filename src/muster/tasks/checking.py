@@ -18,9 +18,14 @@ from muster.tasks.plan import with_media_settings, with_settings
 from muster.tasks.problems import did_you_mean, shown
 from muster.tasks.reach import out_of_reach
 from muster.tasks.sources.mapped import MappedSource
+from muster.tasks.special_tokens import lookalikes
 
 NAMED = 5
 """Samples that a problem names; it usually has one cause."""
+SPECIAL = (
+    "samples have in their words what is a special token to some models (local backends ask it as text or fail the "
+    "sample, a server may do anything)"
+)
 MOST_GOLDS = 20_000
 """Samples whose reference answers are tried with the metric."""
 
@@ -110,6 +115,7 @@ def _known_to_metric(task: Task, key: str, samples: Sequence[Sample]) -> bool:
 
 def _check_prompts(task: Task, samples: Sequence[Sample], report: Report) -> None:
     cases: list[_Case] = []
+    special: list[_Case] = []
     prompts = {task.variant: task.prompt, **task.variants}
     for name, prompt in prompts.items():
         for sample in samples:
@@ -118,9 +124,12 @@ def _check_prompts(task: Task, samples: Sequence[Sample], report: Report) -> Non
             except ConfigurationError as error:
                 cases.append(_Case(sample.id, f"prompt {name}: {error}"))
                 continue
+            if name == task.variant and (tokens := lookalikes(messages)):
+                special.append(_Case(sample.id, " ".join(tokens)))
             if name == task.variant and _shows_more(sample, report.first):
                 report.first = FirstPrompt(sample, with_settings(messages, task.video, task.image))
     report.problems += _told("prompts that can't be rendered", cases)
+    report.warnings += _told(SPECIAL, special)
 
 
 def _an_answer(turn: Sample) -> str:

@@ -110,7 +110,7 @@ def with_settings(
             return part
         return Part(media=with_media_settings(part.media, video, image))
 
-    return tuple(Message(message.role, tuple(map(set_up, message.parts))) for message in messages)
+    return tuple(replace(message, parts=tuple(map(set_up, message.parts))) for message in messages)
 
 
 def with_media_settings(media: Media, video: VideoSettings, image: ImageSettings) -> Media:

@@ -15,6 +15,7 @@ from muster.metrics.letters.options import lettered
 from muster.tasks.markers import place_media, protect
 from muster.tasks.problems import did_you_mean
 from muster.tasks.sandbox import sandbox
+from muster.tasks.special_tokens import written_in
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -87,17 +88,18 @@ class TemplatePrompt:
                 media, or nothing came out.
         """
         before = self.before if sample.previous is None else ()
-        texts = [self._text(each, sample) for each in (*(turn.template for turn in before), self.template)]
+        templates = [*(turn.template for turn in before), self.template]
+        texts = [self._text(each, sample) for each in templates]
         messages = [
-            Message(role, parts)
-            for role, parts in zip(
-                (*(turn.role for turn in before), "user"), place_media(texts, sample), strict=True
+            Message(role, parts, written_in([template]))
+            for template, role, parts in zip(
+                templates, (*(turn.role for turn in before), "user"), place_media(texts, sample), strict=True
             )
         ]
         if not all(message.parts for message in messages):
             raise ConfigurationError(f"sample {sample.id!r}: the prompt's template gives an empty prompt")
         if self.system and sample.previous is None:
-            messages.insert(0, Message("system", (Part(text=self.system),)))
+            messages.insert(0, Message("system", (Part(text=self.system),), written_in([self.system])))
         return tuple(messages)
 
     def _text(self, template: str, sample: Sample) -> str:

@@ -88,7 +88,11 @@ class ChatModel:
         try:
             videos = [load_video(media) for media in request.media if media.kind == "video"]
             shown = [media.shown or VideoSettings() for media in request.media if media.kind == "video"]
-            question = question_of(request.messages, list(map(_video_text, videos, shown)))
+            question = question_of(
+                request.messages,
+                list(map(_video_text, videos, shown)),
+                getattr(self._loaded.tokenizer, "all_special_tokens", ()),
+            )
             tiles = self._tiles(question, videos)
             self._check_takes(question, len(tiles))
             self._check_length(question, sum(map(len, tiles)))

@@ -34,13 +34,17 @@ class Question:
     """Of all turns: an image for one `<image>`, a video for as many as it has frames."""
 
 
-def question_of(messages: Sequence[Message], video_texts: Sequence[str] = ()) -> Question:
+def question_of(
+    messages: Sequence[Message], video_texts: Sequence[str] = (), special: Sequence[str] = ()
+) -> Question:
     """Messages in the form that InternVL was trained on.
 
     A single image comes first, as `<image>` on a line of its own. Several are numbered through all turns, `Image-1:
     <image>`, one per line before the turn's text; where an image stood in the middle of a text, the text says
     `<Image-1>` (as VLMEvalKit writes it). A video stands before the text too, as its entry in `video_texts` (by the
-    order of videos): a line `Frame1: <image>` for each frame. Raises `SampleError` for what `chat` can't express.
+    order of videos): a line `Frame1: <image>` for each frame.
+
+    Raises `SampleError` for what `chat` can't express, and for words of the data that are `special` to the tokenizer.
     """
     system = [message.text for message in messages if message.role == "system"]
     turns = [message for message in messages if message.role != "system"]
@@ -54,8 +58,7 @@ def question_of(messages: Sequence[Message], video_texts: Sequence[str] = ()) ->
     if len(turns) % 2 == 0:
         raise SampleError("the chat backend needs a question as the last message")
     media = _media(turns)
-    if media:
-        _check_texts(messages)
+    _check_texts(messages, (*special, *(RESERVED if media else ())))
     numbers, videos = count(1), iter(video_texts)
     several = sum(each.kind == "image" for each in media) > 1
     texts = [_turn_text(message, numbers, videos, numbered=several) for message in turns]
@@ -94,9 +97,12 @@ def _media(turns: Sequence[Message]) -> tuple[Media, ...]:
     return tuple(found)
 
 
-def _check_texts(messages: Sequence[Message]) -> None:
-    """A mark that a text has of itself would be taken for an image's."""
+def _check_texts(messages: Sequence[Message], special: Sequence[str]) -> None:
+    """A mark that a text has of itself would be taken for an image's, or for the end of a turn."""
     for message in messages:
-        for mark in RESERVED:
-            if mark in message.text:
-                raise SampleError(f"the prompt's text contains {mark}, by which the model marks images")
+        for mark in special:
+            if mark in message.text and mark not in message.special_tokens:
+                raise SampleError(
+                    f"the question's own words contain {mark}, by which the model marks images or ends a turn; its "
+                    "chat method can't ask it as text"
+                )

@@ -26,6 +26,7 @@ from muster.models.transformers.tensor.leading import (
     start_members,
 )
 from muster.models.transformers.tensor.members import Members
+from muster.models.transformers.trial import Trial, try_out
 
 if TYPE_CHECKING:
     from muster.models.transformers.continuous import ContinuousBatching
@@ -97,12 +98,12 @@ class TransformersModel:
         batch_size = BatchSize.choose(settings.batch_size, on_gpu=loaded.input_device.type == "cuda")
         if members is None:
             generator = Generator(loaded, tokenizer)
+            self._equip(loaded, generator, memory, batch_size, options.video)
+            self._try_out(generator, options)
             if options.image_cache:
                 need("image cache")
                 generator.images = ImageCache(options.image_cache)
                 generator.images.attach(loaded.model)
-            self._equip(loaded, generator, memory, batch_size, options.video)
-            self._static = why_static(generator, options)
         else:
             shared = SharedMemory(memory, members)
             leading = LeadingGenerator(loaded, tokenizer, members)
@@ -134,6 +135,7 @@ class TransformersModel:
         )
         self._batch_size = batch_size
         self._static = "the model is in training"
+        self._distrust: str | None = None
 
     @property
     def videos(self) -> str:
@@ -154,6 +156,8 @@ class TransformersModel:
     def notes(self) -> dict[str, str]:
         """See `Capacity`."""
         notes = {} if self._static is None else {"batching": f"static ({self._static})"}
+        if self._distrust is not None:
+            notes["batch size"] = f"1 ({self._distrust})"
         if reset := self._loaded.own.described():
             notes["generation_config.json"] = f"not followed: {reset}"
         if (version := untried()) is not None:
@@ -202,6 +206,19 @@ class TransformersModel:
         assert isinstance(self._generator, Generator)
         return ContinuousBatching(RunningRows(self._generator), self._batch_size, self._memory, self)
 
+    def _try_out(self, generator: Generator, options: Options) -> None:
+        """Find out what batches the model can be asked in.
+
+        Raises `ConfigurationError` where rows can't be exchanged and were to.
+        """
+        trial = None
+        if self._batch_size.ceiling > 1:
+            trial = try_out(self._preparer, generator, precise=_precise(self._loaded))
+        if trial is not None and (reason := trial.batch()) is not None:
+            log.warning("the batch size is 1: %s", reason)
+            self._batch_size, self._distrust = BatchSize(1, 1), reason
+        self._static = why_static(generator, options, trial, self._batch_size)
+
     def _answer(self, prepared: Prepared) -> Iterator[Completion]:
         yield from prepared.failures
         for batch in prepared.batches:
@@ -238,7 +255,9 @@ class TransformersModel:
             yield from self.answer(half)
 
 
-def why_static(generator: Generator, options: Options) -> str | None:
+def why_static(
+    generator: Generator, options: Options, trial: Trial | None, batch_size: BatchSize
+) -> str | None:
     """Why rows aren't exchanged, or None. Raises `ConfigurationError` where they can't and were to."""
     if options.batching == "static":
         return "--model-args batching=static"
@@ -247,11 +266,21 @@ def why_static(generator: Generator, options: Options) -> str | None:
         from muster.models.transformers.running import refusal
 
         reason = refusal(generator)
+    if reason is None and trial is not None:
+        reason = trial.exchange()
     if reason is not None and options.batching == "continuous":
         raise ConfigurationError(
             f"--model-args batching=continuous: not with this model, {reason}; leave it out for static batches"
         )
+    if reason is None and batch_size.ceiling == 1 and options.batching == "auto":
+        return "the batch size is 1"
     return reason
+
+
+def _precise(loaded: Loaded) -> bool:
+    """Whether a model computes in float32, not in half of it or less."""
+    dtype = loaded.model.dtype
+    return dtype.is_floating_point and dtype.itemsize >= 4
 
 
 def _completions(batch: Batch, answers: list[Answer], seconds: float) -> list[Completion]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
+from transformers import GenerationMixin
 
+from muster.core import ConfigurationError
 from muster.models.transformers.cache_names import CacheInput, cache_among
 from muster.models.transformers.image_cache import ImageCache
 from muster.models.transformers.interfaces import Inputs, Tokenizer
@@ -59,13 +62,29 @@ class Generator:
         self._tokenizer = tokenizer
         self._context_limit = loaded.context_limit
         self._last = last
+        self.watchers: list[LogitsProcessor] = []
+        """See `watched`."""
         self.images: ImageCache | None = None
         """Features of images that were seen before; None: each is looked at again."""
+        self.own_generate = has_own_generate(loaded.model)
+        """Whether the model brings a `generate` of its own."""
         self._own = loaded.own
+        settings = loaded.model.generation_config
+        padding = {tokenizer.pad_token_id, getattr(settings, "pad_token_id", None)}
+        self._padding = padding - self._own.end_tokens
 
     def answer(self, batch: Batch) -> list[Answer]:
         """Answers in the batch's order. Raises whatever the device raises."""
         return self.generate(batch, self.place(batch.inputs))
+
+    @contextmanager
+    def watched(self, watcher: LogitsProcessor) -> Iterator[None]:
+        """Meanwhile, show `watcher` the scores of every token."""
+        self.watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self.watchers.remove(watcher)
 
     def place(self, inputs: Inputs) -> dict[str, torch.Tensor]:
         """Inputs where the model wants them; pixels in its precision, times in theirs."""
@@ -84,7 +103,6 @@ class Generator:
         if self.images is not None:
             self.images.expect(batch)
         settings = batch.rows[0].request.generation
-        start = 1 if self.model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         ends = RowEnds(self.ends(batch))
         rows = [draws(settings, row.request.key) for row in batch.rows]
         sampling = [SeededSampling(settings, rows)] if settings.temperature > 0 else []
@@ -93,10 +111,11 @@ class Generator:
                 **inputs,
                 max_new_tokens=max(row.budget for row in ends.rows),
                 do_sample=False,
-                logits_processor=[*sampling, *self._last],
-                stopping_criteria=[ends] if ends.needed else [],
+                logits_processor=[*self.watchers, *sampling, *self._last],
+                stopping_criteria=[ends],
             )
-        return [self._read(row, ends, index) for index, row in enumerate(output[:, start:].tolist())]
+        begin = self._answers_begin(output, inputs["input_ids"], ends.steps)
+        return [self._read(row, ends, index) for index, row in enumerate(output[:, begin:].tolist())]
 
     def prompts(self, inputs: Mapping[str, torch.Tensor]) -> Prompts:
         """What `model.generate` would begin with: positions, masks, an empty cache, its processors of logits."""
@@ -139,8 +158,30 @@ class Generator:
         room = (self._context_limit - tokens for tokens in batch.prompt_tokens)
         return [min(pair) for pair in zip(wanted, room, strict=True)]
 
+    def _answers_begin(self, output: torch.Tensor, prompts: torch.Tensor, steps: int) -> int:
+        """The column of `generate`'s output where the answers begin.
+
+        Before them comes the prompt (of decoders), a token to start with (of encoders with a decoder), nothing, or what
+        a model's own `generate` has made of the prompt: BLIP's takes off its last token. So the steps are counted.
+
+        Raises:
+            ConfigurationError: the model decodes in its own way, and its output doesn't begin with the prompt.
+        """
+        if steps:
+            return output.shape[1] - steps
+        length = prompts.shape[1]
+        if not torch.equal(output[:, :length], prompts.to(output.device)):
+            raise ConfigurationError(
+                f"{type(self.model).__name__}.generate decodes in its own way, and returns token ids that don't begin "
+                "with the prompt's: where its answers begin can't be told"
+            )
+        return length
+
     def _read(self, tokens: list[int], ends: RowEnds, index: int) -> Answer:
         """The answer in a row of generated tokens, which is padded once the row has ended."""
+        if self.own_generate:  # it may end rows at tokens that no configuration names
+            while tokens and tokens[-1] in self._padding:
+                tokens.pop()
         eos = next(
             (place + 1 for place, token in enumerate(tokens) if token in self._own.end_tokens), len(tokens)
         )
@@ -181,7 +222,8 @@ class RowEnd:
         cut = first_stop(text, self.stop)
         if cut is not None:
             return Answer(text[:cut], len(tokens), "stop")
-        return Answer(text, len(tokens), "stop" if tokens and tokens[-1] in self.eos else "length")
+        ended = len(tokens) < self.budget or bool(tokens and tokens[-1] in self.eos)
+        return Answer(text, len(tokens), "stop" if ended else "length")
 
     def _decode(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True)
@@ -195,23 +237,30 @@ class RowEnds:
         self.lengths: list[int | None] = [None] * len(rows)
         """Per row, how many tokens it had when it ended here."""
         self._said: list[list[int]] = [[] for _ in rows]
-        self._length = 0
-
-    @property
-    def needed(self) -> bool:
-        """Whether it can end any row before the largest budget."""
-        return any(row.stop for row in self.rows) or len({row.budget for row in self.rows}) > 1
+        self.steps = 0
+        """How many tokens each row has, those after its end included."""
+        self._needed = any(row.stop for row in rows) or len({row.budget for row in rows}) > 1
+        self._none: torch.Tensor | None = None
 
     def __call__(self, input_ids: torch.Tensor, _scores: object, **_: object) -> torch.Tensor:
         """Which rows are done (rows,), given all tokens so far (rows, tokens). Called once for every token."""
-        self._length += 1
+        self.steps += 1
+        if not self._needed:  # the largest budget is every row's
+            if self._none is None:
+                self._none = torch.zeros(len(self.rows), dtype=torch.bool, device=input_ids.device)
+            return self._none
         if any(row.stop for row in self.rows):
             for said, token in zip(self._said, input_ids[:, -1].tolist(), strict=True):
                 said.append(token)
         for index, row in enumerate(self.rows):
-            if self.lengths[index] is None and (self._length >= row.budget or row.stopped(self._said[index])):
-                self.lengths[index] = self._length
+            if self.lengths[index] is None and (self.steps >= row.budget or row.stopped(self._said[index])):
+                self.lengths[index] = self.steps
         return torch.tensor([end is not None for end in self.lengths], device=input_ids.device)
+
+
+def has_own_generate(model: object) -> bool:
+    """Whether a model brings a `generate` of its own in place of transformers'."""
+    return isinstance(model, GenerationMixin) and type(model).generate is not GenerationMixin.generate
 
 
 def first_stop(text: str, stop: Sequence[str]) -> int | None:

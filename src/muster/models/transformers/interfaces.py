@@ -30,6 +30,18 @@ class Tokenizer(Protocol):
         """Text of tokens."""
         ...
 
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text."""
+        ...
+
+    def convert_tokens_to_ids(self, tokens: str) -> int:
+        """The id of a token."""
+        ...
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        """The tokens of ids."""
+        ...
+
     def apply_chat_template(
         self, conversation: Conversation, *, add_generation_prompt: bool, tokenize: bool
     ) -> str:
@@ -53,11 +65,9 @@ class Processor(Protocol):
         self,
         *,
         text: list[str],
-        images: list[list[Image]] | None,
-        padding: bool,
+        images: Sequence[Image] | Sequence[Sequence[Image]] | None,
         return_tensors: str,
-        add_special_tokens: bool,
-        **videos: object,
+        **more: object,
     ) -> MutableMapping[str, torch.Tensor]:
         """The model's inputs for a batch of prompts; one list of images per prompt, all videos in one."""
         ...

@@ -15,7 +15,9 @@ from typing import Literal, TypeAlias
 
 from muster.core import ConfigurationError
 
-Part: TypeAlias = Literal["loading", "continuous batches", "image cache", "models with a chat method"]
+Part: TypeAlias = Literal[
+    "loading", "continuous batches", "image cache", "models with a chat method", "special tokens as text"
+]
 
 OLDEST, NEWEST = "5.17", "5.24"
 """The releases that the tests were run with; pyproject.toml allows these, and .ci/newest tries them."""
@@ -68,6 +70,13 @@ USES = (
     Use("continuous batches", "transformers.cache_utils", "DynamicLayer.get_seq_length"),
     # `image_cache`: an output in place of the vision tower's
     Use("image cache", "transformers.modeling_outputs", "BaseModelOutputWithPooling", ("pooler_output",)),
+    # `tokens_as_text`: the processor's `sanitize_control_tokens`, from 5.24 on
+    Use(
+        "special tokens as text",
+        "transformers.utils.chat_template_utils",
+        "encode_marked_chat",
+        ("tokenizer", "chat"),
+    ),
     # `chat.loading`
     Use(
         "models with a chat method",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,8 +13,11 @@ from muster.media.video import Video
 from muster.models.transformers.interfaces import Inputs, Processor
 from muster.models.transformers.options import VideoForm
 from muster.models.transformers.prompts import PromptRenderer
+from muster.models.transformers.special_tokens import marked_in
+from muster.models.transformers.tokens_as_text import inputs_of
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
 Item = TypeVar("Item")
@@ -97,6 +100,10 @@ class Preparer:
         prepared = self.assemble(rows)
         return Prepared(prepared.batches, (*failures, *prepared.failures))
 
+    def batch(self, requests: Iterable[Request]) -> Batch:
+        """All of them in one batch, whatever their lengths. Raises what is wrong with any."""
+        return self._collate([self._row(request) for request in requests])
+
     def assemble(self, rows: Sequence[Row]) -> Prepared:
         """Batches of rows that can run together and are of similar length."""
         batches: list[Batch] = []
@@ -150,22 +157,26 @@ class Preparer:
 
     def _collate(self, rows: Sequence[Row]) -> Batch:
         """Run the processor on rows. Raises what it raises, and `SampleError` for a prompt that is too long."""
-        images = [list(row.images) for row in rows] if rows[0].images else None
         with self._lock:
-            inputs = self._processor(
-                text=[row.prompt for row in rows],
-                images=images,
-                padding=True,
-                return_tensors="pt",
-                add_special_tokens=self._renderer.adds_special_tokens(rows[0].prompt),
-                **video_arguments([video for row in rows for video in row.videos]),
-            )
+            inputs = inputs_of(rows, self._run, self._renderer, self._processor.tokenizer)
         tensors = {name: value for name, value in inputs.items() if name not in NOT_FOR_GENERATION}
         prompt_tokens = tuple(tensors["attention_mask"].sum(dim=1).tolist())
         self._check_length(max(prompt_tokens))
         if self._pin_memory:
             tensors = {name: value.pin_memory() for name, value in tensors.items()}
         return Batch(tuple(rows), tensors, prompt_tokens)
+
+    def _run(
+        self, rows: Sequence[Row], texts: list[str], arguments: Mapping[str, object]
+    ) -> MutableMapping[str, torch.Tensor]:
+        return self._processor(
+            text=texts,
+            images=self._renderer.images_argument([row.images for row in rows]),
+            padding=True,
+            return_tensors="pt",
+            **arguments,
+            **video_arguments([video for row in rows for video in row.videos]),
+        )
 
     def _check_length(self, tokens: int) -> None:
         if self._context_limit is not None and tokens >= self._context_limit:
@@ -199,7 +210,8 @@ def _compatible(rows: Sequence[Row]) -> list[list[Row]]:
     groups: dict[object, list[Row]] = {}
     for row in rows:
         frames = tuple(len(video.indices) for video in row.videos)
-        groups.setdefault((row.request.generation, bool(row.images), frames), []).append(row)
+        marked = bool(marked_in(row.prompt))
+        groups.setdefault((row.request.generation, bool(row.images), frames, marked), []).append(row)
     return list(groups.values())
 
 

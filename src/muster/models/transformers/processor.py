@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,13 +16,15 @@ from muster.models.transformers.elsewhere import own_code_hint
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.options import PROCESSOR_PREFIX, Options
 
+log = logging.getLogger(__name__)
+
 VIDEO = "video_processor"
 FOR_AUTO_CLASSES = ("use_fast", "backend", "token", "code_revision")
 """Arguments that choose what is loaded."""
 
 
 def load_processor(folder: Path, options: Options, *, trust_remote_code: bool) -> Processor:
-    """The processor in a model folder, padding on the left. Raises `ConfigurationError`."""
+    """The processor in a model folder, padding as the model wants it. Raises `ConfigurationError`."""
     from transformers import AutoProcessor
 
     arguments = {**options.processor, "trust_remote_code": trust_remote_code}
@@ -39,7 +42,8 @@ def load_processor(folder: Path, options: Options, *, trust_remote_code: bool) -
         processor.chat_template = _read_template(options.chat_template)
     if options.template_settings:
         _tell_template(processor, options.template_settings)
-    return pad_left(cast("Processor", processor))
+    encoder = has_encoder(folder, trust_remote_code=trust_remote_code)
+    return pad_for_generation(cast("Processor", processor), encoder=encoder)
 
 
 def check_processor(processor: object, where: str, hint: str = "") -> None:
@@ -51,12 +55,27 @@ def check_processor(processor: object, where: str, hint: str = "") -> None:
         )
 
 
-def pad_left(processor: Processor) -> Processor:
-    """The same processor, set to pad as generation needs it."""
-    processor.tokenizer.padding_side = "left"
+def pad_for_generation(processor: Processor, *, encoder: bool) -> Processor:
+    """The same processor, set to pad on the side that the architecture wants.
+
+    Decoders write on behind the last column, so prompts end there. Encoders (`encoder`) count positions from the first.
+    """
+    processor.tokenizer.padding_side = "right" if encoder else "left"
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return processor
+
+
+def has_encoder(folder: Path, *, trust_remote_code: bool) -> bool:
+    """Whether an encoder reads the prompts of a folder's model, and a decoder writes the answers."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # noqa: BLE001 - loading the model will say so
+        log.debug("the configuration in %s can't be read: %s", folder, error)
+        return False
+    return bool(getattr(config, "is_encoder_decoder", False))
 
 
 def _check_arguments(processor: Any, given: Mapping[str, JSON]) -> None:

@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from muster.core import JSON, Message, SampleError
 from muster.models.transformers.interfaces import Conversation, Processor, Tokenizer
+from muster.models.transformers.placeholders import Layout, layout_of
+from muster.models.transformers.special_tokens import SpecialTokens, marked_in, refused
 
-DEFAULT_IMAGE_TOKEN = "<image>"  # noqa: S105 - a placeholder, not a secret
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class PromptRenderer:
     """Renders messages with the model's chat template.
 
     A template that knows no parts (a text model's) gets each message as one text, the image token where an image goes.
-    A model without a template (PaliGemma, base models) gets those texts alone, one per line and without roles.
+    A model without a template (PaliGemma, base models) gets those texts alone, one per line and without roles. Neither
+    gets a token that the processor doesn't want: see `layout_of`.
     """
 
-    def __init__(self, processor: Processor) -> None:
+    def __init__(self, processor: Processor, *, as_text: bool = True) -> None:
+        """`as_text`: special tokens in a question's own words are marked, to be asked as text; else it is refused."""
         self._tokenizer = processor.tokenizer
-        self._image_token = image_token(processor)
+        self._text_defaults = getattr(processor, "text_kwargs", None) or {}
         self._template: Processor | Tokenizer | None = next(
             (holder for holder in (processor, processor.tokenizer) if holder.chat_template), None
         )
+        self._special = SpecialTokens(processor, _source(self._template))
+        self._as_text = as_text
         self._takes_parts = self._template is not None and takes_parts(self._template)
+        self._layout = Layout() if self._takes_parts else layout_of(processor)
         self.takes_videos = (
             self._takes_parts and self._template is not None and takes_videos(processor, self._template)
         )
         """Whether the model has videos of its own; else their frames have to be shown as images."""
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The prompt. Raises `SampleError` for what the model or its template can't express."""
+        """The prompt, special tokens of the data marked in it.
+
+        Raises `SampleError` for what the model or its template can't express.
+        """
+        messages = [self._special.marked(message) for message in messages]
+        if not self._as_text and (tokens := marked_in("".join(message.text for message in messages))):
+            raise refused(tokens, "this backend can't ask them as text")
         if self._template is None:
-            return "\n".join(flat_text(message, self._image_token) for message in messages)
+            return "\n".join(flat_text(message, self._layout.placeholder) for message in messages)
         turns = (
-            conversation(messages) if self._takes_parts else flat_conversation(messages, self._image_token)
+            conversation(messages)
+            if self._takes_parts
+            else flat_conversation(messages, self._layout.placeholder)
         )
         try:
             return self._template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
@@ -42,10 +59,33 @@ class PromptRenderer:
             # Templates raise for what their model wasn't trained on, e.g. a system message.
             raise SampleError(f"the model's chat template refuses these messages: {error}") from error
 
+    def images_argument(
+        self, rows: Sequence[Sequence[Image]]
+    ) -> Sequence[Image] | Sequence[Sequence[Image]] | None:
+        """The images of several prompts as the processor takes them."""
+        if not any(rows):
+            return None
+        if self._layout.one_image_bare and all(len(images) == 1 for images in rows):
+            return [images[0] for images in rows]
+        return [list(images) for images in rows]
+
+    def text_arguments(self, prompt: str) -> dict[str, object]:
+        """Arguments for the processor: whether to add BOS and the like is its own business, but for prompts that
+        have one from their chat template, as in `apply_chat_template`.
+        """
+        return {} if self.adds_special_tokens(prompt) else {"add_special_tokens": False}
+
     def adds_special_tokens(self, prompt: str) -> bool:
-        """Whether the tokenizer still has to add BOS: not where the chat template wrote it."""
+        """Whether the tokenizer still has to add BOS: not where the chat template wrote it, or the processor does."""
         bos = self._tokenizer.bos_token
-        return not (self._template is not None and bos and prompt.startswith(bos))
+        written = self._template is not None and bos and prompt.startswith(bos)
+        return not written and bool(self._text_defaults.get("add_special_tokens", True))
+
+
+def _source(template: Processor | Tokenizer | None) -> str:
+    """A chat template's source; of several, all."""
+    source: object = template.chat_template if template is not None else ""
+    return "\n".join(map(str, source.values())) if isinstance(source, dict) else str(source)
 
 
 def takes_parts(template: Processor | Tokenizer) -> bool:
@@ -117,12 +157,3 @@ def flat_conversation(messages: Sequence[Message], token: str) -> Conversation:
 def flat_text(message: Message, token: str) -> str:
     """A message as one text, the image token where an image goes."""
     return "".join(token if part.media is not None else part.text or "" for part in message.parts)
-
-
-def image_token(processor: Processor) -> str:
-    """What stands for an image in this processor's texts."""
-    for holder in (processor, processor.tokenizer):
-        token = getattr(holder, "image_token", None)
-        if isinstance(token, str):
-            return token
-    return DEFAULT_IMAGE_TOKEN

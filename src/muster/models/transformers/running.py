@@ -122,11 +122,12 @@ class RunningRows:
         if (reason := unsuitable(cache, prompts.input_ids.shape[1])) is not None:
             raise NotContinuousError(reason)
         new = _New.of(prompts, CacheInput(prompts.cache.name, cache))
-        chosen = choose(prompts.processors, new.ids, outputs.logits[:, -1], rows)
+        processors = [*for_exchanged_rows(prompts.processors), *self._generator.watchers]
+        chosen = choose(processors, new.ids, outputs.logits[:, -1], rows)
         staying = [number for number, row in enumerate(rows) if not row.end.reached(row.tokens)]
         if staying:
             self.whole = False
-            self._place(new, chosen, prompts.processors, staying, [rows[number] for number in staying])
+            self._place(new, chosen, processors, staying, [rows[number] for number in staying])
             self.whole = True
         return [row.completion() for number, row in enumerate(rows) if number not in staying]
 
@@ -309,12 +310,24 @@ def choose(
     return chosen
 
 
+def for_exchanged_rows(processors: Sequence[LogitsProcessor]) -> list[LogitsProcessor]:
+    """Processors of `unsupported`'s kinds that belong to no certain rows.
+
+    From transformers 5.24 on a repetition penalty knows how much of each row is padding; rows have none left here.
+    """
+    return [
+        RepetitionPenaltyLogitsProcessor(processor.penalty)
+        if isinstance(processor, RepetitionPenaltyLogitsProcessor)
+        else processor
+        for processor in processors
+    ]
+
+
 def unsupported(prompts: Prompts) -> str | None:
     """Why rows can't be exchanged in what `generate` begins with, or None."""
     for processor in prompts.processors:
-        if (
-            not isinstance(processor, RepetitionPenaltyLogitsProcessor)
-            or processor.prompt_ignore_length is not None
+        if not isinstance(processor, RepetitionPenaltyLogitsProcessor) or isinstance(
+            processor.prompt_ignore_length, int
         ):
             return f"its generation settings ask for a {type(processor).__name__}"
     for name, value in prompts.inputs.items():
@@ -330,6 +343,8 @@ def refusal(generator: Generator) -> str | None:
     """Why a model's rows can't be exchanged, as far as can be told without an image, or None."""
     if generator.model.config.is_encoder_decoder:
         return "it has an encoder and a decoder"
+    if generator.own_generate:
+        return "it has a generate of its own"
     token = torch.zeros(1, 1, dtype=torch.long)
     try:
         prompts = generator.prompts(generator.place({"input_ids": token, "attention_mask": token + 1}))

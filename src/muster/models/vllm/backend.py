@@ -63,7 +63,7 @@ class VllmModel:
         processor = load_processor(
             folder, options.for_processor, trust_remote_code=settings.trust_remote_code
         )
-        renderer = PromptRenderer(processor)
+        renderer = PromptRenderer(processor, as_text=False)
         takes_videos = gives_videos(options.video, model_type(folder), possible=renderer.takes_videos)
         self.videos = "video" if takes_videos else "frames"
         """How it gets videos. See `Capacity`."""
