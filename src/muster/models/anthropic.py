@@ -36,6 +36,7 @@ from muster.models.api.options import (
 from muster.models.api.parameters import Parameters
 from muster.models.api.prompts import check_images
 from muster.models.api.protocol import Prepared, Reply
+from muster.models.api.proxies import described
 from muster.models.api.reach import check_reachable
 from muster.models.api.videos import with_frames
 from muster.models.protocol import ModelSettings
@@ -143,7 +144,7 @@ class Messages:
 
     def __init__(self, urls: Sequence[BaseUrl], key: str, key_variable: str, body: MessagesFormat) -> None:
         self._urls, self._key, self._format = urls, key, body
-        self._asked = [Asked(url.url, body.model, key_variable) for url in urls]
+        self._asked = [Asked(described(url.url, general=True), body.model, key_variable) for url in urls]
         self.parameters = body.parameters
         self._clients: list[anthropic.AsyncAnthropic] = []
 
@@ -154,7 +155,7 @@ class Messages:
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
         """See `Api`."""
-        async with http_client(self._format.options.connect_timeout) as http:
+        async with http_client(self._format.options.connect_timeout, self._urls) as http:
             self._clients = [
                 anthropic.AsyncAnthropic(
                     api_key=self._key, base_url=url.url, max_retries=0, timeout=http.timeout, http_client=http
@@ -171,7 +172,10 @@ class Messages:
         except anthropic.APIStatusError as error:
             message, code = read_error_body(error.response.content)
             retry_after = read_retry_after(error.response.headers)
-            raise judge(Refusal(error.status_code, message, code, retry_after), asked) from None
+            location = error.response.headers.get("location", "") if 300 <= error.status_code < 400 else ""
+            raise judge(
+                Refusal(error.status_code, message, code, retry_after, location=location), asked
+            ) from None
         except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
             raise connection_error(error, asked.endpoint) from None
         return _read(response.content, asked.endpoint)

@@ -35,6 +35,7 @@ from muster.models.api.options import (
 from muster.models.api.parameters import Parameters
 from muster.models.api.prompts import check_images, read_video, seed_of
 from muster.models.api.protocol import Prepared, Reply
+from muster.models.api.proxies import described
 from muster.models.api.reach import check_reachable
 from muster.models.api.videos import Framed, check_whole, with_frames
 from muster.models.protocol import ModelSettings
@@ -142,7 +143,7 @@ class GenerateContent:
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
         """See `Api`."""
-        async with http_client(self._format.options.connect_timeout) as http:
+        async with http_client(self._format.options.connect_timeout, self._urls) as http:
             self._clients = [
                 genai.Client(
                     vertexai=False,
@@ -249,7 +250,7 @@ class GeminiModel(ApiModel[Asking]):
             (name for name in KEY_VARIABLES if os.environ.get(name)), KEY_VARIABLES[0]
         )
         key = read_key(variable, needed=True)
-        asked = [Asked(url.url, settings.model, variable) for url in urls]
+        asked = [Asked(described(url.url, general=True), settings.model, variable) for url in urls]
         limits = ImageLimits(options.max_image_bytes or MOST_IMAGE_BYTES, options.max_image_side)
         api = GenerateContent(
             urls, key, asked, ContentFormat(limits, options, Parameters(options.extra_body))

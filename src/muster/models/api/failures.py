@@ -19,6 +19,8 @@ SHOWN_CHARACTERS = 500
 OVERLOADED = frozenset({408, 409, 423, 425, 429, 529})
 """Statuses that will be others a moment later; 529 is Anthropic's."""
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+_WANTS_TLS = re.compile(r"HTTP request (?:was sent )?to (?:an )?HTTPS", re.IGNORECASE)
+"""nginx's and Go's words."""
 _NO_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
 _OUT_OF_FUNDS = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value"})
@@ -93,6 +95,8 @@ class Refusal(NamedTuple):
     retry_after: float | None = None
     parameter: str = ""
     """Which the server names as the one it refuses."""
+    location: str = ""
+    """Where a redirect leads to."""
 
 
 Verdict = OverloadedError | UnavailableError | DeniedError | SampleError | RunError | ConfigurationError
@@ -124,6 +128,12 @@ def judge(refusal: Refusal, asked: Asked) -> Verdict:
         )
     if parameter is not None:
         return RefusedParameterError(said, parameter)
+    if _WANTS_TLS.search(words):
+        return DeniedError(f"{said}. It wants TLS: write https:// in base_url", status)
+    if refusal.location:
+        return DeniedError(
+            f"{said}. It redirects to {shown(refusal.location)}: give base_url accordingly", status
+        )
     return _denied(said, status, asked) or SampleError(said)
 
 
@@ -133,6 +143,10 @@ def _denied(said: str, status: int, asked: Asked) -> DeniedError | None:
             f"{said}. The key is taken from the environment variable {asked.key_variable}; "
             "--model-args api_key_env=NAME names another",
             status,
+        )
+    if status == 407:
+        return DeniedError(
+            f"{said}. The proxy wants a name and a password: http://NAME:PASSWORD@HOST:PORT", status
         )
     if status == 403:
         return DeniedError(
@@ -174,6 +188,15 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None
+
+
+def untrusted(endpoint: str, error: BaseException) -> DeniedError:
+    """The error for a certificate that isn't trusted: asking again won't change it."""
+    return DeniedError(
+        f"the certificate of {endpoint} isn't trusted: {shown(str(error))}. Name its authority's file with the "
+        "environment variable SSL_CERT_FILE",
+        495,
+    )
 
 
 def read_parameter(body: bytes) -> str:

@@ -114,8 +114,10 @@ def _base_url(text: str) -> BaseUrl:
     except ValueError as error:
         raise ConfigurationError(f"--model-args base_url: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
+        shown = _without_credentials(text)
+        meant = "" if "://" in text else f" (did you mean http://{shown.strip()}?)"
         raise ConfigurationError(
-            f"--model-args base_url={_without_credentials(text)}: expected an address such as http://127.0.0.1:8000/v1"
+            f"--model-args base_url={shown}: expected an address such as http://127.0.0.1:8000/v1{meant}"
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     netloc = host if port is None else f"{host}:{port}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NamedTuple
 
 import aiohttp
 import msgspec
 
-from muster.core import Request
+from muster.core import ConfigurationError, Request
 from muster.models.api.failures import (
     Asked,
     Refusal,
@@ -20,9 +21,11 @@ from muster.models.api.failures import (
     read_error_body,
     read_parameter,
     read_retry_after,
+    untrusted,
 )
 from muster.models.api.options import BaseUrl, without
 from muster.models.api.protocol import Prepared, Reply
+from muster.models.api.proxies import described, proxy_of
 from muster.models.openai.messages import ChatFormat
 from muster.models.openai.replies import read_reply
 
@@ -44,7 +47,8 @@ class ChatCompletions:
         connect_timeout: float,
     ) -> None:
         self._urls, self._key, self._chat = urls, key, chat
-        self._asked = [Asked(url.url, chat.model, key_variable) for url in urls]
+        self._asked = [Asked(described(url.url), chat.model, key_variable) for url in urls]
+        self._proxies = [_through(url) for url in urls]
         self._addresses = [_join(url.url, "chat/completions") for url in urls]
         self._headers = [_headers(url, key) for url in urls]
         self.parameters = chat.parameters
@@ -57,7 +61,10 @@ class ChatCompletions:
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
-        """See `Api`. Honours the usual variables for proxies and certificates."""
+        """See `Api`. Honours the usual variables for proxies and certificates.
+
+        Not by aiohttp's `trust_env`, which asks a proxy for the loopback too, and fails where ~/.netrc knows the host.
+        """
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_OPEN_SECONDS)
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._connect_timeout, sock_connect=self._connect_timeout
@@ -65,7 +72,6 @@ class ChatCompletions:
         async with aiohttp.ClientSession(
             connector=connector,
             timeout=timeout,
-            trust_env=True,
             cookie_jar=aiohttp.DummyCookieJar(),
         ) as self._http:
             yield
@@ -76,9 +82,18 @@ class ChatCompletions:
         asked = self._asked[endpoint]
         try:
             async with self._http.post(
-                self._addresses[endpoint], data=body, headers=self._headers[endpoint], allow_redirects=False
+                self._addresses[endpoint],
+                data=body,
+                headers={**self._headers[endpoint], **self._proxies[endpoint].headers},
+                allow_redirects=False,
+                proxy=self._proxies[endpoint].address,
+                proxy_headers=self._proxies[endpoint].tunnel_headers,
             ) as response:
                 content = await _read(response, asked.endpoint)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise untrusted(asked.endpoint, error) from None
+        except aiohttp.ClientHttpProxyError as error:
+            raise judge(Refusal(error.status, f"{error.message} (the proxy's words)"), asked) from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise UnreachableError(f"{asked.endpoint} can't be reached: {_words(error)}") from None
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
@@ -87,7 +102,9 @@ class ChatCompletions:
             return read_reply(content, asked.endpoint)
         message, code = read_error_body(content)
         retry_after = read_retry_after(response.headers)
-        raise judge(Refusal(response.status, message, code, retry_after, read_parameter(content)), asked)
+        location = response.headers.get("location", "") if 300 <= response.status < 400 else ""
+        refusal = Refusal(response.status, message, code, retry_after, read_parameter(content), location)
+        raise judge(refusal, asked)
 
     def leave_out(self, body: bytes, parameter: str) -> bytes | None:
         """See `Api`."""
@@ -108,14 +125,45 @@ async def _read(response: aiohttp.ClientResponse, endpoint: str) -> bytes:
     return bytes(content)
 
 
+class _Through(NamedTuple):
+    """How a proxy is asked: with its credentials in the request, or, for https, in what opens the tunnel alone."""
+
+    address: str | None = None
+    headers: Mapping[str, str] = {}
+    tunnel_headers: Mapping[str, str] | None = None
+
+
+def _through(url: BaseUrl) -> _Through:
+    proxy = proxy_of(url.url)
+    if proxy is None:
+        return _Through()
+    if not proxy.url.startswith("http"):
+        raise ConfigurationError(
+            f"{proxy.variable}={proxy.url}: this backend can ask through http and https proxies only; name the "
+            f"server in NO_PROXY ({url.host}) to go without"
+        )
+    if proxy.user is None:
+        return _Through(proxy.url)
+    credentials = {"Proxy-Authorization": _basic(proxy.user, proxy.password)}
+    return (
+        _Through(proxy.url, {}, credentials)
+        if url.url.startswith("https:")
+        else _Through(proxy.url, credentials)
+    )
+
+
 def _headers(url: BaseUrl, key: str) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "User-Agent": "muster"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
     elif url.user is not None:
-        credentials = base64.b64encode(f"{url.user}:{url.password}".encode()).decode("ascii")
-        headers["Authorization"] = f"Basic {credentials}"
+        headers["Authorization"] = _basic(url.user, url.password)
     return headers
+
+
+def _basic(user: str, password: str) -> str:
+    """HTTP basic authentication."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode('ascii')}"
 
 
 def _join(url: str, path: str) -> str:
