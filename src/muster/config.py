@@ -39,6 +39,18 @@ def parse_model_args(text: str) -> dict[str, JSON]:
         if not separator or not name.strip():
             raise ValueError(f"{part!r} is not of the form name=value")
         args[name.strip()] = _value(value.strip())
+    return _with_headers(args)
+
+
+def _with_headers(args: dict[str, JSON]) -> dict[str, JSON]:
+    """`extra_headers.NAME=value` as what it is short for, `extra_headers={"NAME": "value"}`."""
+    prefix = "extra_headers."
+    named: dict[str, JSON] = {
+        name.removeprefix(prefix): args.pop(name) for name in list(args) if name.startswith(prefix)
+    }
+    if named:
+        together = args.get("extra_headers")
+        args["extra_headers"] = {**(together if isinstance(together, dict) else {}), **named}
     return args
 
 

@@ -23,6 +23,7 @@ from muster.models.api.failures import (
     read_retry_after,
     shown,
 )
+from muster.models.api.headers import authorizes, read_headers, secret_parts
 from muster.models.api.images import ImageLimits, encode_image
 from muster.models.api.model import ApiModel
 from muster.models.api.options import (
@@ -142,7 +143,15 @@ class MessagesFormat:
 class Messages:
     """Implements `Api` with Anthropic's SDK."""
 
-    def __init__(self, urls: Sequence[BaseUrl], key: str, key_variable: str, body: MessagesFormat) -> None:
+    def __init__(
+        self,
+        urls: Sequence[BaseUrl],
+        key: str,
+        key_variable: str,
+        body: MessagesFormat,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._headers = headers
         self._urls, self._key, self._format = urls, key, body
         self._asked = [Asked(described(url.url, general=True), body.model, key_variable) for url in urls]
         self.parameters = body.parameters
@@ -158,7 +167,12 @@ class Messages:
         async with http_client(self._format.options.connect_timeout, self._urls) as http:
             self._clients = [
                 anthropic.AsyncAnthropic(
-                    api_key=self._key, base_url=url.url, max_retries=0, timeout=http.timeout, http_client=http
+                    api_key=self._key or None,
+                    base_url=url.url,
+                    max_retries=0,
+                    timeout=http.timeout,
+                    http_client=http,
+                    default_headers=dict(self._headers),
                 )
                 for url in self._urls
             ]
@@ -186,7 +200,7 @@ class Messages:
 
     def scrub(self, text: str) -> str:
         """See `Api`."""
-        return without(text, self._key, *(url.password for url in self._urls))
+        return without(text, self._key, *secret_parts(self._headers), *(url.password for url in self._urls))
 
 
 def _read(content: bytes, endpoint: str) -> Reply:
@@ -207,17 +221,15 @@ def _read(content: bytes, endpoint: str) -> Reply:
     return Reply(text, check_ending(answer.stop_reason, endpoint, said=bool(text or thought)), usage, thought)
 
 
+def _other_version(headers: Mapping[str, str]) -> bool:
+    """Whether the user asks for an API version, of which nothing is known here."""
+    return any(name.lower() == "anthropic-version" for name in headers)
+
+
 class AnthropicModel(ApiModel[dict[str, JSON]]):
     """A Claude model."""
 
-    notes: Mapping[str, str] = (
-        {
-            "sampling": f"{', '.join(sorted(UNTAKEN))} are not sent: the API version of anthropic "
-            f"{anthropic.__version__} takes none of them; the model samples as Anthropic has set it"
-        }
-        if UNTAKEN
-        else {}
-    )
+    notes: Mapping[str, str] = {}
     default_url = DEFAULT_URL
     url_variable = URL_VARIABLE
 
@@ -225,11 +237,21 @@ class AnthropicModel(ApiModel[dict[str, JSON]]):
         options = parse_options(settings.args, ApiOptions)
         urls = self.urls(options)
         variable = options.api_key_env or KEY_VARIABLE
-        key = read_key(variable, needed=True)
+        headers = read_headers(options.extra_headers)
+        key = read_key(variable, needed=not authorizes(headers))
         limits = ImageLimits(
             options.max_image_bytes or IMAGE_LIMITS.bytes, options.max_image_side or IMAGE_LIMITS.side
         )
-        parameters = Parameters(options.extra_body, untaken=UNTAKEN)
-        api = Messages(urls, key, variable, MessagesFormat(settings.model, limits, options, parameters))
+        untaken = frozenset[str]() if _other_version(headers) else UNTAKEN
+        if untaken:
+            names = ", ".join(sorted(untaken))
+            self.notes = {
+                "sampling": f"{names} are not sent: the API version of anthropic {anthropic.__version__} takes none "
+                "of them; the model samples as Anthropic has set it"
+            }
+        parameters = Parameters(options.extra_body, untaken=untaken)
+        api = Messages(
+            urls, key, variable, MessagesFormat(settings.model, limits, options, parameters), headers
+        )
         super().__init__(settings, options, api, [url.url for url in urls])
         check_reachable(urls, options)

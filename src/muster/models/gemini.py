@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -23,6 +23,7 @@ from muster.models.api.failures import (
     read_retry_after,
     shown,
 )
+from muster.models.api.headers import read_headers, secret_parts
 from muster.models.api.images import ImageLimits, encode_image
 from muster.models.api.model import ApiModel
 from muster.models.api.options import (
@@ -130,8 +131,14 @@ class GenerateContent:
     """Implements `Api` with Google's SDK."""
 
     def __init__(
-        self, urls: Sequence[BaseUrl], key: str, asked: Sequence[Asked], content: ContentFormat
+        self,
+        urls: Sequence[BaseUrl],
+        key: str,
+        asked: Sequence[Asked],
+        content: ContentFormat,
+        headers: Mapping[str, str],
     ) -> None:
+        self._headers = headers
         self._urls, self._key, self._asked, self._format = urls, key, asked, content
         self.parameters = content.parameters
         self._clients: list[genai.Client] = []
@@ -151,6 +158,7 @@ class GenerateContent:
                     http_options=types.HttpOptions(
                         base_url=url.url,
                         httpx_async_client=http,
+                        headers=dict(self._headers),
                         retry_options=types.HttpRetryOptions(attempts=1),  # retries are Muster's
                     ),
                 )
@@ -186,7 +194,7 @@ class GenerateContent:
 
     def scrub(self, text: str) -> str:
         """See `Api`."""
-        return without(text, self._key, *(url.password for url in self._urls))
+        return without(text, self._key, *secret_parts(self._headers), *(url.password for url in self._urls))
 
 
 def _refusal(error: errors.APIError) -> Refusal:
@@ -249,11 +257,11 @@ class GeminiModel(ApiModel[Asking]):
         variable = options.api_key_env or next(
             (name for name in KEY_VARIABLES if os.environ.get(name)), KEY_VARIABLES[0]
         )
+        headers = read_headers(options.extra_headers)
         key = read_key(variable, needed=True)
         asked = [Asked(described(url.url, general=True), settings.model, variable) for url in urls]
         limits = ImageLimits(options.max_image_bytes or MOST_IMAGE_BYTES, options.max_image_side)
-        api = GenerateContent(
-            urls, key, asked, ContentFormat(limits, options, Parameters(options.extra_body))
-        )
+        content = ContentFormat(limits, options, Parameters(options.extra_body))
+        api = GenerateContent(urls, key, asked, content, headers)
         super().__init__(settings, options, api, [url.url for url in urls])
         check_reachable(urls, options)

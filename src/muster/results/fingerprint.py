@@ -27,7 +27,17 @@ NEUTRAL_ARGS = frozenset(
     | {"batch_size", "max_batch_size", "max_num_seqs", "max_num_batched_tokens", "max_in_flight"}
     | {"num_workers", "prefetch", "workers", "preparation", "batching"}
     # how it is reached and how long to wait
-    | {"base_url", "api_base", "host", "port", "timeout", "request_timeout", "max_retries", "headers"}
+    | {
+        "base_url",
+        "api_base",
+        "host",
+        "port",
+        "timeout",
+        "request_timeout",
+        "max_retries",
+        "headers",
+        "extra_headers",
+    }
     | {"connect_timeout", "wait_for_server", "price_input", "price_output"}
     | {"command", "python", "ready_timeout"}
     # where files come from and what is logged

@@ -21,6 +21,12 @@ _NAME = re.compile(r"([A-Za-z][\w.-]*)[\"']?\s*(?:=|:(?!//))\s*")
 _VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|[^\s,&;}\"']+")
 
 
+HEADERS = "extra_headers"
+"""An argument whose values are secrets, whatever their names; `env:VARIABLE` names one and is none."""
+_ALL_HEADERS = re.compile(rf"({HEADERS}[\"']?\s*[=:]\s*)\{{[^}}]*(?:\}}|$)")
+_ONE_HEADER = re.compile(rf"({HEADERS}\.[\w.-]+\s*=\s*)(?!env:)[^,]+")
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a setting of this name holds a secret: `api_key`, `hf-token`; not `max_new_tokens`, `tokenizer`."""
     words = re.split(r"[^a-z0-9]+", _CAMEL.sub("_", name).lower())
@@ -30,6 +36,8 @@ def is_secret_name(name: str) -> bool:
 def redact_text(text: str) -> str:
     """`text` without credentials in addresses, `name=value` secrets and tokens of well-known shapes."""
     text = _URL_CREDENTIALS.sub(f"{REDACTED}@", text)
+    text = _ALL_HEADERS.sub(rf"\1{REDACTED}", text)
+    text = _ONE_HEADER.sub(rf"\1{REDACTED}", text)
     text = _BEARER.sub(rf"\1 {REDACTED}", text)
     text = _KNOWN_SHAPES.sub(REDACTED, text)
     shown, end = "", 0
@@ -55,10 +63,13 @@ def redact(value: JSON) -> JSON:
 
 def redact_settings(settings: Mapping[str, JSON]) -> dict[str, JSON]:
     """Settings with the values of secret names replaced; an unset one stays unset."""
-    return {
-        name: REDACTED if value is not None and is_secret_name(name) else redact(value)
-        for name, value in settings.items()
-    }
+    return {name: _redact_setting(name, value) for name, value in settings.items()}
+
+
+def _redact_setting(name: str, value: JSON) -> JSON:
+    if name == HEADERS and isinstance(value, dict):
+        return {header: each if str(each).startswith("env:") else REDACTED for header, each in value.items()}
+    return REDACTED if value is not None and (is_secret_name(name) or name == HEADERS) else redact(value)
 
 
 def redact_command(arguments: Sequence[str]) -> list[str]:

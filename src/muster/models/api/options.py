@@ -45,6 +45,8 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Whether images that are given as addresses are handed to the server as such."""
     extra_body: dict[str, Any] = {}
     """Merged into every request; null leaves a parameter out."""
+    extra_headers: dict[str, Any] = {}
+    """Sent with every request; `env:VARIABLE` takes a value from the environment (`headers`)."""
 
 
 T = TypeVar("T", bound=ApiOptions)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from muster.core import JSON
+from muster.models.api.headers import authorizes, read_headers
 from muster.models.api.images import ImageLimits
 from muster.models.api.model import ApiModel
 from muster.models.api.options import ApiOptions, parse_options, read_key
@@ -56,7 +57,10 @@ class OpenAIModel(ApiModel[bytes]):
         urls = self.urls(options)
         at_openai = any(url.host == OWN_HOST for url in urls)
         variable = options.api_key_env or KEY_VARIABLE
-        key = read_key(variable, needed=at_openai or options.api_key_env is not None)
+        headers = read_headers(options.extra_headers)
+        key = read_key(
+            variable, needed=(at_openai and not authorizes(headers)) or options.api_key_env is not None
+        )
         chat = ChatFormat(
             model=settings.model,
             limit_field=options.limit_field or ("max_completion_tokens" if at_openai else "max_tokens"),
@@ -67,6 +71,6 @@ class OpenAIModel(ApiModel[bytes]):
             extra_body=options.body,
             parameters=Parameters(options.body),
         )
-        api = ChatCompletions(urls, key, variable, chat, options.connect_timeout)
+        api = ChatCompletions(urls, key, variable, chat, options.connect_timeout, headers)
         super().__init__(settings, options, api, [url.url for url in urls])
         check_reachable(urls, options)

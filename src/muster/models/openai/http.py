@@ -23,6 +23,7 @@ from muster.models.api.failures import (
     read_retry_after,
     untrusted,
 )
+from muster.models.api.headers import secret_parts, with_headers
 from muster.models.api.options import BaseUrl, without
 from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.proxies import described, proxy_of
@@ -45,12 +46,15 @@ class ChatCompletions:
         key_variable: str,
         chat: ChatFormat,
         connect_timeout: float,
+        extra_headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._urls, self._key, self._chat = urls, key, chat
+        self._urls, self._chat = urls, chat
         self._asked = [Asked(described(url.url), chat.model, key_variable) for url in urls]
         self._proxies = [_through(url) for url in urls]
         self._addresses = [_join(url.url, "chat/completions") for url in urls]
-        self._headers = [_headers(url, key) for url in urls]
+        extra = extra_headers or {}
+        self._headers = [with_headers(_headers(url, key), extra) for url in urls]
+        self._secrets = (key, *secret_parts(extra))
         self.parameters = chat.parameters
         self._connect_timeout = connect_timeout
         self._http: aiohttp.ClientSession | None = None
@@ -113,7 +117,7 @@ class ChatCompletions:
 
     def scrub(self, text: str) -> str:
         """See `Api`: a server may quote what it was sent."""
-        return without(text, self._key, *(url.password for url in self._urls))
+        return without(text, *self._secrets, *(url.password for url in self._urls))
 
 
 async def _read(response: aiohttp.ClientResponse, endpoint: str) -> bytes:

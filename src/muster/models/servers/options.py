@@ -17,6 +17,7 @@ from muster.models.weights import check_weights
 DECIDED = {
     "base_url": "the address is chosen by this backend; for a server that runs already: --backend openai",
     "api_key_env": "the key is made for each server; for a server that runs already: --backend openai",
+    "extra_headers": "it serves this run alone; for a server that runs already: --backend openai",
     "wait_for_server": "write ready_timeout=SECONDS",
     "tensor_parallel_size": "write --gpus-per-replica K --parallelism tensor",
     "data_parallel_size": "write --replicas N",
