@@ -12,16 +12,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Self
 from uuid import uuid4
 
 from muster.config import RunConfig
-from muster.core import JSON, ConfigurationError, InterruptedRunError, MusterError, RunTimeoutError
+from muster.core import (
+    JSON,
+    ConfigurationError,
+    EndedByCodeError,
+    InterruptedRunError,
+    MusterError,
+    RunError,
+    RunTimeoutError,
+)
+from muster.core.foreign_code import ForeignCode
+from muster.core.interruption import settle
 from muster.distributed.progress import Progress
 from muster.engines.job import Engine
 from muster.models.protocol import ModelSettings
 from muster.planning import portable
+from muster.results.belonging import check_answers_are_there, check_belongs, check_not_lost
 from muster.results.folder import RunFolder
 from muster.results.manifest import Attempt, Manifest, check_resumable
 from muster.tasks.plan import PlannedTask
@@ -66,8 +76,12 @@ def begin(
     manifest = replace(manifest, model=config.model)
     if folder.manifest.exists():
         old = Manifest.load(folder.manifest)
+        check_belongs(folder, old.run)
+        check_answers_are_there(folder)
         check_resumable(old, manifest)
         manifest = manifest.resumed_from(old)
+    else:
+        check_not_lost(folder)
     manifest = manifest.with_attempt(
         Attempt(
             time.time(),
@@ -101,7 +115,7 @@ def attempt_of(folder: RunFolder, manifest: Manifest) -> Iterator[Findings]:
     try:
         yield findings
         status = findings.exit_status
-    except MusterError as error:
+    except (MusterError, InterruptedRunError) as error:
         status = error.exit_code
         raise
     finally:
@@ -123,6 +137,19 @@ def how_to_go_on(folder: RunFolder, progress: Progress) -> Iterator[None]:
             error.signal_number,
             advice=f"{progress.done} of {progress.total} answers are kept in {folder.root}. To go on, run the same "
             f"command again with --output {folder.root}; to score what is there, `muster score {folder.root}`",
+        ) from error
+
+
+@contextmanager
+def ended_by_nobody_else() -> Iterator[None]:
+    """No code of somebody else ends a run in silence. Raises `RunError`, which names whose it was."""
+    try:
+        with ForeignCode():
+            yield
+    except EndedByCodeError as error:
+        raise RunError(
+            f"{error}, and so ended the run, which has no results. What was answered is kept; once that is mended, run "
+            "the same command again"
         ) from error
 
 
@@ -161,6 +188,7 @@ class RunLimit:
         except (InterruptedRunError, KeyboardInterrupt) as error:
             if not self._reached.is_set():
                 raise
+            settle()
             reason = f"stopped after {self._seconds:g} s (--run-timeout)"
             advice = error.advice if isinstance(error, InterruptedRunError) else ""
             raise RunTimeoutError(f"{reason}: {advice}" if advice else reason) from error
@@ -171,24 +199,3 @@ class RunLimit:
             self._reached.set()
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             pause = STOP_SECONDS
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn SIGTERM and Ctrl-C into `InterruptedRunError` wherever no engine handles them: planning and scoring.
-
-    Engines drain instead, and leave the signals as they found them or at their defaults.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

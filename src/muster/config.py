@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from muster.core import JSON, ConfigurationError
+from muster.core.regular_files import regular
 from muster.distributed.endpoint import LOOPBACK, Endpoint, parse_endpoint
 from muster.foreign_spelling import AUTO, translate
 from muster.metrics.thinking import parse_thinking
@@ -210,8 +211,8 @@ def _read_file(file: Path | None) -> dict[str, object]:
     if file is None:
         return {}
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(regular(file).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"cannot read the configuration file {file}: {error}") from error
     if content is None:
         return {}

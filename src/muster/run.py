@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol, overload
 
-from muster.attempt import Findings, RunLimit, attempt_of, begin, default_output, how_to_go_on, interruptible
+from muster.attempt import (
+    Findings,
+    RunLimit,
+    attempt_of,
+    begin,
+    default_output,
+    ended_by_nobody_else,
+    how_to_go_on,
+)
 from muster.config import RunConfig, load_config
 from muster.core import ConfigurationError
+from muster.core.interruption import check, interruptible
+from muster.core.saying import tell
 from muster.distributed.coordinator import Coordinator, RecordSink
 from muster.distributed.join_secret import given_secret
 from muster.distributed.progress import Progress, TaskProgress
@@ -29,9 +38,10 @@ from muster.results.data_faults import record_faults
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
 from muster.results.journal_read import JournalReader
+from muster.results.logs import bound_logs
 from muster.results.manifest import Manifest, check_covered
 from muster.results.results import Results
-from muster.results.scoring import score_run
+from muster.results.scoring import mark_incomplete, score_run
 from muster.scheduling.cost import TokenHistory
 from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask
@@ -67,9 +77,7 @@ class Silent:
 
     def announce(self, line: str) -> None:
         """Write a line to standard error; where that is impossible the run goes on without."""
-        with suppress(OSError):
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
+        tell(line)
 
 
 @overload
@@ -142,39 +150,38 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
         with ExitStack() as last:
             return run(config, display, last)
     started = time.monotonic()
-    with RunLimit(config.run_timeout) as limit, limit.explained():
-        with interruptible():
-            engine, replicas, shape = choose_engine(config)
+    limit = RunLimit(config.run_timeout)
+    with limit.explained(), limit, interruptible(), ended_by_nobody_else():
+        engine, replicas, shape = choose_engine(config)
         with _closed_by(last, engine), limit.explained():
-            with interruptible():
-                backend = load_backend(config.backend)
-                settings = model_settings(config, model_kind(backend), shape)
-                check_settings(backend, settings)
-                servers = served_by(backend, settings.args)
-                judge = judge_spec(
-                    config.judge,
-                    config.judge_backend,
-                    config.judge_args,
-                    request_timeout=config.request_timeout,
-                )
-                planned = plan(config)
-                if config.backend != "replay":
-                    check_reach(planned)
-                    check_videos(planned, config.model_args)
-                secret = given_secret(config.secret_file) if config.listen is not None else None
+            backend = load_backend(config.backend)
+            settings = model_settings(config, model_kind(backend), shape)
+            check_settings(backend, settings)
+            servers = served_by(backend, settings.args)
+            judge = judge_spec(
+                config.judge,
+                config.judge_backend,
+                config.judge_args,
+                request_timeout=config.request_timeout,
+            )
+            planned = plan(config)
+            if config.backend != "replay":
+                check_reach(planned)
+                check_videos(planned, config.model_args)
+            secret = given_secret(config.secret_file) if config.listen is not None else None
             folder = RunFolder(config.output or default_output(config.model))
             with folder.lock():
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display, secret)
-                with attempt_of(folder, manifest) as findings, limit.explained():
-                    with interruptible():
-                        judging = judge_of_run(
-                            judge, folder, manifest.run, planned, config.load_timeout, display.say
-                        )
-                    with judging:
-                        return work(
-                            config, engine, job, manifest, planned, display, started, findings, judging
-                        )
+                with (
+                    attempt_of(folder, manifest) as findings,
+                    limit.explained(),
+                    ended_by_nobody_else(),
+                    judge_of_run(
+                        judge, folder, manifest.run, planned, config.load_timeout, display.say
+                    ) as judging,
+                ):
+                    return work(config, engine, job, manifest, planned, display, started, findings, judging)
 
 
 @contextmanager
@@ -205,8 +212,9 @@ def work(
     """
     folder = job.folder
     with Journal.open(folder.journal, manifest.run) as journal:
-        with interruptible():
-            workload = _what_is_left(config, folder, planned, journal, display, len(manifest.attempts))
+        workload = _what_is_left(config, folder, planned, journal, display, len(manifest.attempts))
+        if len(workload):
+            mark_incomplete(folder)
         asked = replace(
             job.settings,
             most_images=workload.most_images,
@@ -215,29 +223,37 @@ def work(
         )
         job = replace(job, settings=asked)
         sink = judge.follow(journal)
+
+        def sync() -> None:
+            sink.sync()
+            bound_logs(folder)
+
         coordinator = _coordinator(config, workload, sink, job.replicas, attempt=len(manifest.attempts))
         with how_to_go_on(folder, coordinator.progress):
             to_show = len(workload) or judge.book is not None
             with display.show(coordinator.progress) if to_show else nullcontext():
                 if len(workload):
                     try:
-                        engine.execute(coordinator, job, sink.sync)
+                        engine.execute(coordinator, job, sync)
                     finally:
                         findings.videos = coordinator.videos
                         if coordinator.progress.ready_at is not None:
                             findings.notes = coordinator.progress.notes
+                    check()
                 sink.sync()
                 engine.dismiss()  # the judge may take longer than the model
                 ended = time.monotonic()
-                with interruptible():
-                    judge.finish(coordinator.progress)
+                judge.finish(coordinator.progress)
             timing = timing_of(coordinator, started, ended, time.monotonic()) if len(workload) else None
-            with interruptible():
-                groups = groups_of(planned)
-                found = manifest.with_found(findings.videos, findings.notes)
-                results = score_run(
-                    folder, planned, manifest=found, timing=timing, groups=groups, verdicts=judge.book
-                )
+            check()
+            results = score_run(
+                folder,
+                planned,
+                manifest=manifest.with_found(findings.videos, findings.notes),
+                timing=timing,
+                groups=groups_of(planned),
+                verdicts=judge.book,
+            )
             findings.exit_status = results.exit_status(config.max_failures)
             return results
 

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import sys
 
 from muster.cli.complaint import complain
-from muster.core import MusterError
+from muster.cli.ending import end
+from muster.core import EndedByCodeError, InterruptedRunError, MusterError, RunError
+from muster.core.interruption import interruptible
+from muster.core.saying import log_printably
 
 
 def main() -> None:
-    """Run `muster`, and turn Muster's own errors into a message and an exit code."""
+    """Run `muster`, and turn Muster's own errors and signals into a message and an exit code."""
+    log_printably()
+    try:
+        with interruptible():
+            status = _command()
+    except InterruptedRunError as error:
+        status = complain(error)
+    end(status)
+
+
+def _command() -> int:
     from muster.cli.app import app
 
-    status = 0
     try:
         app([_dashes(word) for word in sys.argv[1:]], prog_name="muster")
     except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except MusterError as error:
-        status = complain(error)
+        return complain(error)
+    except EndedByCodeError as error:
+        return complain(RunError(f"{error}, and so ended this command"))
     except BrokenPipeError:
         sys.stderr.close()  # the reader (`| head`) has enough; Python would complain again at exit
-    _end(status)
-
-
-def _end(status: int) -> None:
-    """Exit. Where torch was loaded, without taking the interpreter apart, which takes it another second or two."""
-    if "torch" not in sys.modules:
-        sys.exit(status)
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    return 0
 
 
 def _dashes(word: str) -> str:

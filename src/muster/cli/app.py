@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from muster import __version__
 from muster.cli import (
@@ -22,6 +23,7 @@ from muster.cli import (
     tasks,
     worker,
 )
+from muster.core.foreign_code import ForeignCode
 
 
 def _version(wanted: bool) -> None:
@@ -30,7 +32,16 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class _Commands(TyperGroup):
+    """The only `SystemExit` that ends a command is Typer's own."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        with ForeignCode():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Evaluate vision-language models on image and video benchmarks: on one CPU or on thousands of GPUs, "
     "with the same score everywhere.",
     no_args_is_help=True,

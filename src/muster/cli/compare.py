@@ -63,9 +63,8 @@ def command(
 
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(comparison)).decode() + "\n")
         return
-    from rich.console import Console
-
     from muster.report.comparison_text import comparison_text
+    from muster.report.console import terminal
 
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console = terminal(width=None if sys.stdout.isatty() else 140)
     console.print(comparison_text(comparison, flips=flips))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
-
-from muster.core import MusterError
+from muster.core import InterruptedRunError, MusterError
+from muster.core.saying import tell
 
 
-def complain(error: MusterError) -> int:
+def complain(error: MusterError | InterruptedRunError) -> int:
     """Write the error's message to standard error; returns the exit code."""
-    with suppress(OSError):  # standard error may go to the very disk that is full
-        sys.stderr.write(f"muster: {error}\n")
+    tell(f"muster: {error}")
     return error.exit_code

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from muster.core.saying import tell
+
 if TYPE_CHECKING:
     from muster.doctor.examination import Report
     from muster.engines.placement import Asked
@@ -71,18 +73,17 @@ def _show(report: Report, *, as_json: bool) -> None:
 
         here = f"rank {ranks.rank} on {report.sightings[0].host}"
         for finding in report.findings:
-            sys.stderr.write(f"muster doctor, {here}: {describe(finding, 1).plain}\n")
+            tell(f"muster doctor, {here}: {describe(finding, 1).plain}")
         return
     if as_json:
         import msgspec
 
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
         return
-    from rich.console import Console
-
     from muster.doctor.rendering import print_report
+    from muster.report.console import terminal
 
-    print_report(report, Console() if sys.stdout.isatty() else Console(width=160))
+    print_report(report, terminal(width=None if sys.stdout.isatty() else 160))
 
 
 def _leave(status: int) -> NoReturn:

@@ -119,9 +119,10 @@ def _show(decision: Decision) -> None:
 
 def _show_plan(planned: list[PlannedClaim], power: float) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from muster.report.console import terminal
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("claim", "samples", "differ", "GO if unchanged", "NO-GO if twice as bad", "samples needed"):
@@ -140,7 +141,7 @@ def _show_plan(planned: list[PlannedClaim], power: float) -> None:
             f"{each.no_go_if_twice:.1%}",
             "–" if each.needed is None else f"{each.needed:,}",
         )
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console = terminal(width=None if sys.stdout.isatty() else 140)
     console.print(table)
     weak = sum(not each.enough for each in planned)
     typer.echo(

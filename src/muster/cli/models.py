@@ -14,13 +14,13 @@ def command(
     ] = None,
 ) -> None:
     """List the backends, or show a model folder: architecture, files, fingerprint."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from muster.models.registry import BUILTIN, list_backends, resolve_model
+    from muster.report.console import terminal
 
-    console = Console()
+    console = terminal()
     if name is None:
         table = Table("backend", "", header_style="bold", pad_edge=False)
         for backend in list_backends():

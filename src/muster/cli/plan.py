@@ -240,8 +240,7 @@ def _show(plan: Plan, *, as_json: bool) -> None:
 
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(plan)).decode() + "\n")
         return
-    from rich.console import Console
-
+    from muster.report.console import terminal
     from muster.report.plan_report import print_plan
 
-    print_plan(plan, Console() if sys.stdout.isatty() else Console(width=120))
+    print_plan(plan, terminal(width=None if sys.stdout.isatty() else 120))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from muster.cli.complaint import complain
-from muster.core import MusterError, RunError
+from muster.core import InterruptedRunError, MusterError, RunError
+from muster.core.interruption import settle
+from muster.core.saying import tell
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from muster.config import RunConfig
     from muster.distributed.environment import Ranks
     from muster.results.results import Results
@@ -203,8 +203,10 @@ def command(
 
 def execute(config: RunConfig, *, as_json: bool) -> int:
     """Run as what this process is, and return the exit status."""
+    from muster.cli.leftovers import adopt_orphans
     from muster.distributed.environment import read_ranks
 
+    adopt_orphans()
     ranks = read_ranks() if config.engine in ("auto", "torchrun") else None
     if ranks is None:
         _hint_at_srun(config)
@@ -236,7 +238,11 @@ def _run(config: RunConfig, *, as_json: bool) -> int:
             show(results, as_json=as_json)
             sys.stdout.flush()
             return _exit_status(results, config)
-        except MusterError as error:  # told now, and not when other ranks have ended too
+        except (
+            MusterError,
+            InterruptedRunError,
+        ) as error:  # told now, and not when other ranks have ended too
+            settle()
             return complain(error)
 
 
@@ -252,12 +258,11 @@ def _hint_at_srun(config: RunConfig) -> None:
 
 
 def _display(config: RunConfig, *, as_json: bool) -> Display:
-    from rich.console import Console
-
+    from muster.report.console import terminal
     from muster.report.displays import PlainDisplay, RichDisplay
     from muster.run import Silent
 
-    console: Console = Console(stderr=True)
+    console = terminal(stderr=True)
     kind = config.progress
     if kind == "none":
         return Silent()
@@ -273,11 +278,10 @@ def show(results: Results, *, as_json: bool) -> None:
 
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(results)).decode() + "\n")
         return
-    from rich.console import Console
-
+    from muster.report.console import terminal
     from muster.report.terminal import results_table
 
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console = terminal(width=None if sys.stdout.isatty() else 140)
     console.print(results_table(results, console.width))
 
 
@@ -300,10 +304,10 @@ def tell_unscorable(results: Results, again: str) -> None:
         for name, task in results.tasks.items()
         for message, count in task.samples.metric_failures.items()
     ]
-    sys.stderr.write(
+    tell(
         f"muster: {results.unscorable} answers could not be scored, because the metric failed on them:\n"
         + "\n".join(reasons)
-        + f"\nThe answers are kept. Mend the metric and run {again}\n"
+        + f"\nThe answers are kept. Mend the metric and run {again}"
     )
 
 

@@ -51,6 +51,12 @@ def command(
         Path | None,
         typer.Option(help="Verdicts recorded elsewhere: rows with id and verdict (JSON lines, CSV …)."),
     ] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="Score a run although its data was changed since; results say so."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score a run from its journal, or a file of predictions. Needs no model, and a judge where one was asked for."""
@@ -62,7 +68,7 @@ def command(
             "--judge asks for verdicts, --import-verdicts brings them: give one of the two"
         )
     if run is not None and task is None and predictions is None:
-        results = _score_folder(run, scoring, thinking, spec, import_verdicts)
+        results = _score_folder(run, scoring, thinking, spec, import_verdicts, accept_changes=accept_changes)
     elif run is None and task is not None and predictions is not None:
         results = _score_file(
             task, predictions, samples, per_sample, scoring, thinking, spec, verdicts, import_verdicts
@@ -87,12 +93,20 @@ def _judge(model: str | None, backend: str | None, args: str | None) -> JudgeSpe
 
 
 def _score_folder(
-    root: Path, scoring: str | None, thinking: str | None, judge: JudgeSpec | None, recorded: Path | None
+    root: Path,
+    scoring: str | None,
+    thinking: str | None,
+    judge: JudgeSpec | None,
+    recorded: Path | None,
+    *,
+    accept_changes: bool,
 ) -> Results:
-    from muster.attempt import interruptible
     from muster.config import load_config
+    from muster.core import ConfigurationError
+    from muster.core.saying import tell
     from muster.judging.afterwards import recorded_on_run, verdicts_on_run
     from muster.planning import groups_of, plan
+    from muster.results.belonging import changed_since, check_answers_are_there, check_belongs
     from muster.results.folder import RunFolder
     from muster.results.manifest import Manifest
     from muster.results.scoring import score_run
@@ -102,12 +116,29 @@ def _score_folder(
     again = {"scoring": scoring, "thinking": thinking}
     given = {name: value for name, value in again.items() if value is not None}
     planned = plan(load_config({**manifest.config, **given}, env={}))
-    with folder.lock(), interruptible():
+    check_belongs(folder, manifest.run)
+    check_answers_are_there(folder)
+    changed = changed_since(manifest, planned)
+    if changed and not accept_changes:
+        raise ConfigurationError(
+            "the data of this run was changed since its answers were given:\n"
+            + "\n".join(f"  {line}" for line in changed)
+            + "\nPut it back as it was, or score all the same with --accept-changes, which results.json then says"
+        )
+    if changed:
+        tell(f"muster: scored with data that was changed since the answers were given: {'; '.join(changed)}")
+    with folder.lock():
         verdicts = None if judge is None else verdicts_on_run(judge, folder, manifest.run, planned)
         if recorded is not None:
             verdicts = recorded_on_run(recorded, folder, manifest.run, planned)
         return score_run(
-            folder, planned, manifest=manifest, timing=None, groups=groups_of(planned), verdicts=verdicts
+            folder,
+            planned,
+            manifest=manifest,
+            timing=None,
+            groups=groups_of(planned),
+            verdicts=verdicts,
+            changed=changed,
         )
 
 
@@ -122,7 +153,6 @@ def _score_file(
     verdicts: Path | None,
     recorded: Path | None,
 ) -> Results:
-    from muster.attempt import interruptible
     from muster.core import ConfigurationError
     from muster.judging.afterwards import PredictionsJudge
     from muster.results.predictions import score_predictions
@@ -143,8 +173,7 @@ def _score_file(
         raise ConfigurationError(f"--thinking: {error}") from None
     samples = task.source.load() if samples_file is None else NativeSource(samples_file).load()
     judged = PredictionsJudge(judge, verdicts or predictions.with_suffix(".verdicts.jsonl"), task, recorded)
-    with interruptible():
-        scored = score_predictions(task, samples, predictions, per_sample, judged)
+    scored = score_predictions(task, samples, predictions, per_sample, judged)
     book = judged.book
     return Results(
         run="",

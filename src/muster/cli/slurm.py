@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
+from muster.core.saying import tell
+
 if TYPE_CHECKING:
     from muster.config import RunConfig
     from muster.results.folder import RunFolder
@@ -201,7 +203,7 @@ def _follow(submission: Submission, every: float) -> int:
 
     def say(line: str) -> None:
         sys.stdout.flush()
-        sys.stderr.write(f"muster: {line}\n")
+        tell(f"muster: {line}")
 
     return until_the_end(submission, say, write, every)
 

@@ -28,9 +28,9 @@ def command(
 
         typer.echo(msgspec.json.format(msgspec.json.encode(status)).decode())
         return
-    from rich.console import Console
+    from muster.report.console import terminal
 
-    _print(status, Console())
+    _print(status, terminal())
 
 
 def _print(status: Status, console: Console) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from muster.core import ConfigurationError, RunError
+from muster.core.saying import tell
 
 if TYPE_CHECKING:
     from muster.distributed.acceptance import Own
@@ -147,5 +148,4 @@ def _knock(address: Endpoint, key: bytes, knock: Knock, patience: float) -> Offe
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"muster worker: {line}\n")
-    sys.stderr.flush()
+    tell(f"muster worker: {line}")

@@ -31,8 +31,12 @@ class RunError(MusterError):
     """The run cannot go on (no replica left, disk full); what was finished is kept. Exit code 1."""
 
 
-class InterruptedRunError(MusterError):
-    """The run was asked to stop by a signal and can be resumed. Exit code 128 + signal."""
+class Interruption(BaseException):
+    """A signal asked this process to stop. No `Exception`: what guards against other people's errors lets it pass."""
+
+
+class InterruptedRunError(Interruption):
+    """The run was asked to stop by a signal and can be resumed. Exit code 128 + signal. No `MusterError`."""
 
     def __init__(self, reason: str, signal_number: int, advice: str = "") -> None:
         """`reason`: what stopped it; `advice`: what was kept and how to go on."""
@@ -46,6 +50,10 @@ class RunTimeoutError(MusterError):
     """The run took longer than it was allowed to, and can be resumed. Exit code 124, as of the command `timeout`."""
 
     exit_code = 124
+
+
+class EndedByCodeError(Exception):
+    """Somebody's code (a metric, a task file, a backend) called `sys.exit()`, or raised what is no `Exception`."""
 
 
 class RequestError(Exception):

@@ -1,6 +1,16 @@
-"""Text from models, files and exceptions that may hold what no encoding can carry."""
+"""Text from models, files, servers and exceptions: what no encoding can carry, and what no terminal may be sent."""
 
 from __future__ import annotations
+
+import re
+
+_UNPRINTABLE = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f"  # control characters, but for tab and newline
+    "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069"  # which turn the direction of what follows
+    "\\u2028\\u2029\\ufeff\\ufff9-\\ufffb"
+    "\\U000e0000-\\U000e007f"  # invisible copies of ASCII
+    "\\ud800-\\udfff]"  # halves of characters
+)
 
 
 def valid_text(text: str) -> str:
@@ -10,3 +20,15 @@ def valid_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def printable(text: str) -> str:
+    """`text` as it may be shown on a terminal: whatever moves the cursor, hides or turns text is written as an escape.
+
+    Everything that others have said goes through this before it is shown. Newlines and tabs stay.
+    """
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape", "surrogatepass").decode("ascii")

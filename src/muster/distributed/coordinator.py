@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from muster.core import Completion, Failure, Request, RequestKey
+from muster.core.foreign_code import ForeignCode
 from muster.distributed.progress import Progress, TaskProgress, WorkerProgress
 from muster.distributed.workload import Workload
 from muster.results.journal import Record
@@ -358,7 +359,7 @@ class Coordinator:
         if completion.text is None:
             return {}
         try:
-            with within_limits(completion.text, _LIVE_SECONDS):
+            with ForeignCode(), within_limits(completion.text, _LIVE_SECONDS):
                 return dict(self.workload.score(index, completion.text))
         except Exception:  # noqa: BLE001  a user's metric must not end the run; scoring reports it at the end
             task.scoring_errors += 1

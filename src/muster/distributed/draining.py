@@ -8,12 +8,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from muster.core import Interruption
 from muster.distributed.link import SocketLink
 
 log = logging.getLogger(__name__)
 
 
-class StoppedWhileLoading(BaseException):
+class StoppedWhileLoading(Interruption):
     """A signal ended the loading of a model; no `except Exception` of a library takes it for a failure."""
 
 
@@ -32,10 +33,12 @@ class Drain:
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """While a model is loaded."""
+        """While a model is loaded. A signal raises `StoppedWhileLoading`, also where a library has swallowed it."""
         self._loading = True
         try:
             yield
+            if self.received:
+                raise StoppedWhileLoading
         finally:
             self._loading = False
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from muster.core import ConfigurationError, RunError
+from muster.core.regular_files import regular
 
 VARIABLE = "MUSTER_JOIN_SECRET"
 SHORTEST = 16
@@ -36,7 +37,7 @@ def given_secret(file: Path | None, env: MutableMapping[str, str] = os.environ) 
     in_environment = env.pop(VARIABLE, "")  # what this process starts needs none
     if file is not None:
         try:
-            return _checked(file.read_text(encoding="utf-8"), f"--secret-file {file}")
+            return _checked(regular(file).read_text(encoding="utf-8"), f"--secret-file {file}")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"cannot read --secret-file {file}: {error}") from error
     return _checked(in_environment, VARIABLE) if in_environment else None

@@ -30,6 +30,7 @@ from muster.core import (
     RequestError,
 )
 from muster.core.cache_folder import cache_folder
+from muster.core.foreign_code import ForeignCode
 from muster.distributed import rendezvous
 from muster.distributed.draining import Drain, StoppedWhileLoading
 from muster.distributed.environment import host_name, read_ranks
@@ -152,9 +153,12 @@ def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
     try:
         with drain.loading():
             backend, settings = start.backend or link.welcome.backend, start.settings or link.welcome.settings
-            model = load_model(backend, settings)
+            with ForeignCode():
+                model = load_model(backend, settings)
+                slots, batched = capacity(model)
         ready = Ready(
-            *capacity(model),
+            slots,
+            batched,
             load_seconds=time.monotonic() - started,
             sees_media=sees(link.welcome.probes, within),
             videos=video_form(model),
@@ -164,10 +168,10 @@ def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
         loading = False
         log.info("%s is ready after %.1f s", name, ready.load_seconds)
         log_notes(ready.notes)
-        stream.answers_from(model.generate)
+        _answer(stream, model)
         while link.gathering and _collect(link, start.secret):
             stream.finished = False
-            stream.answers_from(model.generate)
+            _answer(stream, model)
     except LostCoordinatorError:
         raise
     except StoppedWhileLoading:
@@ -185,6 +189,11 @@ def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
         return EXIT_UNLOADABLE if lasting else EXIT_BROKEN
     link.leave()
     return 0
+
+
+def _answer(stream: ClaimedRequests, model: Model) -> None:
+    with ForeignCode():
+        stream.answers_from(model.generate)
 
 
 def _collect(link: SocketLink, secret: str) -> bool:

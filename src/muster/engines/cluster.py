@@ -7,15 +7,15 @@ import contextlib
 import logging
 import secrets
 import signal
-import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from muster.core import ConfigurationError, InterruptedRunError, MusterError, RunError
+from muster.core import ConfigurationError, Interruption, MusterError, RunError
+from muster.core.interruption import handling, interrupted_by
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.messages import Broken, Stop, Welcome
 from muster.distributed.server import CoordinatorServer
@@ -50,6 +50,7 @@ class Cluster:
         self._children: dict[str, Replica] = {}
         self._failures: dict[str, str] = {}
         self._told: set[str] = set()
+        self._received: list[int] = []
         self._interrupted: signal.Signals | None = None
         self._at_once = False
         self._began = self._company_at = time.monotonic()
@@ -83,24 +84,22 @@ class Cluster:
 
     async def run(self, children: Sequence[Replica], on_sync: Callable[[], None]) -> None:
         """Run until the coordinator has finished; see `Engine.execute` for what is raised. The server listens."""
-        loop = self._loop = asyncio.get_running_loop()
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        handled = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
-        for number in handled:
-            loop.add_signal_handler(number, self._interrupt, number)
-        synced = asyncio.create_task(self._sync(on_sync))
-        try:
-            with secret_removed(self._job):
-                await open_door(self.server, self._job, self._session)
-                for child in children:
-                    await self.add(child)
-                await self._until_over()
-        finally:
-            synced.cancel()
-            await self._say_goodbye()
-            await self.server.close()
-            for number in handled:
-                loop.remove_signal_handler(number)
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_tell_errors)
+        with handling(self._on_signal):
+            synced = asyncio.create_task(self._sync(on_sync))
+            try:
+                with secret_removed(self._job):
+                    await open_door(self.server, self._job, self._session)
+                    for child in children:
+                        await self.add(child)
+                    await self._until_over()
+            finally:
+                synced.cancel()
+                await self._say_goodbye()
+                await self.server.close()
+        if self._received:
+            raise interrupted_by(self._received[0])
 
     async def add(self, child: Replica) -> None:
         """Start one more replica and look after it."""
@@ -146,8 +145,6 @@ class Cluster:
                     break
             elif not coordinator.finished and (reason := self._hopeless()) is not None:
                 raise RunError(reason)
-        if self._interrupted is not None and not coordinator.finished:
-            raise InterruptedRunError(f"interrupted by {self._interrupted.name}", self._interrupted)
 
     # -- workers
 
@@ -298,10 +295,17 @@ class Cluster:
         )
         return cut or (not self._children and now - self._company_at < self._expected.timeout)
 
-    def interrupt(self) -> None:
-        """Drain as for Ctrl-C; may be called from any thread while the run goes on."""
+    def _on_signal(self, number: int) -> None:
+        unheard = bool(self._received) and self._interrupted is None
+        self.interrupt(number)
+        if unheard:  # the second time, and the loop is kept busy by somebody's metric: that ends here
+            raise interrupted_by(number)
+
+    def interrupt(self, number: int) -> None:
+        """Drain as for this signal; may be called from any thread while the run goes on."""
+        self._received.append(number)  # the loop may have no time for it any more
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._interrupt, signal.SIGINT)
+            self._loop.call_soon_threadsafe(self._interrupt, number)
 
     def _interrupt(self, number: int) -> None:
         if self._interrupted is not None:  # the second time: don't wait for what is started
@@ -347,3 +351,9 @@ class Cluster:
             except MusterError as error:
                 self.fail(error)
                 return
+
+
+def _tell_errors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As asyncio does, but for an interruption that reached a callback: `run` raises it."""
+    if not isinstance(context.get("exception"), Interruption):
+        loop.default_exception_handler(context)

@@ -6,16 +6,17 @@ import faulthandler
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
-from muster.core import Completion, InterruptedRunError, MusterError, RunError
+from muster.core import Completion, MusterError, RunError
+from muster.core.foreign_code import ForeignCode
+from muster.core.interruption import handling, interrupted_by
+from muster.core.saying import tell
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.environment import host_name
 from muster.distributed.stream import ClaimedRequests, Pulled
@@ -27,6 +28,10 @@ from muster.models.protocol import Model
 log = logging.getLogger(__name__)
 
 NAME = "worker-0"
+_LOOK_SECONDS = 0.5
+_INTERRUPTIONS = 3
+_INTERRUPTION_SECONDS = 2.0
+"""How often, and with what pause, a backend is interrupted that was given its time to finish."""
 
 
 class InlineLink:
@@ -76,6 +81,17 @@ class InlineLink:
         with self._changed:
             yield self._coordinator
 
+    @contextmanager
+    def free(self, seconds: float) -> Iterator[Coordinator | None]:
+        """The same; None where something else has used it for so long."""
+        if not self._changed.acquire(timeout=seconds):
+            yield None
+            return
+        try:
+            yield self._coordinator
+        finally:
+            self._changed.release()
+
 
 class InlineEngine:
     """Implements `Engine` without a second process."""
@@ -90,12 +106,12 @@ class InlineEngine:
             _logging_to(job.folder.log(NAME)),
             _signals(coordinator) as received,
             _watch(link, job, on_sync, received) as watch,
-            _interruptible(received),
         ):
             started = time.monotonic()
             try:
-                model = load_model(job.backend, job.settings)
-                slots, batched = capacity(model)
+                with ForeignCode():
+                    model = load_model(job.backend, job.settings)
+                    slots, batched = capacity(model)
             except MusterError:
                 raise
             except Exception as error:
@@ -110,9 +126,8 @@ class InlineEngine:
             self._work(link, model, coordinator)
             if watch.error is not None:
                 raise watch.error
-        if received and not coordinator.finished:
-            number = received[0]
-            raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number)
+        if received:
+            raise interrupted_by(received[0])
 
     def dismiss(self) -> None:
         """Nobody comes by himself."""
@@ -125,7 +140,8 @@ class InlineEngine:
         stream = ClaimedRequests(link)
         while not coordinator.finished and not coordinator.draining:
             try:
-                stream.answers_from(model.generate)
+                with ForeignCode():
+                    stream.answers_from(model.generate)
             except MusterError:
                 raise
             except Exception as error:
@@ -164,12 +180,11 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         draining_since: float | None = None
-        while not self._over.wait(0.5):
+        while not self._over.wait(_LOOK_SECONDS):
             if self._received:
                 draining_since = draining_since or time.monotonic()
                 if time.monotonic() - draining_since > self._job.drain_seconds:
-                    # As a second Ctrl-C: a signal, since only that interrupts what the main thread waits for.
-                    signal.pthread_kill(threading.main_thread().ident or 0, self._received[0])
+                    self._interrupt()
                     return
             try:
                 self._on_sync()
@@ -178,7 +193,9 @@ class _Watch(threading.Thread):
                 with self._link.locked() as coordinator:
                     coordinator.drain()
                 return
-            with self._link.locked() as coordinator:
+            with self._link.free(_LOOK_SECONDS) as coordinator:
+                if coordinator is None:  # a metric scores an answer as it comes, and takes its time
+                    continue
                 now = time.monotonic()
                 coordinator.workers[NAME].seen = now  # this thread runs, so the process does
                 verdicts = coordinator.check(now)
@@ -189,15 +206,30 @@ class _Watch(threading.Thread):
         self._over.set()
         self.join()
 
+    def _interrupt(self) -> None:
+        """As a second Ctrl-C: a signal, since only that interrupts what the main thread waits for.
+
+        Where the backend swallows it, again and again, the process ends here.
+        """
+        for _ in range(_INTERRUPTIONS):
+            signal.pthread_kill(threading.main_thread().ident or 0, self._received[0])
+            if self._over.wait(_INTERRUPTION_SECONDS):
+                return
+        with suppress(MusterError):
+            self._on_sync()
+        self._end("the backend doesn't let itself be interrupted", 128 + self._received[0])
+
     def _abandon(self, reason: str) -> None:
+        self._end(f"{reason} (--engine local has a stuck replica replaced)", RunError.exit_code)
+
+    def _end(self, reason: str, status: int) -> None:
         with self._job.folder.log(NAME).open("a", encoding="utf-8") as stack:
             faulthandler.dump_traceback(file=stack)
-        sys.stderr.write(
+        tell(
             f"\nmuster: {reason}. The stack is in {self._job.folder.log(NAME)}. Everything answered so far is kept: "
-            "run the same command again to go on, with --engine local to have a stuck replica replaced\n"
+            "run the same command again to go on"
         )
-        sys.stderr.flush()
-        os._exit(RunError.exit_code)
+        os._exit(status)
 
 
 class _Log(logging.FileHandler):
@@ -235,32 +267,16 @@ def _watch(
 
 
 @contextmanager
-def _interruptible(received: list[int]) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        number = received[0] if received else signal.SIGINT
-        raise InterruptedRunError(f"interrupted by {signal.Signals(number).name}", number) from None
-
-
-@contextmanager
 def _signals(coordinator: Coordinator) -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM drains, a second one interrupts at once. Only the main thread can do that."""
+    """The first signal drains, a second one interrupts at once. Only the main thread can do that."""
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
 
-    def handle(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int) -> None:
         received.append(number)
         coordinator.drain()
         coordinator.progress.notice = "stopping: finishing what is started (again to stop at once)"
         if len(received) > 1 or coordinator.workers[NAME].state == "loading":
-            raise KeyboardInterrupt  # which no `except Exception` of a backend takes for a sample's failure
+            raise interrupted_by(received[0])
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling(handle):
         yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable, Sequence
 
 from muster.core import RunError
+from muster.core.interruption import handling
 from muster.distributed.acceptance import Accepted
 from muster.distributed.devices import share
 from muster.distributed.endpoint import Endpoint
@@ -27,7 +27,7 @@ class JoinedReplicas:
         """`party`: as it has asked to join."""
         self._address, self._key, self._party, self._say = address, key, party, say
         self._supervisors: list[Supervisor] = []
-        self._signals: list[signal.Signals] = []
+        self._signals: list[int] = []
 
     async def work(self, offer: Offer, accepted: Accepted, gpus: Sequence[str]) -> int:
         """Work until the run is over, or a signal ends this; returns the exit status.
@@ -38,8 +38,14 @@ class JoinedReplicas:
             RunError: the coordinator is gone, or no replica could be kept alive.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupt, number)
+
+        def pass_on(number: int) -> None:
+            loop.call_soon_threadsafe(self._interrupt, number)
+
+        with handling(pass_on):
+            return await self._work(offer, accepted, gpus)
+
+    async def _work(self, offer: Offer, accepted: Accepted, gpus: Sequence[str]) -> int:
         count, settings = len(offer.places), accepted.settings
         each = settings.gpus_per_replica if settings.gpus_per_replica > 1 else None
         processes = Shape(settings.gpus_per_replica, settings.parallelism).processes
@@ -57,8 +63,6 @@ class JoinedReplicas:
         finally:
             for supervisor in self._supervisors:
                 supervisor.kill()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
         if self._signals:
             return 128 + self._signals[0]
         for outcome, supervisor in zip(ended, self._supervisors, strict=True):
@@ -84,7 +88,7 @@ class JoinedReplicas:
             settings=accepted.settings,
         )
 
-    def _interrupt(self, number: signal.Signals) -> None:
+    def _interrupt(self, number: int) -> None:
         self._signals.append(number)
         if len(self._signals) > 1:
             for supervisor in self._supervisors:

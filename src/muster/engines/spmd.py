@@ -11,13 +11,14 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from muster.core import ConfigurationError, InterruptedRunError, RunError
+from muster.core.interruption import handling
+from muster.core.saying import tell
 from muster.distributed import rendezvous
 from muster.distributed.coordinator import Coordinator
 from muster.distributed.environment import Ranks, master_address
@@ -142,14 +143,18 @@ def serve_rank(seat: Seat, rendezvous_timeout: float, worker_timeout: float) -> 
 
 
 async def _serve(supervisor: Supervisor) -> int:
-    received: list[signal.Signals] = []
+    received: list[int] = []
+    loop = asyncio.get_running_loop()
 
-    def pass_on(number: signal.Signals) -> None:
+    def pass_on(number: int) -> None:
         received.append(number)
-        supervisor.stop()
+        loop.call_soon_threadsafe(supervisor.stop)
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, pass_on, each)
+    with handling(pass_on):
+        return await _worked(supervisor, received)
+
+
+async def _worked(supervisor: Supervisor, received: Sequence[int]) -> int:
     ended = await supervisor.work()
     if received:
         if not supervisor.met:
@@ -172,8 +177,7 @@ async def _serve(supervisor: Supervisor) -> int:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    tell(line)
 
 
 def _warn_of_a_wrong_interface() -> None:

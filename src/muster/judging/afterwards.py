@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from muster.core.saying import tell
 from muster.judging.judge import JudgeSpec
 from muster.judging.recorded import import_verdicts
 from muster.judging.run_judge import conventions_that_ask, hand_in_journal, nothing_to_judge
@@ -95,7 +95,7 @@ class PredictionsJudge:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"muster: {line}\n")
+    tell(f"muster: {line}")
 
 
 def _now_and_then() -> Callable[[str], None]:

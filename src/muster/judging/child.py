@@ -11,6 +11,7 @@ import sys
 import threading
 
 from muster.core import Completion, ConfigurationError, MusterError, Request
+from muster.core.foreign_code import ForeignCode
 from muster.core.frames import send_frame
 from muster.distributed.stream import ClaimedRequests, Pulled
 from muster.distributed.worker import load_model
@@ -91,9 +92,10 @@ def main() -> None:
     status = 1
     try:
         link.waits = model_kind(load_backend(setup.backend)) == "served"
-        model = load_model(setup.backend, setup.settings)
-        link.send(Ready())
-        ClaimedRequests(link).answers_from(model.generate)
+        with ForeignCode():
+            model = load_model(setup.backend, setup.settings)
+            link.send(Ready())
+            ClaimedRequests(link).answers_from(model.generate)
         status = 0
     except MusterError as error:
         link.send(Broken(str(error), configuration=isinstance(error, ConfigurationError)))

@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from muster.core import JSON, ConfigurationError
+from muster.core.regular_files import regular
 from muster.metrics.judge_prompts import NAMES, JudgePrompt, PromptFile, judge_prompt
 
 FOLDER = "prompts"
@@ -95,7 +96,7 @@ def _braced(places: list[str]) -> str:
 
 def _content(file: Path) -> PromptFile:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = regular(file).read_text(encoding="utf-8")
         if file.suffix not in _YAML:
             return PromptFile(text.removesuffix("\n"))  # the one with which editors end a file
         return msgspec.convert(yaml.safe_load(text), PromptFile)
@@ -103,7 +104,7 @@ def _content(file: Path) -> PromptFile:
         raise ConfigurationError(f"judge prompt {file}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"judge prompt {file}: not a text in UTF-8") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigurationError(f"judge prompt {file}: not YAML: {error}") from None
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"judge prompt {file}: {error}") from None

@@ -13,7 +13,8 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from muster.core import Completion, MusterError, Request, RequestKey, RunError, Sample
+from muster.core import Completion, Interruption, MusterError, Request, RequestKey, RunError, Sample
+from muster.core.foreign_code import ForeignCode
 from muster.judging.frames import Ask, Broken, Finish, Said
 from muster.judging.judge import JudgeSpec, in_its_options
 from muster.judging.process import JudgeProcess
@@ -153,14 +154,16 @@ class Judging:
         """End the judge; where the run ends before its time, let it finish what it is saying."""
         self._closing = True
         self._answers.put(None)
-        if isinstance(error, MusterError) and self._sending.acquire(timeout=1.0):  # else it is being replaced
+        if isinstance(error, MusterError | Interruption) and self._sending.acquire(
+            timeout=1.0
+        ):  # else it is being replaced
             self._process.send(Finish())
             self._sending.release()
-            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C
+            with contextlib.suppress(Interruption):  # a second signal
                 self._threads[1].join(DRAIN_SECONDS)
         self._process.end()
         for thread in self._threads:
-            thread.join()
+            thread.join(DRAIN_SECONDS)  # a metric that is asked for its questions may be stuck
         self._journal.close()
 
     def _check(self) -> None:
@@ -195,9 +198,10 @@ class Judging:
     def _ask(self) -> None:
         while (answer := self._answers.get()) is not None and not self._closing:
             try:
-                for inquiry in answer.inquiries():
-                    for grading in range(self._spec.gradings):
-                        self._send(answer, inquiry, grading)
+                with ForeignCode():
+                    for inquiry in answer.inquiries():
+                        for grading in range(self._spec.gradings):
+                            self._send(answer, inquiry, grading)
             except Exception:  # a plug-in's metric; scoring meets the same error and notes it on the sample
                 log.exception("no judge could be asked about %s", answer.key)
             with self._changed:

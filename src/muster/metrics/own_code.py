@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from muster.core import ConfigurationError, MusterError
+from muster.core.foreign_code import ForeignCode
 
 
 def load_own(name: str, folder: Path | None) -> object:
@@ -24,7 +25,8 @@ def load_own(name: str, folder: Path | None) -> object:
     """
     module_name, _, attribute = name.rpartition(":")
     try:
-        module = _module(module_name, folder)
+        with ForeignCode():
+            module = _module(module_name, folder)
     except MusterError:
         raise
     except ModuleNotFoundError as error:

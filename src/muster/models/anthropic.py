@@ -32,13 +32,13 @@ from muster.models.api.options import (
     parse_options,
     read_key,
     with_extra,
-    without,
 )
 from muster.models.api.parameters import Parameters
 from muster.models.api.prompts import check_images
 from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.proxies import described
 from muster.models.api.reach import check_reachable
+from muster.models.api.secrets import secrets_of, without
 from muster.models.api.videos import with_frames
 from muster.models.protocol import ModelSettings
 from muster.models.registry import require
@@ -200,7 +200,7 @@ class Messages:
 
     def scrub(self, text: str) -> str:
         """See `Api`."""
-        return without(text, self._key, *secret_parts(self._headers), *(url.password for url in self._urls))
+        return without(text, self._key, *secret_parts(self._headers), *secrets_of(*self._urls))
 
 
 def _read(content: bytes, endpoint: str) -> Reply:

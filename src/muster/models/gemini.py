@@ -31,13 +31,13 @@ from muster.models.api.options import (
     BaseUrl,
     parse_options,
     read_key,
-    without,
 )
 from muster.models.api.parameters import Parameters
 from muster.models.api.prompts import check_images, read_video, seed_of
 from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.proxies import described
 from muster.models.api.reach import check_reachable
+from muster.models.api.secrets import secrets_of, without
 from muster.models.api.videos import Framed, check_whole, with_frames
 from muster.models.protocol import ModelSettings
 from muster.models.registry import require
@@ -194,7 +194,7 @@ class GenerateContent:
 
     def scrub(self, text: str) -> str:
         """See `Api`."""
-        return without(text, self._key, *secret_parts(self._headers), *(url.password for url in self._urls))
+        return without(text, self._key, *secret_parts(self._headers), *secrets_of(*self._urls))
 
 
 def _refusal(error: errors.APIError) -> Refusal:

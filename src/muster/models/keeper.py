@@ -66,7 +66,7 @@ class Keeper:
         process.wait()
 
 
-def _processes() -> dict[int, tuple[int, int]]:
+def processes() -> dict[int, tuple[int, int]]:
     """Parent and session of every process."""
     found: dict[int, tuple[int, int]] = {}
     for folder in os.listdir("/proc"):  # noqa: PTH208  names are all that is needed
@@ -84,36 +84,37 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _began(pid: int) -> str:
+def began(pid: int) -> str:
     """Since when a process exists, in ticks: the same number may be another process's later. Empty: it doesn't."""
     fields = _stat(pid)
     return fields[19] if fields and fields[0] not in "ZX" else ""
 
 
-def _with_descendants(roots: Iterable[int]) -> set[int]:
+def with_descendants(roots: Iterable[int]) -> set[int]:
     """The processes, those that they have started, and those of their sessions, whose starters may be gone."""
-    processes = _processes()
+    known = processes()
     found = set(roots)
-    while more := {pid for pid, (parent, session) in processes.items() if {parent, session} & found} - found:
+    while more := {pid for pid, (parent, session) in known.items() if {parent, session} & found} - found:
         found |= more
     return found
 
 
-def _end(watched: dict[int, str], grace: float) -> None:
+def end_processes(watched: dict[int, str], grace: float) -> None:
+    """SIGTERM, and SIGKILL after `grace` seconds, for processes with all they have started. Values are of `began`."""
     # One that is gone may have left others in its session, whose number nobody gets while they live.
-    roots = [pid for pid, began in watched.items() if _began(pid) in ("", began)]
-    found = {pid: _began(pid) for pid in _with_descendants(roots)}
+    roots = [pid for pid, since in watched.items() if began(pid) in ("", since)]
+    found = {pid: began(pid) for pid in with_descendants(roots)}
     _signal(found, signal.SIGTERM)
     deadline = time.monotonic() + grace
     while time.monotonic() < deadline and (living := _living(found)):
-        for pid in _with_descendants(living):
-            found.setdefault(pid, _began(pid))
+        for pid in with_descendants(living):
+            found.setdefault(pid, began(pid))
         time.sleep(_LOOK_SECONDS)
     _signal(found, signal.SIGKILL)
 
 
 def _living(processes: dict[int, str]) -> list[int]:
-    return [pid for pid, began in processes.items() if began and _began(pid) == began]
+    return [pid for pid, since in processes.items() if since and began(pid) == since]
 
 
 def _signal(processes: dict[int, str], number: signal.Signals) -> None:
@@ -129,9 +130,9 @@ def main() -> None:
     watched: dict[int, str] = {}
     for line in sys.stdin.buffer:
         pid = int(line)
-        watched[pid] = _began(pid)
+        watched[pid] = began(pid)
     grace, *folders = sys.argv[1:]
-    _end(watched, float(grace))
+    end_processes(watched, float(grace))
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import NamedTuple, TypeAlias, cast, get_args
 
 from muster.core import JSON, ConfigurationError, MissingExtraError, MusterError
+from muster.core.foreign_code import ForeignCode
 from muster.models.protocol import Model, ModelKind, ModelSettings
 from muster.models.weights import MERGE, base_of, has_adapter
 
@@ -251,7 +252,8 @@ def _import_module(name: str, reference: str) -> ModuleType:
         if name.endswith(".py") or "/" in name:
             return _import_file(Path(name).expanduser(), reference)
         _add_working_directory()
-        return importlib.import_module(name)
+        with ForeignCode():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise ConfigurationError(
@@ -295,7 +297,8 @@ def _import_file(path: Path, reference: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with ForeignCode():
+            spec.loader.exec_module(module)
     except ModuleNotFoundError:
         del sys.modules[name]
         raise  # explained by the caller

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from muster.core.text import printable
 from muster.distributed.progress import Progress
 
 _PLAIN_SECONDS = 10.0
@@ -95,7 +96,7 @@ def summary(progress: Progress) -> str:
         parts.append(f"{duration(left)} left")
     if progress.notice:
         parts.append(progress.notice)
-    return " · ".join(part for part in parts if part)
+    return printable(" · ".join(part for part in parts if part))
 
 
 def notes(progress: Progress) -> list[str]:
@@ -110,7 +111,7 @@ def render(progress: Progress) -> RenderableType:
         mean = "" if task.mean is None else f"{task.mean:.3f} {task.shown_score}"
         errors = f"{task.errored} errors" if task.errored else ""
         table.add_row(
-            Text(task.name, style="bold"),
+            Text(printable(task.name), style="bold"),
             ProgressBar(total=max(task.total, 1), completed=task.done + task.kept_back, width=30),
             f"{task.done}/{task.total}",
             mean,

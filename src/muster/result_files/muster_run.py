@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from muster.core import JSON, ConfigurationError
 from muster.result_files.loaded import Headline, LoadedRun, LoadedTask, row_schema
+from muster.results.belonging import check_belongs
 from muster.results.folder import RunFolder
 from muster.results.manifest import Manifest
 from muster.results.results import MetricResult, Results, TaskResults
@@ -33,7 +34,8 @@ def read_muster_run(path: Path) -> LoadedRun:
     """
     folder = RunFolder(path)
     manifest = Manifest.load(folder.manifest)
-    if _scores_are_current(folder):
+    check_belongs(folder, manifest.run)
+    if _scores_are_current(folder, manifest.run):
         return _read(folder, folder, manifest, ())
     with tempfile.TemporaryDirectory(prefix="muster-") as scratch:
         scored = RunFolder(Path(scratch))
@@ -42,11 +44,13 @@ def read_muster_run(path: Path) -> LoadedRun:
         return _read(folder, scored, manifest, (f"the run {still}: its answers so far were scored for this",))
 
 
-def _scores_are_current(folder: RunFolder) -> bool:
+def _scores_are_current(folder: RunFolder, run: str) -> bool:
     try:
+        if Results.load(folder.results).run != run:
+            return False
         scored = min(folder.results.stat().st_mtime, folder.samples.stat().st_mtime)
         return folder.journal.stat().st_mtime <= scored and not folder.is_locked()
-    except OSError:
+    except (OSError, ConfigurationError):
         return False
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from muster.core import JSON, ConfigurationError, RunError
+from muster.core.foreign_code import ForeignCode
 from muster.core.numbers import whole
 from muster.core.text import valid_text
 from muster.metrics.protocol import (
@@ -140,7 +141,8 @@ def _estimates(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Metr
     from muster.results.statistics import cluster_ids, estimate_metrics
 
     try:
-        estimates = estimate_metrics(metric, rows, cluster_ids(rows, task.cluster))
+        with ForeignCode():
+            estimates = estimate_metrics(metric, rows, cluster_ids(rows, task.cluster))
     except Exception as error:
         raise RunError(
             f"the metric {metric.info.name} of task {task.name} failed on {len(rows)} answers: "

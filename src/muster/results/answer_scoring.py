@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from muster.core import Sample
+from muster.core.foreign_code import ForeignCode
 from muster.metrics.protocol import CorpusMetric, Metric, Score, ScoredSample, UnscoredError, has_reference
 from muster.metrics.thinking import Split
 from muster.results.journal_lines import Record
@@ -165,9 +166,10 @@ def score_text(metric: Metric, sample: Sample, repeat: int, text: str, verdicts:
     if sample.fault:
         return Problem("sample", sample.fault)
     try:
-        if not has_reference(metric, sample):
-            return Problem(NO_REFERENCE, "the sample has no reference answer to compare this one with")
-        with within_limits(text):
+        with ForeignCode():
+            if not has_reference(metric, sample):
+                return Problem(NO_REFERENCE, "the sample has no reference answer to compare this one with")
+        with ForeignCode(), within_limits(text):
             score: object = verdicts.score(metric, sample, text)  # a plug-in may give anything
         if not isinstance(score, Score):
             return Problem(
@@ -203,7 +205,8 @@ def _together(metric: Metric, outcomes: list[Outcome]) -> list[Outcome]:
     if not rows or not isinstance(metric, CorpusMetric):
         return outcomes
     try:
-        scores = iter(metric.score_corpus(rows))
+        with ForeignCode():
+            scores = iter(metric.score_corpus(rows))
     except Exception as error:  # noqa: BLE001  # Java, or a plug-in's code; recorded on the samples
         problem = Problem(METRIC, f"metric {metric.info.name} raised {type(error).__name__}: {error}")
         return [problem if isinstance(outcome, ScoredSample) else outcome for outcome in outcomes]

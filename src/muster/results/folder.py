@@ -17,6 +17,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from muster.core import ConfigurationError, RunError
+from muster.core.regular_files import regular
 from muster.results.files import write_json
 
 LOCK_WAIT_S = 1.0
@@ -172,8 +173,8 @@ class RunFolder:
     def holder(self) -> LockHolder | None:
         """Who wrote the lock last and has not released it; may be a process that was killed."""
         try:
-            return msgspec.json.decode(self.lock_holder.read_bytes(), type=LockHolder)
-        except (OSError, msgspec.DecodeError):
+            return msgspec.json.decode(regular(self.lock_holder).read_bytes(), type=LockHolder)
+        except (OSError, msgspec.DecodeError, RecursionError):
             return None
 
 

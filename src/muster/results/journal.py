@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from muster.core import ConfigurationError, RunError
+from muster.core.regular_files import regular
 from muster.results.files import sync_directory
 from muster.results.journal_lines import Record, Scan, Verdict, encode_header, encode_record
 from muster.results.journal_read import (
@@ -57,7 +58,7 @@ class Journal:
         file is left as it is), `RunError` where it can't be written.
         """
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(regular(path), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise _unwritable(path, error) from error
         try:
@@ -97,8 +98,13 @@ class Journal:
             self._write_out()
 
     def sync(self) -> None:
-        """Make everything that was appended durable. Appending goes on meanwhile in other threads."""
-        self.flush()
+        """Make everything that was appended durable. Appending goes on meanwhile in other threads.
+
+        Raises `RunError`: it can't be written, or somebody else has replaced, cut or removed it.
+        """
+        with self._lock:
+            self._write_out()
+            self._check_untouched()
         try:
             os.fsync(self._descriptor)
         except OSError as error:
@@ -137,6 +143,29 @@ class Journal:
             self._buffer += b"\n"
         self._write_out()
         sync_directory(self.path.parent)
+
+    def _check_untouched(self) -> None:
+        """What others did to the file, before it is met as answers that are missing."""
+        ours = os.fstat(self._descriptor)
+        try:
+            there = self.path.stat()
+        except OSError:
+            there = None
+        if there is None:
+            what = "removed"
+        elif (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+            what = "replaced by another file"
+        elif ours.st_size < self._end:
+            what = f"cut from {self._end} to {ours.st_size} bytes"
+        elif ours.st_size > self._end:
+            what = "written to by somebody else"
+        else:
+            return
+        self._failed = True
+        raise RunError(
+            f"the journal {self.path} was {what} while this run was working in its folder, so answers may be lost. "
+            f"Find out who did it; then run the same command again with --output {self.path.parent}"
+        )
 
     def _write_out(self) -> None:
         """Write the buffer. On an error the file keeps its whole lines, the buffer what is not in the file."""

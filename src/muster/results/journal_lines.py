@@ -135,7 +135,7 @@ class Scan:
             offset += len(line)
             for each in found:
                 if each.line.startswith(_HEADER_START):
-                    self.header = self.header or _decode_header(each.line)
+                    self.header = self.header or decode_header(each.line)
                 else:
                     self.records += 1
                     yield each
@@ -206,18 +206,19 @@ def _encode(value: Record | Verdict | Header) -> bytes:
 def _decode(decoder: msgspec.json.Decoder[T], line: bytes) -> T | None:
     try:
         return decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
             value: T = msgspec.convert(json.loads(line), decoder.type)
-        except (ValueError, msgspec.ValidationError):
+        except (ValueError, msgspec.ValidationError, RecursionError):
             return None
         return value
 
 
-def _decode_header(line: bytes) -> Header | None:
+def decode_header(line: bytes) -> Header | None:
+    """The header that a first line holds; None where it holds none."""
     try:
         return msgspec.json.decode(line, type=Header)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from muster.core import ConfigurationError, FailureKind, RequestKey, RunError
+from muster.core.regular_files import regular
 from muster.results.journal_lines import (
     FORMAT,
     Entry,
@@ -18,11 +19,15 @@ from muster.results.journal_lines import (
     Scan,
     Verdict,
     decode_entry,
+    decode_header,
     decode_record,
     decode_verdict,
     interned,
+    is_intact,
     looks_like_header,
 )
+
+_LONGEST_HEADER = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,24 @@ def inspect_journal(path: Path) -> Recovery:
         for _ in scan:
             pass
     return recovery_of(scan)
+
+
+def run_of_journal(path: Path) -> str | None:
+    """The run that a journal belongs to, by its first line; None where it is absent, empty, or that line is damaged.
+
+    Raises `ConfigurationError` for a file that is no journal, or can't be read.
+    """
+    try:
+        if not path.exists() or not regular(path).stat().st_size:
+            return None
+        with path.open("rb") as file:
+            first = file.readline(_LONGEST_HEADER).removesuffix(b"\n")
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the journal {path}: {error.strerror or error}") from error
+    header = decode_header(first) if is_intact(first) else None
+    if header is None:
+        inspect_journal(path)
+    return None if header is None else header.run
 
 
 def recovery_of(scan: Scan) -> Recovery:
@@ -219,7 +242,7 @@ def _entries(path: Path) -> Iterator[tuple[Found, Entry]]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Scan]:
     try:
-        file = path.open("rb", buffering=1 << 20)
+        file = regular(path).open("rb", buffering=1 << 20)
     except FileNotFoundError:
         file = Path(os.devnull).open("rb")  # noqa: SIM115  # closed by the `with` below
     except OSError as error:

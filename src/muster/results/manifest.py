@@ -12,6 +12,7 @@ from typing import Self
 import msgspec
 
 from muster.core import JSON, ConfigurationError, RequestKey
+from muster.core.regular_files import regular
 from muster.results.environment import describe_hardware, package_versions
 from muster.results.files import write_json
 from muster.results.fingerprint import differences, digest_of, model_fingerprint, own_code, task_fingerprint
@@ -134,7 +135,7 @@ class Manifest:
     def load(cls, path: Path) -> Self:
         """Read a manifest. Raises `ConfigurationError` where there is none, or none that can be read."""
         try:
-            content = path.read_bytes()
+            content = regular(path).read_bytes()
         except OSError as error:
             raise ConfigurationError(
                 f"{path.parent} is not a run folder: cannot read {path.name} ({error.strerror or error})"
@@ -147,7 +148,7 @@ class Manifest:
                     f"Upgrade Muster, or choose another folder with --output."
                 )
             return msgspec.json.decode(content, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigurationError(f"{path} is not a manifest that Muster can read: {error}") from error
 
     def save(self, path: Path) -> None:

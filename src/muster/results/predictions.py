@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from muster.core import ConfigurationError, Sample
+from muster.core.regular_files import regular
 from muster.results.aggregation import TaskScores
 from muster.results.answer_scoring import (
     MISSING,
@@ -96,6 +97,10 @@ def _read(path: Path, samples: Sequence[Sample], task: str) -> dict[_Key, _Predi
     predictions: dict[_Key, _Prediction] = {}
     duplicates: list[str] = []
     known = {sample.id for sample in samples}
+    try:
+        regular(path)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the predictions {path}: {error.strerror or error}") from error
     for place, name, repeat, text in read_predictions(path, samples, task):
         # A data frame makes 17.0 of the id 17 where one is missing.
         unfloated = name.removesuffix(".0")

@@ -10,6 +10,8 @@ from typing import Self
 import msgspec
 
 from muster.core import ConfigurationError, RunError
+from muster.core.interruption import check
+from muster.core.regular_files import regular
 from muster.results.files import write_json
 
 SCHEMA = 1
@@ -187,6 +189,8 @@ class Results:
     layout: Layout | None = None
     judge: JudgeResults | None = None
     """None where nobody was asked."""
+    changed: list[str] = field(default_factory=list)
+    """What of the data was changed between the answers and these scores, which `muster score` was told to accept."""
 
     @property
     def errored(self) -> int:
@@ -218,13 +222,13 @@ class Results:
     def load(cls, path: Path) -> Self:
         """Read `results.json`. Raises `ConfigurationError` where there is none, or none that can be read."""
         try:
-            results = msgspec.json.decode(path.read_bytes(), type=cls)
+            results = msgspec.json.decode(regular(path).read_bytes(), type=cls)
         except OSError as error:
             raise ConfigurationError(
                 f"{path.parent} has no scores yet: cannot read {path.name} ({error.strerror or error}). "
                 f"`muster score {path.parent}` writes them."
             ) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigurationError(
                 f"{path} is not a results file that Muster can read ({error}). "
                 f"`muster score {path.parent}` writes it again."
@@ -237,7 +241,8 @@ class Results:
         return results
 
     def save(self, path: Path) -> None:
-        """Write it, atomically. NaN and infinities become null."""
+        """Write it, atomically. NaN and infinities become null. Not after an interruption that somebody swallowed."""
+        check()
         write_json(path, self)
 
 

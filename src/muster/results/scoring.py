@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from muster.core import ConfigurationError, RequestKey
@@ -40,11 +41,13 @@ def score_run(
     groups: Mapping[str, Sequence[str]] | None = None,
     verdicts: VerdictBook | None = None,
     into: RunFolder | None = None,
+    changed: Sequence[str] = (),
 ) -> Results:
     """Score the answers in the journal and write `results.json` and `samples.parquet`, or those of the folder `into`.
 
     Works on an unfinished run too: what is missing is counted, and `complete` is false. `timing=None` keeps the
     timing of the results that are there. `groups` are scored together, by name.
+    `changed`: what of the data differs from what was asked, to be noted.
     `verdicts`: a judge's; by default those in the folder, of the judge that was asked last.
     Holds the scored answers of one task at a time in memory.
     Raises `RunError` where the files can't be written; the old ones are then unchanged.
@@ -73,13 +76,22 @@ def score_run(
         complete=not any(task.samples.missing for task in tasks.values()),
         tasks=tasks,
         groups=group_results(tasks, groups or {}),
-        timing=_old_timing(folder) if timing is None else dict(timing),
+        timing=_old_timing(folder, manifest.run) if timing is None else dict(timing),
         usage=usage.report(Prices.of(manifest.config.get("model_args"))),
         layout=_layout(manifest),
         judge=JudgeResults(verdicts.judge.model, verdicts.usage()) if verdicts.judge else None,
+        changed=list(changed),
     )
     results.save((into or folder).results)
     return results
+
+
+def mark_incomplete(folder: RunFolder) -> None:
+    """More is asked than the results of an earlier attempt hold: however this one ends, they don't say "complete"."""
+    with suppress(ConfigurationError):
+        earlier = Results.load(folder.results)
+        if earlier.complete:
+            replace(earlier, complete=False).save(folder.results)
 
 
 def _score_task(
@@ -143,8 +155,9 @@ def _layout(manifest: Manifest) -> Layout | None:
     return Layout(last.engine, last.world_size, last.gpus_per_replica, last.parallelism, notes)
 
 
-def _old_timing(folder: RunFolder) -> dict[str, float | None]:
+def _old_timing(folder: RunFolder, run: str) -> dict[str, float | None]:
     try:
-        return Results.load(folder.results).timing
+        old = Results.load(folder.results)
     except ConfigurationError:
         return {}
+    return old.timing if old.run == run else {}

@@ -11,6 +11,7 @@ from typing import Literal
 from muster.core import ConfigurationError, RequestKey, RunTimeoutError
 from muster.results.answer_scoring import METRIC
 from muster.results.answer_signs import CUT_OFF
+from muster.results.belonging import check_belongs
 from muster.results.folder import LockHolder, RunFolder
 from muster.results.journal_lines import Entry, interned
 from muster.results.journal_read import read_entries
@@ -136,6 +137,7 @@ class _Sums:
 def read_status(folder: RunFolder, now: float | None = None) -> Status:
     """The state of the run in `folder`. `now` in unix seconds. Raises `ConfigurationError` for no run folder."""
     manifest = Manifest.load(folder.manifest)
+    check_belongs(folder, manifest.run)
     running = folder.is_locked()
     holder = folder.holder() if running else None
     at = time.time() if now is None else now
@@ -148,9 +150,10 @@ def read_status(folder: RunFolder, now: float | None = None) -> Status:
 def _as_scored(status: Status, folder: RunFolder) -> Status:
     """With what only the scores say, where there are any: which answers are unfinished, on which a metric failed."""
     try:
-        scored = Results.load(folder.results).tasks
+        results = Results.load(folder.results)
     except ConfigurationError:
         return status
+    scored = results.tasks if results.run == status.run else {}
     tasks = {
         name: replace(task, unfinished=scored[name].answers.unfinished) if name in scored else task
         for name, task in status.tasks.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 from muster.core import InterruptedRunError, RunError
@@ -30,11 +29,11 @@ def follow(submission: Submission, say: Say, write: Write, every: float) -> int:
         last = _until_the_end(submission, output, say, every)
         output.finish(last)
         return _status_on_file(submission) if last is None else last.exit_status
-    except KeyboardInterrupt:
+    except InterruptedRunError as error:
         raise InterruptedRunError(
             f"no longer following job {submission.job}, which goes on. `muster slurm follow {submission.folder}` takes "
             f"it up again, `scancel {submission.job}` ends the job",
-            signal.SIGINT,
+            error.signal_number,
         ) from None
     finally:
         output.close()

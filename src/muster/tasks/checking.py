@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
+from muster.core.foreign_code import ForeignCode
 from muster.media.glance import glance
 from muster.media.images import open_picture
 from muster.metrics.protocol import CategorisingMetric, Score, ScoredSample, UnscoredError, has_reference
@@ -210,7 +211,8 @@ def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
     judged = 0
     for sample in tried:
         try:
-            scores = [task.metric.score(sample, answer).scores for answer in sample.answers]
+            with ForeignCode():
+                scores = [task.metric.score(sample, answer).scores for answer in sample.answers]
         except UnscoredError:  # by a judge, and only by one
             judged += 1
             continue

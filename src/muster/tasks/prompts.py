@@ -14,7 +14,7 @@ from muster.core.numbers import whole
 from muster.metrics.letters.options import lettered
 from muster.tasks.markers import place_media, protect
 from muster.tasks.problems import did_you_mean
-from muster.tasks.sandbox import sandbox
+from muster.tasks.sandbox import rendered, sandbox
 from muster.tasks.special_tokens import written_in
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class TemplatePrompt:
 
     def _text(self, template: str, sample: Sample) -> str:
         try:
-            return _compiled(template).render(_variables(sample))
+            return rendered(_compiled(template), _variables(sample))
         except Exception as error:  # a template runs arbitrary expressions over the sample
             raise ConfigurationError(
                 f"sample {sample.id!r}: the prompt's template can't be rendered: {error} "

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from muster.core import ConfigurationError
+from muster.core.foreign_code import ForeignCode
 from muster.tasks.definition import Task
 
 
@@ -28,7 +29,8 @@ def load_python_file(file: Path) -> list[Task]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up there
     try:
-        spec.loader.exec_module(module)
+        with ForeignCode():
+            spec.loader.exec_module(module)
     except Exception as error:  # the user's code may raise anything
         raise ConfigurationError(f"{file}{_line_in(file, error)}: {type(error).__name__}: {error}") from error
     build = getattr(module, "tasks", None)
@@ -40,10 +42,15 @@ def load_python_file(file: Path) -> list[Task]:
 def built_tasks(build: Callable[[], object], origin: str, file: Path | None = None) -> list[Task]:
     """The tasks that `build()` returns, checked to be tasks. `origin` names it in messages."""
     try:
-        built = build()
-        tasks = (
-            [built] if isinstance(built, Task) else list(built) if isinstance(built, Iterable) else [built]
-        )
+        with ForeignCode():
+            built = build()
+            tasks = (
+                [built]
+                if isinstance(built, Task)
+                else list(built)
+                if isinstance(built, Iterable)
+                else [built]
+            )
     except ConfigurationError:
         raise
     except Exception as error:  # the user's code may raise anything

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from muster.core import ConfigurationError
+from muster.core.foreign_code import ForeignCode
 from muster.tasks.definition import Task
 from muster.tasks.problems import did_you_mean
 from muster.tasks.python_tasks import built_tasks, load_python_file
@@ -193,7 +194,8 @@ class _Shelf:
 
     def _plugged(self, point: EntryPoint) -> list[_Listed]:
         try:
-            return list(_entry_point_tasks(point))
+            with ForeignCode():
+                return list(_entry_point_tasks(point))
         except Exception as error:  # noqa: BLE001 - another package's code; the tasks of all others still work
             problem = f"entry point {point.name!r} = {point.value!r}: {error}"
             self._broken.append(problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from muster.core import ConfigurationError, Sample
+from muster.core.foreign_code import ForeignCode
 from muster.metrics.declared import undeclared
 from muster.metrics.protocol import CorpusMetric, Metric, ScoredSample, has_reference, is_judged
 from muster.tasks.definition import Task
@@ -40,7 +41,8 @@ def rehearse(metric: Metric, samples: Sequence[Sample]) -> None:
     if sample is None or is_judged(metric) or isinstance(metric, CorpusMetric):
         return
     try:
-        values = metric.aggregate([ScoredSample(sample, "", metric.score(sample, sample.answer))])
+        with ForeignCode():
+            values = metric.aggregate([ScoredSample(sample, "", metric.score(sample, sample.answer))])
     except Exception:  # noqa: BLE001 - anybody's code; scoring tells it, with the answers kept
         return
     if problem := undeclared(metric, values):

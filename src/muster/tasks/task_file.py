@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import yaml
 
 from muster.core import ConfigurationError
+from muster.core.regular_files import regular
 from muster.tasks.definition import Source, Task
 from muster.tasks.problems import Problem, did_you_mean, raise_problems, shown
 from muster.tasks.sources.data_folders import DataFolders
@@ -119,7 +120,7 @@ def outline_task_file(file: Path) -> list[TaskOutline]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return regular(file).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigurationError(f"No such task file: {file}") from None
     except UnicodeDecodeError as error:

@@ -48,13 +48,13 @@ def command(
 
 def _check(task: Task, most_images: int | None, save_images: Path | None) -> bool:
     """Print what was found; whether all is well."""
-    from rich.console import Console
     from rich.text import Text
 
+    from muster.report.console import terminal
     from muster.tasks.checking import check_task
     from muster.tasks.preview import preview, save_media
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal(soft_wrap=True, highlight=False)
     report = check_task(task, most_images)
     console.print(Text(task.name, style="bold"), Text(f"({task.source.description})"))
     for line in report.facts:

@@ -14,24 +14,23 @@ if TYPE_CHECKING:
 
 def command(name: Annotated[str, typer.Argument(help="A task, a group or a file.")]) -> None:
     """Show a task: source, prompt, metric and its variant, generation defaults."""
-    from rich.console import Console
-
+    from muster.report.console import terminal
     from muster.tasks.registry import load_tasks
 
-    console = Console()
+    console = terminal()
     for task in load_tasks([name]):
         _show(task, console)
 
 
 def list_all() -> None:
     """Print the tasks that have names."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from muster.report.console import terminal
     from muster.tasks.registry import list_tasks
 
-    console = Console()
+    console = terminal()
     table = Table("task", "groups", "description", header_style="bold", pad_edge=False)
     for listing in list_tasks():
         table.add_row(Text(listing.name), Text(", ".join(listing.groups)), Text(listing.description))

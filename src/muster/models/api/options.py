@@ -153,13 +153,6 @@ def with_extra(content: dict[str, JSON], extra: Mapping[str, JSON]) -> dict[str,
     return {name: value for name, value in (content | dict(extra)).items() if value is not None}
 
 
-def without(text: str, *secrets: str) -> str:
-    """`text` with the secrets blacked out: a server may quote what it was sent."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
-    return text
-
-
 def providers(urls: tuple[BaseUrl, ...]) -> list[str]:
     """The hosts that name a provider: of https addresses that are not private.
 

@@ -24,9 +24,10 @@ from muster.models.api.failures import (
     untrusted,
 )
 from muster.models.api.headers import secret_parts, with_headers
-from muster.models.api.options import BaseUrl, without
+from muster.models.api.options import BaseUrl
 from muster.models.api.protocol import Prepared, Reply
 from muster.models.api.proxies import described, proxy_of
+from muster.models.api.secrets import secrets_of, without
 from muster.models.openai.messages import ChatFormat
 from muster.models.openai.replies import read_reply
 
@@ -117,7 +118,7 @@ class ChatCompletions:
 
     def scrub(self, text: str) -> str:
         """See `Api`: a server may quote what it was sent."""
-        return without(text, *self._secrets, *(url.password for url in self._urls))
+        return without(text, *self._secrets, *secrets_of(*self._urls))
 
 
 async def _read(response: aiohttp.ClientResponse, endpoint: str) -> bytes:

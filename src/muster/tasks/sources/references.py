@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from muster.core.numbers import whole
-from muster.tasks.sandbox import sandbox
+from muster.tasks.sandbox import rendered, sandbox
 from muster.tasks.sources.absent import absent
 from muster.tasks.yaml_lines import as_mapping
 
@@ -59,7 +59,7 @@ class TemplateReference:
         """The rendered text, None where it is empty. Raises `ValueError` where the row lacks what it names."""
         known = {name: "" if absent(value) else whole(value) for name, value in cells.items()}
         try:
-            return _compiled(self.text).render(**{**known, WHOLE_ROW: known}) or None
+            return rendered(_compiled(self.text), {**known, WHOLE_ROW: known}) or None
         except Exception as error:  # a template runs arbitrary expressions over the row
             raise ValueError(f"the template can't be rendered: {error}") from error
 

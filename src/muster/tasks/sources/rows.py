@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from muster.core import ConfigurationError
+from muster.core.regular_files import regular
 from muster.tasks.sources.delimited import read_delimited
 from muster.tasks.sources.json_rows import json_rows, jsonl_rows
 from muster.tasks.sources.row import Row
@@ -41,7 +42,10 @@ def read_tsv(file: Path) -> Iterator[Row]:
 def _readable(file: Path, rows: Iterator[Row]) -> Iterator[Row]:
     """The rows; what the system says of the file as a `ConfigurationError`."""
     try:
+        regular(file)
         yield from rows
+    except RecursionError:
+        raise ConfigurationError(f"{file}: lists or objects are nested too deep in it") from None
     except FileNotFoundError:
         raise ConfigurationError(f"No such data file: {file}") from None
     except UnicodeDecodeError as error:
