@@ -1,0 +1,68 @@
+"""Takes the picture of a report for README.md: `python -m scripts.render_report_image`. Needs Debian's chromium-driver.
+
+Two runs of the demo model on all of its benchmark, one of them with every image scaled down to 6 by 6 pixels, and their
+report in a real browser. The confusions and most categories are left out of the picture; nothing in it is made by hand.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+TARGET = Path(__file__).parents[1] / "docs" / "images" / "report.png"
+WIDTH, HEIGHT = 1240, 1480
+_OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run, report, look."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        muster = [sys.executable, "-m", "muster"]
+        demo = [*muster, "run", "--model", "demo", "--tasks", "digits", "--progress", "none"]
+        subprocess.run([*demo, "--output", "runs/full"], check=True, cwd=folder)
+        subprocess.run([*demo, "--image", "max_pixels=36", "--output", "runs/small"], check=True, cwd=folder)
+        page = folder / "report.html"
+        subprocess.run(
+            [*muster, "report", "runs/full", "runs/small", "--output", str(page)], check=True, cwd=folder
+        )
+        take(page, TARGET)
+
+
+def take(page: Path, target: Path) -> None:
+    """The top of the page and its samples that got worse, as a PNG of few colours."""
+    options = webdriver.ChromeOptions()
+    for option in (*_OPTIONS, f"--window-size={WIDTH},{HEIGHT}"):
+        options.add_argument(option)
+    options.binary_location = str(shutil.which("chromium"))
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    with webdriver.Chrome(options, service) as browser:
+        browser.get(f"{page.as_uri()}#show=worse")
+        WebDriverWait(browser, 60).until(
+            lambda b: b.execute_script("return document.documentElement.dataset.ready")
+        )
+        browser.execute_script(
+            "document.querySelector('.beside').remove();"
+            "[...document.querySelectorAll('h3 + .scroll tr')].slice(5).forEach((row) => row.remove());"
+        )
+        WebDriverWait(browser, 60).until(
+            lambda b: b.execute_script("return document.querySelectorAll('.card img').length > 8")
+        )
+        picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture.quantize(64).save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
