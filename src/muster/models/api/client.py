@@ -23,6 +23,7 @@ from muster.models.api.failures import (
     WithheldError,
 )
 from muster.models.api.giving_up import GivingUp, Patience, pause_seconds
+from muster.models.api.parameters import no_effect
 from muster.models.api.protocol import Api, Prepared, Reply
 from muster.models.api.repeated import Repeated
 from muster.models.api.turnstile import Turnstile
@@ -158,6 +159,7 @@ class Client(Generic[Body]):
     async def _ask_once(self, endpoint: Endpoint, body: Body, *, stops: bool) -> Reply:
         """One exchange; more where the server refuses a parameter that may be left out."""
         parameters = self._api.parameters
+        dropped: list[str] = []
         while True:
             try:
                 reply = await self._exchange(endpoint, body)
@@ -167,14 +169,26 @@ class Client(Generic[Body]):
                 if refused is None or fewer is None:
                     raise
                 if isinstance(error, UnavailableError):  # whether it was that will show
-                    reply = await self._exchange(endpoint, fewer)
+                    reply = await self._after_failure(endpoint, fewer)
                     parameters.refuse(refused, str(error))
                     return reply
                 parameters.refuse(refused, str(error))
+                dropped.append(refused)
                 body = fewer
             else:
-                parameters.takes_stops = parameters.takes_stops or stops
-                return reply
+                parameters.takes_stops = parameters.takes_stops or (stops and "stop" not in dropped)
+                return reply._replace(note=no_effect(dropped))
+
+    async def _after_failure(self, endpoint: Endpoint, body: Body) -> Reply:
+        """One exchange, after a pause: servers close the connection over which they answered 500, a little later."""
+        await asyncio.sleep(pause_seconds(1, random.random()))
+        try:
+            return await self._exchange(endpoint, body)
+        except UnavailableError as error:
+            if error.status is not None:
+                raise
+        await asyncio.sleep(pause_seconds(2, random.random()))
+        return await self._exchange(endpoint, body)
 
     async def _exchange(self, endpoint: Endpoint, body: Body) -> Reply:
         try:
@@ -195,7 +209,7 @@ def _completion(request: Request, reply: Reply, note: str | None, seconds: float
     said = valid_text(reply.text)
     text = _before_stop(said, request.generation.stop)
     thought = valid_text(reply.reasoning)
-    notes = [note] if note else []
+    notes = [each for each in (note, reply.note) if each]
     if thought.strip() and not text.strip():
         notes.append(
             f"the answer is empty: all that came ({len(thought)} characters) is in the API's field for reasoning"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from muster.core import JSON
 
@@ -29,6 +29,8 @@ _REFUSED = re.compile(
 )
 _GREEDY_REFUSED = re.compile(r"must be|strictly positive|greater than|positive", re.IGNORECASE)
 """Of a temperature of 0: text-generation-inference wants none then."""
+_NO_MATTER = frozenset({*LIMITS, "stop", "stop_sequences"})
+"""What has its effect even where the server refuses it: under another name, or because answers are cut here."""
 _EFFECTS = {
     "temperature": "; the server samples as it likes, and another run may give other answers",
     "stop": "; answers are cut off here",
@@ -88,7 +90,7 @@ class Parameters:
 
         Of a temperature of 0, which is what nobody asked for, only what wasn't known from the start is worth a note.
         """
-        refused = self._refused - self._given - {*LIMITS, "stop", "stop_sequences"}
+        refused = self._refused - self._given - _NO_MATTER
         settings = ", ".join(
             f"{name}={value}"
             for name, value in content.items()
@@ -114,6 +116,12 @@ class Parameters:
         self._refused.add(name)
         what = f"sent as {_other(name)} from now on" if name in LIMITS else "left out from now on"
         log.warning("%s is %s%s (%s)", name, what, _EFFECTS.get(name, ""), words)
+
+
+def no_effect(names: Sequence[str]) -> str | None:
+    """The note for parameters that a server refused after it had got them."""
+    told = ", ".join(name for name in names if name not in _NO_MATTER)
+    return f"{told} had no effect: the server doesn't take it" if told else None
 
 
 def _other(limit: str) -> str:

@@ -19,6 +19,8 @@ class Reply(NamedTuple):
     usage: Usage = Usage()
     reasoning: str = ""
     """What it thought before, where the API gives that apart from the answer."""
+    note: str | None = None
+    """What had to be left out for it after the request was prepared."""
 
 
 class Prepared(NamedTuple, Generic[Body]):

@@ -65,6 +65,6 @@ class Repeated:
             return
         raise ConfigurationError(
             f"the first {count} requests were refused in the same words, and none was answered, so it is about the "
-            f"settings and not about the samples: {self._last}. Look at --model (the name by which the server knows "
-            "it) and at --model-args"
+            f"settings and not about the samples: {self._last.rstrip('.')}. Look at --model (the name by which the "
+            "server knows it) and at --model-args"
         )
