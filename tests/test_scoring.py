@@ -117,6 +117,7 @@ def test_samples_parquet_has_a_row_per_sample_and_repeat_in_task_order(tmp_path:
         "error_kind": None,
         "cluster": "sample:0",
         "metadata": '{"category":"even","n":0}',
+        "media": [],
     }
     assert (rows[2]["error_kind"], rows[2]["scores"], rows[2]["worker"]) == ("missing", None, None)
     assert (rows[3]["error"], rows[3]["error_kind"]) == ("sample: SampleError: cannot read 1.png", "sample")

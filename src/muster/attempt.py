@@ -42,9 +42,9 @@ STOP_SECONDS = 30.0
 """What started requests are given to finish after `--run-timeout`; a little more than engines give them."""
 
 
-def default_output(model: str) -> Path:
-    """`runs/<model>-<time>`: the coordinator's clock names the run, nobody else's."""
-    name = re.sub(r"[^\w.-]+", "-", Path(model).name).strip("-") or "model"
+def default_output(config: RunConfig) -> Path:
+    """`runs/<name or model>-<time>`: the coordinator's clock names the run, nobody else's."""
+    name = re.sub(r"[^\w.-]+", "-", config.name or Path(config.model).name).strip("-.") or "model"
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 

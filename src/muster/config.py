@@ -106,6 +106,12 @@ def _thinking(words: list[str] | None) -> list[str] | None:
     return words
 
 
+def _label(text: str | None) -> str | None:
+    if text is not None and not (text.strip() and text.isprintable()):
+        raise ValueError("must be a line of text")
+    return None if text is None else text.strip()
+
+
 def _endpoint(value: object) -> object:
     return parse_endpoint(value, default_host=LOOPBACK, default_port=0) if isinstance(value, str) else value
 
@@ -123,6 +129,7 @@ class RunConfig(BaseModel):
     model: str
     tasks: Names = Field(min_length=1)
     output: Path | None = None
+    name: Annotated[str | None, AfterValidator(_label)] = None
     backend: str = "transformers"
     model_args: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
     trust_remote_code: bool = False

@@ -169,7 +169,7 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 check_reach(planned)
                 check_videos(planned, config.model_args)
             secret = given_secret(config.secret_file) if config.listen is not None else None
-            folder = RunFolder(config.output or default_output(config.model))
+            folder = RunFolder(config.output or default_output(config))
             with folder.lock():
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display, secret)

@@ -33,6 +33,10 @@ def command(
     output: Annotated[
         Path | None, typer.Option(help="The run folder; resumes when it holds part of the same run.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What tables, comparisons and reports call the run, instead of its model."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file with any of these options.")] = None,
     backend: Annotated[
         str | None,
@@ -228,8 +232,11 @@ def _serve(config: RunConfig, ranks: Ranks) -> int:
 
 
 def _run(config: RunConfig, *, as_json: bool) -> int:
+    from muster.attempt import default_output
     from muster.run import run
 
+    folder = config.output or default_output(config)
+    config = config.model_copy(update={"output": folder})
     noise = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     with contextlib.ExitStack() as last:
         try:
@@ -237,7 +244,10 @@ def _run(config: RunConfig, *, as_json: bool) -> int:
                 results = run(config, _display(config, as_json=as_json), last)
             show(results, as_json=as_json)
             sys.stdout.flush()
-            return _exit_status(results, config)
+            status = _exit_status(results, config)
+            (sys.stderr if as_json else sys.stdout).write(f"results in {folder}\n")
+            sys.stdout.flush()
+            return status
         except (
             MusterError,
             InterruptedRunError,
@@ -318,7 +328,7 @@ def _exit_status(results: Results, config: RunConfig) -> int:
         raise RunError(
             f"{missing} of {requested} samples were neither answered nor failed; run the same command again"
         )
-    tell_unscorable(results, f"`muster score {config.output or 'RUN'}`")
+    tell_unscorable(results, f"`muster score {config.output}`")
     if (status := results.exit_status(config.max_failures)) == 0:
         return 0
     tell_unscored(results)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from muster.judging.judge import JudgeSpec
     from muster.results.results import Results
+
+Form = Literal["table", "json", "markdown", "csv"]
 
 
 def command(
@@ -57,27 +61,39 @@ def command(
             "--accept-changes", help="Score a run although its data was changed since; results say so."
         ),
     ] = False,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Show the scores of each value of this field of the samples' metadata."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown table.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print them as CSV, unrounded.")] = False,
 ) -> None:
     """Score a run from its journal, or a file of predictions. Needs no model, and a judge where one was asked for."""
     from muster.core import ConfigurationError
 
+    if json + markdown + csv > 1:
+        raise ConfigurationError("--json, --markdown and --csv: give one of them")
+    form: Form = "json" if json else "markdown" if markdown else "csv" if csv else "table"
+    keys = _words(",".join(by or ()))
     spec = _judge(judge, judge_backend, judge_args)
     if spec is not None and import_verdicts is not None:
         raise ConfigurationError(
             "--judge asks for verdicts, --import-verdicts brings them: give one of the two"
         )
     if run is not None and task is None and predictions is None:
-        results = _score_folder(run, scoring, thinking, spec, import_verdicts, accept_changes=accept_changes)
+        results = _score_folder(
+            run, scoring, thinking, spec, import_verdicts, keys, accept_changes=accept_changes
+        )
     elif run is None and task is not None and predictions is not None:
         results = _score_file(
-            task, predictions, samples, per_sample, scoring, thinking, spec, verdicts, import_verdicts
+            task, predictions, samples, per_sample, scoring, thinking, spec, verdicts, import_verdicts, keys
         )
     else:
         raise ConfigurationError(
             "give a run folder (`muster score RUN`), or --task and --predictions for answers made elsewhere"
         )
-    _finish(results, judged=spec is not None, as_json=json)
+    _finish(results, form, keys, judged=spec is not None)
 
 
 def _judge(model: str | None, backend: str | None, args: str | None) -> JudgeSpec | None:
@@ -98,9 +114,12 @@ def _score_folder(
     thinking: str | None,
     judge: JudgeSpec | None,
     recorded: Path | None,
+    by: Sequence[str],
     *,
     accept_changes: bool,
 ) -> Results:
+    from dataclasses import replace
+
     from muster.config import load_config
     from muster.core import ConfigurationError
     from muster.core.saying import tell
@@ -110,12 +129,15 @@ def _score_folder(
     from muster.results.folder import RunFolder
     from muster.results.manifest import Manifest
     from muster.results.scoring import score_run
+    from muster.tasks.breakdowns import with_breakdowns
 
     folder = RunFolder(root)
     manifest = Manifest.load(folder.manifest)
     again = {"scoring": scoring, "thinking": thinking}
     given = {name: value for name, value in again.items() if value is not None}
     planned = plan(load_config({**manifest.config, **given}, env={}))
+    tasks = with_breakdowns([(each.task, each.samples) for each in planned], by)
+    planned = [replace(each, task=task) for each, task in zip(planned, tasks, strict=True)]
     check_belongs(folder, manifest.run)
     check_answers_are_there(folder)
     changed = changed_since(manifest, planned)
@@ -152,11 +174,13 @@ def _score_file(
     judge: JudgeSpec | None,
     verdicts: Path | None,
     recorded: Path | None,
+    by: Sequence[str],
 ) -> Results:
     from muster.core import ConfigurationError
     from muster.judging.afterwards import PredictionsJudge
     from muster.results.predictions import score_predictions
     from muster.results.results import JudgeResults, Results
+    from muster.tasks.breakdowns import with_breakdowns
     from muster.tasks.conventions import scored_by
     from muster.tasks.registry import load_tasks
     from muster.tasks.sources.native import NativeSource
@@ -172,6 +196,7 @@ def _score_file(
     except ValueError as error:
         raise ConfigurationError(f"--thinking: {error}") from None
     samples = task.source.load() if samples_file is None else NativeSource(samples_file).load()
+    [task] = with_breakdowns([(task, samples)], by)
     judged = PredictionsJudge(judge, verdicts or predictions.with_suffix(".verdicts.jsonl"), task, recorded)
     scored = score_predictions(task, samples, predictions, per_sample, judged)
     book = judged.book
@@ -188,12 +213,30 @@ def _words(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
-def _finish(results: Results, *, judged: bool, as_json: bool) -> None:
+def _show(results: Results, form: Form, by: Sequence[str]) -> None:
+    from muster.cli.run import show
+
+    if form == "json" or (form == "table" and not by):
+        show(results, as_json=form == "json")
+        return
+    from muster.report.score_rows import as_csv, as_markdown, breakdown_table, score_rows
+
+    rows = score_rows(results, by)
+    if form == "table":
+        from rich.console import Console
+
+        console = Console() if sys.stdout.isatty() else Console(width=140)
+        console.print(breakdown_table(rows))
+    else:
+        sys.stdout.write(as_csv(rows) if form == "csv" else as_markdown(rows))
+
+
+def _finish(results: Results, form: Form, by: Sequence[str], *, judged: bool) -> None:
     """Show the scores; where a judge was asked and answers are unscored all the same, exit 3 as a run would."""
-    from muster.cli.run import show, tell_unscorable, tell_unscored
+    from muster.cli.run import tell_unscorable, tell_unscored
     from muster.results.results import TOO_MANY_FAILURES
 
-    show(results, as_json=as_json)
+    _show(results, form, by)
     tell_unscored(results)
     tell_unscorable(results, "this command again")
     if judged and results.unscored:

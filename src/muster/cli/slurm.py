@@ -109,7 +109,7 @@ def submit(
     words = run_options[2:] if run_options[:2] == ["muster", "run"] else run_options
     config = _run_config(words)
     check_run(config, request, elsewhere=bool(fetch or container))
-    run = (config.output or default_output(config.model)).absolute()
+    run = (config.output or default_output(config)).absolute()
     folder = RunFolder(fetch.absolute() if fetch else run)
     task = [python or ("python3" if container else sys.executable), "-m", "muster", "run"]
     body = batch_body(

@@ -39,8 +39,10 @@ def _print(status: Status, console: Console) -> None:
 
     from muster.report.displays import duration
 
+    called = f" {status.name}," if status.name else ""
     line = (
-        f"run {status.run} of {status.model}: {status.state}, {status.finished}/{status.requested} finished"
+        f"run{called} {status.run} of {status.model}: {status.state}, "
+        f"{status.finished}/{status.requested} finished"
     )
     if status.rate:
         line += f", {status.rate:.1f}/s"

@@ -45,7 +45,17 @@ from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
 
 OPTIONS = frozenset(
-    {"output", "data", "prompt_variant", "limit", "sample_ids", "schedule", "lengths_from", "batch_size"}
+    {
+        "output",
+        "name",
+        "data",
+        "prompt_variant",
+        "limit",
+        "sample_ids",
+        "schedule",
+        "lengths_from",
+        "batch_size",
+    }
     | {"max_new_tokens", "temperature", "top_p", "seed", "repeats", "scoring", "thinking", "video", "image"}
     | {"judge", "judge_backend", "judge_args"}
     | {"worker_timeout", "request_timeout", "load_timeout", "rendezvous_timeout"}
@@ -222,7 +232,7 @@ class _Coordination:
         planned = plan(config, lambda: getattr(self._held.model.config, "model_type", None))
         check_reach(planned)
         check_videos(planned, config.model_args)
-        folder = RunFolder(config.output or _unused(default_output(config.model)))
+        folder = RunFolder(config.output or _unused(default_output(config)))
         with folder.lock():
             _make_room(folder, overwrite=self._overwrite)
             engine = LiveEngine(self._party, arrivals, leading)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import UnsetType
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -23,7 +24,8 @@ def results_table(results: Results, width: int) -> Table:
     twice, so that each column is whole. What a convention could not do stands below.
     """
     variants = list(dict.fromkeys(variant for task in results.tasks.values() for variant in task.variants))
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    title = Text(f"{results.name} ({results.model})") if results.name else None
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.add_column("task", no_wrap=True, style="bold")
     table.add_column("metric", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
@@ -42,9 +44,9 @@ def results_table(results: Results, width: int) -> Table:
             cells: list[RenderableType] = [
                 Text(name if row == 0 else ""),
                 Text(metric or _why_none(task.samples), style=style),
-                Text(_value(result) if result or not metric else "", style=style),
+                Text(value_text(result) if result or not metric else "", style=style),
                 *(_by_variant(task, variant, metric) for variant in variants),
-                _interval(result),
+                interval_text(result),
                 _unit(task, metric),
                 _counts(task.samples, task.answers.unfinished) if row == 0 else "",
             ]
@@ -53,10 +55,10 @@ def results_table(results: Results, width: int) -> Table:
             table.add_row(*cells)
     for name, group in results.groups.items():
         for metric, result in group.metrics.items():
-            value = [Text(name), Text(metric), Text(_value(result)), *(Text() for _ in variants)]
+            value = [Text(name), Text(metric), Text(value_text(result)), *(Text() for _ in variants)]
             table.add_row(
                 *value,
-                _interval(result),
+                interval_text(result),
                 Text(result.unit),
                 Text(f"{len(group.tasks)} tasks"),
                 style="italic",
@@ -112,12 +114,18 @@ def _by_variant(task: TaskResults, variant: str, metric: str) -> Text:
     result = scores.metrics.get(metric) if scores else None
     if result is None:
         return Text("")
-    return Text(_value(result), style="bold" if scores and metric == scores.primary else "")
+    return Text(value_text(result), style="bold" if scores and metric == scores.primary else "")
 
 
 def _unit(task: TaskResults, metric: str) -> str:
     results = (task.metrics, *(variant.metrics for variant in task.variants.values()))
-    return next((metrics[metric].unit for metrics in results if metric in metrics), "")
+    return next((unit_of(metrics[metric]) for metrics in results if metric in metrics), "")
+
+
+def unit_of(result: MetricResult) -> str:
+    """`0-1`; of points how many could be had: `points of 2800`."""
+    maximum = result.maximum
+    return result.unit if isinstance(maximum, UnsetType) else f"{result.unit} of {maximum:g}"
 
 
 def _remarks(results: Results) -> list[str]:
@@ -158,11 +166,13 @@ def _counts(counts: SampleCounts, unfinished: int) -> Text:
     return text
 
 
-def _value(result: MetricResult | None) -> str:
+def value_text(result: MetricResult | None) -> str:
+    """The score, to four digits or to one behind the point; `–` where it isn't defined."""
     return "–" if result is None or result.value is None else _number(result.value)
 
 
-def _interval(result: MetricResult | None) -> str:
+def interval_text(result: MetricResult | None) -> str:
+    """`0.9796 – 0.9969`; empty where there is none."""
     if result is None or result.ci95 is None:
         return ""
     low, high = result.ci95

@@ -93,7 +93,7 @@ def _read(folder: RunFolder, scored: RunFolder, manifest: Manifest, notes: tuple
         if name in bounds
     }
     return LoadedRun(
-        label=manifest.model,
+        label=manifest.label,
         path=folder.root,
         kind=KIND,
         tasks=tasks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
@@ -35,6 +36,8 @@ from muster.tasks.definition import Task
 
 NO_VALUE = "(none)"
 """The group of samples whose metadata lacks a breakdown's key."""
+POINTS = "points"
+"""A unit that says nothing without the number of points that can be had."""
 _SHARED_SCORES = 4096
 
 
@@ -138,6 +141,7 @@ def _why_not(metric: Metric) -> str | None:
 def _estimates(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Metrics:
     if not rows:
         return {}
+    from muster.results.flat import best_possible
     from muster.results.statistics import cluster_ids, estimate_metrics
 
     try:
@@ -148,13 +152,17 @@ def _estimates(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Metr
             f"the metric {metric.info.name} of task {task.name} failed on {len(rows)} answers: "
             f"{type(error).__name__}: {error}. The answers are kept; once it is mended, `muster score` the run."
         ) from error
+    units = metric.info.units
+    points = best_possible(metric, rows) if POINTS in units.values() else {}
+    best = {name: most for name, most in points.items() if units.get(name) == POINTS and math.isfinite(most)}
     return {
         name: MetricResult(
             value=finite(estimate.value),
             stderr=finite(estimate.stderr),
             ci95=None if estimate.ci95 is None else (finite(estimate.ci95[0]), finite(estimate.ci95[1])),
-            unit=metric.info.units.get(name, ""),
+            unit=units.get(name, ""),
             n=len(rows),
+            maximum=best.get(name, msgspec.UNSET),
         )
         for name, estimate in estimates.items()
     }

@@ -74,10 +74,15 @@ def _range(unit: str, name: str, value: float, extremes: _Extremes | None) -> In
     return found
 
 
+def best_possible(metric: Metric, rows: Sequence[ScoredSample]) -> Mapping[str, float]:
+    """What each aggregate would be, were all answers worth everything; empty where the metric can't say."""
+    return _aggregated(metric, [_worth(row, _everything) for row in rows]) or {}
+
+
 def _extremes(metric: Metric, rows: Sequence[ScoredSample]) -> _Extremes | None:
     worst = _aggregated(metric, [_worth(row, _nothing) for row in rows])
-    best = _aggregated(metric, [_worth(row, _everything) for row in rows])
-    return None if worst is None or best is None else _Extremes(worst, best)
+    best = best_possible(metric, rows)
+    return None if worst is None or not best else _Extremes(worst, best)
 
 
 def _effective_clusters(

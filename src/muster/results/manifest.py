@@ -20,6 +20,8 @@ from muster.results.redaction import redact_command, redact_settings, redact_tex
 from muster.tasks.plan import PlannedTask
 
 SCHEMA = 1
+_ALIKE = 3
+"""Tasks, or values of one setting, that are named one by one where the folder of a run is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,22 @@ class Manifest:
     """The coordinator's."""
     attempts: tuple[Attempt, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What the run is called; empty where it has no name but its model's."""
+        return str(self.config.get("name") or "")
+
+    @property
+    def label(self) -> str:
+        """What tables call the run: its name, or its model."""
+        return self.name or self.model
+
+    @property
+    def model_args(self) -> dict[str, JSON]:
+        """What the backend was given, secrets left out."""
+        args = self.config.get("model_args")
+        return args if isinstance(args, dict) else {}
+
     @classmethod
     def describe(
         cls,
@@ -187,10 +205,8 @@ def check_resumable(old: Manifest, new: Manifest) -> None:
     """
     lines = [
         *differences({"model": old.fingerprint}, {"model": new.fingerprint}),
-        *(
-            line
-            for name, entry in old.tasks.items()
-            for line in _task_changes(name, entry, new.tasks.get(name))
+        *_of_all_tasks(
+            {name: _task_changes(entry, new.tasks.get(name)) for name, entry in old.tasks.items()}
         ),
     ]
     if lines:
@@ -211,7 +227,9 @@ def check_covered(keys: Iterable[RequestKey], planned: Sequence[PlannedTask]) ->
             extra[key.task] += 1
             examples.setdefault(key.task, key)
     if extra:
-        lines = (f"  {task}: {count}, for example {examples[task]}" for task, count in extra.items())
+        lines = [f"  {task}: {count}, for example {examples[task]}" for task, count in extra.items()]
+        if len(lines) > 2 * _ALIKE:
+            lines[_ALIKE:] = [f"  and more in {len(lines) - _ALIKE} other tasks"]
         raise ConfigurationError(
             "the run folder holds answers that this run does not ask for:\n"
             + "\n".join(lines)
@@ -231,14 +249,44 @@ def asked_keys(planned: Sequence[PlannedTask]) -> Callable[[RequestKey], bool]:
     return is_asked
 
 
-def _task_changes(name: str, old: TaskEntry, new: TaskEntry | None) -> list[str]:
+def _task_changes(old: TaskEntry, new: TaskEntry | None) -> list[str]:
+    """What differs in one task: `generation.max_new_tokens: 8 → 16`."""
     if new is None:
-        return [f"tasks.{name}: was asked, and is not asked now (a resumed run may add tasks, not drop them)"]
-    lines = differences({"tasks": {name: old.fingerprint}}, {"tasks": {name: new.fingerprint}})
+        return [": was asked, and is not asked now (a resumed run may add tasks, not drop them)"]
+    lines = differences(old.fingerprint, new.fingerprint, ".")
     if new.samples < old.samples:
-        lines.append(f"tasks.{name}.samples: {old.samples} → {new.samples} (may be raised, not lowered)")
+        lines.append(f".samples: {old.samples} → {new.samples} (may be raised, not lowered)")
     elif new.samples == old.samples and new.sample_ids != old.sample_ids:
-        lines.append(f"tasks.{name}.samples: other samples than before, as many ({old.samples})")
+        lines.append(f".samples: other samples than before, as many ({old.samples})")
     if new.repeats < old.repeats:
-        lines.append(f"tasks.{name}.repeats: {old.repeats} → {new.repeats} (may be raised, not lowered)")
+        lines.append(f".repeats: {old.repeats} → {new.repeats} (may be raised, not lowered)")
     return lines
+
+
+def _of_all_tasks(changes: Mapping[str, Sequence[str]]) -> list[str]:
+    """One line per difference, whatever the number of tasks that have it.
+
+    A setting whose values differ from task to task (a digest) has one line too, from the first of them.
+    """
+    by_setting: dict[str, dict[str, list[str]]] = {}
+    for task, lines in changes.items():
+        for line in lines:
+            setting = line.partition(":")[0]
+            by_setting.setdefault(setting, {}).setdefault(line, []).append(task)
+    shown: list[str] = []
+    for alike in by_setting.values():
+        if len(alike) > _ALIKE:
+            first, tasks = next(iter(alike)), [task for which in alike.values() for task in which]
+            shown.append(f"tasks.{tasks[0]}{first}, and other values in {_listed(tasks[1:])}")
+            continue
+        for line, tasks in alike.items():
+            name, also = f"tasks.{tasks[0]}{line}", tasks[1:]
+            shown.append(f"{name}, as in {_listed(also)}" if also else name)
+    return shown
+
+
+def _listed(tasks: Sequence[str]) -> str:
+    """`mme, pope`, or `mme, pope, gqa and 77 more tasks`."""
+    if len(tasks) <= _ALIKE + 1:
+        return ", ".join(tasks)
+    return f"{', '.join(tasks[:_ALIKE])} and {len(tasks) - _ALIKE} more tasks"

@@ -9,7 +9,7 @@ from typing import Self
 
 import msgspec
 
-from muster.core import ConfigurationError, RunError
+from muster.core import JSON, ConfigurationError, RunError
 from muster.core.interruption import check
 from muster.core.regular_files import regular
 from muster.results.files import write_json
@@ -30,6 +30,8 @@ class MetricResult:
     unit: str = ""
     n: int = 0
     """Answers that it was computed from."""
+    maximum: float | msgspec.UnsetType = msgspec.UNSET
+    """Of a score in points: what it would be were all these answers right. Unset, and not written, otherwise."""
 
 
 def _by_kind() -> dict[str, int]:
@@ -177,7 +179,11 @@ class Results:
 
     schema: int = SCHEMA
     run: str
+    name: str = ""
+    """What `--name` calls the run; empty where it has no name but its model's."""
     model: str
+    model_args: dict[str, JSON] = field(default_factory=dict)
+    """What its backend was given with `--model-args`, secrets left out."""
     complete: bool
     """Every request was answered or failed for good."""
     tasks: dict[str, TaskResults]
@@ -191,6 +197,11 @@ class Results:
     """None where nobody was asked."""
     changed: list[str] = field(default_factory=list)
     """What of the data was changed between the answers and these scores, which `muster score` was told to accept."""
+
+    @property
+    def label(self) -> str:
+        """What tables call the run: its name, or its model."""
+        return self.name or self.model
 
     @property
     def errored(self) -> int:

@@ -65,6 +65,7 @@ class SampleTable:
                 ("error_kind", pa.string()),
                 ("cluster", pa.string()),
                 ("metadata", pa.string()),
+                ("media", pa.list_(pa.string())),
             ]
         )
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
@@ -116,6 +117,7 @@ class SampleTable:
             "error_kind": problem.kind if problem else None,
             "cluster": cluster,
             "metadata": encode_json(metadata).decode(),
+            "media": [each.identity for each in (*sample.images, *sample.videos)],
         }
 
     def _by_further_conventions(self, answer: Answer) -> dict[str, Cell]:

@@ -72,7 +72,9 @@ def score_run(
                 tasks[each.task.name] = _score_task(each, journal, table, usage, verdicts)
     results = Results(
         run=manifest.run,
+        name=manifest.name,
         model=manifest.model,
+        model_args=manifest.model_args,
         complete=not any(task.samples.missing for task in tasks.values()),
         tasks=tasks,
         groups=group_results(tasks, groups or {}),

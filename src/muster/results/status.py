@@ -93,6 +93,8 @@ class Status:
     holder: LockHolder | None = None
     judge: JudgeStatus | None = None
     """None: nobody has been asked."""
+    name: str = ""
+    """What the run is called, where it isn't by its model."""
 
     @property
     def requested(self) -> int:
@@ -190,6 +192,7 @@ def summarise(
     open_requests = sum(task.requested - task.done - task.errored for task in tasks.values())
     return Status(
         run=manifest.run,
+        name=manifest.name,
         model=manifest.model,
         state=_state(last, running),
         tasks=tasks,
