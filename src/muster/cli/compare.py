@@ -38,6 +38,13 @@ def command(
         str, typer.Option(help="All tasks together: each the same (tasks), or by size (samples).")
     ] = "tasks",
     flips: Annotated[int, typer.Option(help="How many samples to name that got better or worse.", min=0)] = 3,
+    predictions_of: Annotated[
+        str | None,
+        typer.Option(
+            help="Score the files among RUNS as predictions for this task (docs/comparing.md).",
+            metavar="TASK",
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print everything as JSON, all samples named.")
     ] = False,
@@ -50,7 +57,7 @@ def command(
     if weights not in ("tasks", "samples"):
         raise ConfigurationError(f"--weights {weights}: say tasks or samples")
     comparison = compare(
-        read_runs(runs),
+        read_runs(runs, predictions_of),
         common=common,
         all_pairs=all_pairs,
         tasks=task or None,

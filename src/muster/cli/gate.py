@@ -42,6 +42,12 @@ def check(
     common: Annotated[
         bool, typer.Option("--common", help="Decide by the samples that both runs have.")
     ] = False,
+    predictions_of: Annotated[
+        str | None,
+        typer.Option(
+            help="Score RUN and baseline, where files, as predictions for this task.", metavar="TASK"
+        ),
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     summary: Annotated[Path | None, typer.Option(help="Write a Markdown summary to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON.")] = False,
@@ -54,7 +60,8 @@ def check(
     from muster.results.files import replacing
 
     asked = Policy.load(policy)
-    decision = decide(asked, read_run(run), None if baseline is None else read_run(baseline), common=common)
+    before = None if baseline is None else read_run(baseline, predictions_of)
+    decision = decide(asked, read_run(run, predictions_of), before, common=common)
     for path, content in ((junit, reports.junit(decision)), (summary, reports.markdown(decision).encode())):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from muster.core import JSON, ConfigurationError
+from muster.result_files.answers import TARGETS_JOINED
 from muster.result_files.loaded import Headline, LoadedRun, LoadedTask, row_schema
 from muster.results.belonging import check_belongs
 from muster.results.folder import RunFolder
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KIND = "Muster run"
-_TARGETS_JOINED = "\x1f"
 
 
 def is_muster_run(path: Path) -> bool:
@@ -101,7 +101,7 @@ def _read(folder: RunFolder, scored: RunFolder, manifest: Manifest, notes: tuple
         settings=_settings(manifest),
         notes=notes,
         groups={
-            name: _headline(metric, result)
+            name: headline_of(metric, result)
             for name, group in results.groups.items()
             for metric, result in group.metrics.items()
         },
@@ -163,29 +163,30 @@ def _task(name: str, task: TaskResults, table: pa.Table, texts: Callable[[], pa.
     empty = pa.nulls(len(table))
     columns = {each: table[each] if each in table.column_names else empty for each in row_schema().names}
     columns["score"] = pc.struct_field(scores, score) if score in names else empty
-    columns["target"] = pc.binary_join(table["answers"], _TARGETS_JOINED)
+    columns["target"] = pc.binary_join(table["answers"], TARGETS_JOINED)
     rows = pa.table([columns[each.name].cast(each.type) for each in row_schema()], schema=row_schema())
     headline = task.metrics.get(task.primary)
     return LoadedTask(
         name=name,
         rows=rows,
         score=score,
-        unit="0-1" if task.answer_score is None or headline is None else _answer_unit(headline.unit),
+        unit="0-1" if task.answer_score is None or headline is None else answer_unit(headline.unit),
         scoring=f"{task.metric} ({task.metric_variant}) {task.metric_version}",
-        headline=None if headline is None else _headline(task.primary, headline),
+        headline=None if headline is None else headline_of(task.primary, headline),
         headline_is_mean=task.answer_score is not None,
         by=tuple(task.by),
         texts=texts,
     )
 
 
-def _headline(name: str, result: MetricResult) -> Headline:
+def headline_of(name: str, result: MetricResult) -> Headline:
+    """A metric of a task's results, in the form of all result files."""
     low, high = result.ci95 or (None, None)
     interval = None if low is None or high is None else (low, high)
     return Headline(name, result.value, result.unit, interval)
 
 
-def _answer_unit(unit: str) -> str:
+def answer_unit(unit: str) -> str:
     """Of one answer's score, by the unit of its mean: a percentage is a mean of zeros and ones."""
     return "0-1" if unit == "percent" else unit
 

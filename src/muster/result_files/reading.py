@@ -9,6 +9,8 @@ from pathlib import Path
 from muster.core import ConfigurationError
 from muster.result_files.loaded import LoadedRun
 
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth")
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -23,25 +25,45 @@ class Reader:
 
 def readers() -> Sequence[Reader]:
     """All kinds, the most specific first."""
-    from muster.result_files import muster_run
+    from muster.result_files import inspect_logs, internvl, lmms_eval, muster_run, vlmevalkit
 
-    return (Reader(muster_run.KIND, muster_run.is_muster_run, muster_run.read_muster_run),)
+    return (
+        Reader(muster_run.KIND, muster_run.is_muster_run, muster_run.read_muster_run),
+        Reader(lmms_eval.KIND, lmms_eval.is_lmms_eval, lmms_eval.read_lmms_eval),
+        Reader(inspect_logs.KIND, inspect_logs.is_inspect_log, inspect_logs.read_inspect_log),
+        Reader(vlmevalkit.KIND, vlmevalkit.is_vlmevalkit, vlmevalkit.read_vlmevalkit),
+        Reader(internvl.KIND, internvl.is_internvl, internvl.read_internvl),
+    )
 
 
-def read_run(path: Path) -> LoadedRun:
-    """What lies at `path`. Raises `ConfigurationError` where nothing is there, or nothing that can be read."""
+def read_run(path: Path, predictions_of: str | None = None) -> LoadedRun:
+    """What lies at `path`; a file as predictions for the task `predictions_of`, where one is named.
+
+    Raises `ConfigurationError` where nothing is there, or nothing that can be read.
+    """
     if not path.exists():
         raise ConfigurationError(f"{path} does not exist")
+    if path.suffix.lower() in _PICKLES:
+        raise ConfigurationError(
+            f"{path} is a pickle, which can run code when it is opened, so Muster doesn't"
+        )
+    if predictions_of is not None and path.is_file():
+        from muster.result_files.predictions import read_predictions_of
+
+        return read_predictions_of(path, predictions_of)
     for reader in readers():
         if reader.recognises(path):
             return reader.read(path)
     kinds = ", ".join(reader.kind for reader in readers())
-    raise ConfigurationError(f"{path} is nothing that Muster can read results from. It reads: {kinds}")
+    raise ConfigurationError(
+        f"{path} is nothing that Muster can read results from. It reads: {kinds}; and files of predictions, with "
+        "--predictions-of TASK"
+    )
 
 
-def read_runs(paths: Sequence[Path]) -> list[LoadedRun]:
-    """Several, with labels that tell them apart: by model, else by folder, else by path."""
-    runs = [read_run(path) for path in paths]
+def read_runs(paths: Sequence[Path], predictions_of: str | None = None) -> list[LoadedRun]:
+    """Several, as `read_run` reads them, with labels that tell them apart: by model, else by folder, else by path."""
+    runs = [read_run(path, predictions_of) for path in paths]
     namings: tuple[Callable[[LoadedRun], str], ...] = (
         lambda run: run.label,
         lambda run: run.path.name,

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from muster.core import ConfigurationError, MissingExtraError, Sample
+from muster.core import ConfigurationError, Sample
 from muster.core.numbers import whole
+from muster.results.workbook import WORKBOOKS, read_workbook
 from muster.tasks.sources.absent import absent
 from muster.tasks.sources.row import Row
 from muster.tasks.sources.rows import is_known, read_rows
@@ -27,7 +28,6 @@ _IDS = ("id", "index", "question_id", "sample_id", "data_id")
 _PREDICTIONS = ("prediction", "response", "pred", "output")
 _DOC, _FILTERED, _RAW = "doc_id", "filtered_resps", "resps"
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth")
-_WORKBOOKS = (".xlsx", ".xlsm")
 
 
 class Entry(NamedTuple):
@@ -61,8 +61,8 @@ def read_predictions(path: Path, samples: Sequence[Sample], task: str) -> Iterat
             "JSON lines, CSV or xlsx"
         )
     try:
-        if path.suffix.lower() in _WORKBOOKS:
-            yield from _table(path, _workbook(path), task)
+        if path.suffix.lower() in WORKBOOKS:
+            yield from _table(path, read_workbook(path), task)
         elif path.suffix.lower() == ".jsonl" or not is_known(path.name):
             yield from _lines(path, samples, task)
         else:
@@ -193,21 +193,3 @@ def _short(place: str, path: Path) -> str:
     """`line 3` for `PATH:3`, as messages name it beside the path."""
     rest = place.removeprefix(str(path))
     return f"line {rest[1:]}" if rest[:1] == ":" and rest[1:].isdecimal() else rest.lstrip(": ") or place
-
-
-def _workbook(path: Path) -> Iterator[Row]:
-    """The rows of a workbook's first sheet, whose first row has the names."""
-    try:
-        from python_calamine import CalamineError, CalamineWorkbook
-    except ModuleNotFoundError:
-        raise MissingExtraError(f"reading {path.name}", "xlsx") from None
-    try:
-        with CalamineWorkbook.from_path(path) as book:
-            sheet = book.get_sheet_by_index(0).to_python(skip_empty_area=False)
-    except CalamineError as error:
-        raise ConfigurationError(f"{path}: not a workbook that can be read: {error}") from error
-    if not sheet:
-        return
-    header = [str(name) for name in sheet[0]]
-    for number, cells in enumerate(sheet[1:]):
-        yield Row(number, f"{path}:{number + 2}", dict(zip(header, cells, strict=False)))

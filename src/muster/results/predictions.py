@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError, Sample
 from muster.core.regular_files import regular
-from muster.results.aggregation import TaskScores
+from muster.results.aggregation import TaskScores, scorable
 from muster.results.answer_scoring import (
     MISSING,
     Answer,
@@ -58,22 +58,33 @@ def score_predictions(
     `ConfigurationError` with their line numbers. `per_sample` gets a line for each scored sample.
     `ask` has the predictions judged, before they are scored.
     """
-    predictions = _read(predictions_file, samples, task.name)
-    _check_ids(predictions, samples, predictions_file)
-    verdicts = VerdictBook() if ask is None else ask(_to_judge(samples, predictions))
-    repeats = 1 + max((key.repeat for key in predictions), default=0)
+    answers, verdicts = scored_answers(task, samples, predictions_file, ask)
     scores = TaskScores(task, missing_is_error=True, verdicts=verdicts)
-    each = (
-        _answer(scores.task, sample, repeat, predictions.get(_Key(sample.id, repeat)), verdicts)
-        for sample in samples
-        for repeat in range(repeats)
-    )
-    answers = list(with_corpus_scores(scores.task, each))
     for answer in answers:
         scores.add(answer)
     if per_sample is not None:
         _write_per_sample(per_sample, answers)
     return scores.results()
+
+
+def scored_answers(
+    task: Task,
+    samples: Sequence[Sample],
+    predictions_file: Path,
+    ask: Callable[[Sequence[Prediction]], VerdictBook] | None = None,
+) -> tuple[list[Answer], VerdictBook]:
+    """What became of each sample and repeat, and the verdicts used: see `score_predictions`, which raises the same."""
+    predictions = _read(predictions_file, samples, task.name)
+    _check_ids(predictions, samples, predictions_file)
+    verdicts = VerdictBook() if ask is None else ask(_to_judge(samples, predictions))
+    repeats = 1 + max((key.repeat for key in predictions), default=0)
+    task = scorable(task)
+    each = (
+        _answer(task, sample, repeat, predictions.get(_Key(sample.id, repeat)), verdicts)
+        for sample in samples
+        for repeat in range(repeats)
+    )
+    return list(with_corpus_scores(task, each)), verdicts
 
 
 def _to_judge(samples: Sequence[Sample], predictions: dict[_Key, _Prediction]) -> list[Prediction]:
