@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -419,6 +420,13 @@ def test_predictions_alone_are_refused_with_what_to_do(tmp_path: Path) -> None:
         read_run(first)
     with pytest.raises(ConfigurationError, match="nothing that Muster can read"):
         read_run(lines(tmp_path / "x.txt", [1]))
+
+
+def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
+    """A FIFO would hang the command."""
+    os.mkfifo(tmp_path / "x.jsonl")
+    with pytest.raises(ConfigurationError, match="FIFO"):
+        read_run(tmp_path / "x.jsonl")
 
 
 def test_labels_of_other_tools_tell_runs_apart(tmp_path: Path) -> None:

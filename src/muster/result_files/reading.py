@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muster.core import ConfigurationError
+from muster.core.regular_files import regular
 from muster.result_files.loaded import LoadedRun
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth")
@@ -47,18 +48,28 @@ def read_run(path: Path, predictions_of: str | None = None) -> LoadedRun:
         raise ConfigurationError(
             f"{path} is a pickle, which can run code when it is opened, so Muster doesn't"
         )
-    if predictions_of is not None and path.is_file():
-        from muster.result_files.predictions import read_predictions_of
-
-        return read_predictions_of(path, predictions_of)
-    for reader in readers():
-        if reader.recognises(path):
-            return reader.read(path)
+    try:
+        if (run := _read(path, predictions_of)) is not None:
+            return run
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename or path} can't be read: {error.strerror or error}"
+        ) from error
     kinds = ", ".join(reader.kind for reader in readers())
     raise ConfigurationError(
         f"{path} is nothing that Muster can read results from. It reads: {kinds}; and files of predictions, with "
         "--predictions-of TASK"
     )
+
+
+def _read(path: Path, predictions_of: str | None) -> LoadedRun | None:
+    if not path.is_dir():
+        regular(path)
+    if predictions_of is not None and path.is_file():
+        from muster.result_files.predictions import read_predictions_of
+
+        return read_predictions_of(path, predictions_of)
+    return next((reader.read(path) for reader in readers() if reader.recognises(path)), None)
 
 
 def read_runs(paths: Sequence[Path], predictions_of: str | None = None) -> list[LoadedRun]:
