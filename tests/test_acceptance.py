@@ -66,3 +66,41 @@ def test_what_would_change_answers_is_the_runs_to_say() -> None:
 def test_numbers_and_other_backends_need_no_word() -> None:
     assert accept(offer("vllm-server", {"max_images": 2, "batch_invariant": True}), Own())
     assert accept(offer("transformers", {"dtype": "float32"}), Own())
+
+
+GOOD = asdict(ModelSettings("/no/such/model"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [1],
+        {},
+        {**GOOD, "args": [1]},
+        {**GOOD, "args": None},
+        {**GOOD, "model": 5},
+        {**GOOD, "model": "a\0b"},
+        {**GOOD, "model": "/" + "x" * 5000},
+        {**GOOD, "gpus_per_replica": -3},
+        {**GOOD, "gpus_per_replica": "all"},
+        {**GOOD, "batch_size": 0},
+        {**GOOD, "parallelism": "sideways"},
+        {**GOOD, "request_timeout": float("nan")},
+        {**GOOD, "trust_remote_code": "no"},
+    ],
+)
+def test_settings_that_make_no_sense_are_no_traceback(settings: object) -> None:
+    raw = msgspec.Raw(msgspec.msgpack.encode(settings))
+    with pytest.raises(RunError, match="makes no sense"):
+        accept(msgspec.structs.replace(offer("transformers", {}), settings=raw), Own())
+
+
+@pytest.mark.parametrize(
+    "change", [{"backend": "nonsense"}, {"backend": ""}, {"fingerprint": [1]}, {"fingerprint": {}}]
+)
+def test_an_offer_that_makes_no_sense_is_no_traceback(change: dict[str, object]) -> None:
+    """A folder of this machine that comes with nothing to compare would be loaded on a coordinator's word."""
+    if "fingerprint" in change:
+        change = {"fingerprint": msgspec.Raw(msgspec.msgpack.encode(change["fingerprint"]))}
+    with pytest.raises(RunError, match="makes no sense"):
+        accept(msgspec.structs.replace(offer("transformers", {}), **change), Own())

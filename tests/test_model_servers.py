@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -164,6 +165,17 @@ def test_a_killed_worker_leaves_no_server_behind_and_the_run_completes(tmp_path:
     assert not [pid for each in starts(record) for pid in each["pids"] if alive(pid)]
     assert not list(temporary.glob("muster-server-*")), "files with the servers' keys"
     assert "serving with the key ***" in run.logs()
+
+
+def test_a_killed_keeper_does_not_keep_the_server(serve: Callable[..., ServerModel], record: Path) -> None:
+    """Nobody else ended the server, for whose end the worker then waited for ever."""
+    model = serve("--child")
+    assert model._client is not None
+    keeper = model._client.server._keeper.pid
+    assert keeper is not None
+    os.kill(keeper, signal.SIGKILL)
+    model.close()
+    assert not [pid for pid in starts(record)[0]["pids"] if alive(pid)]
 
 
 # What is started

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import socket
@@ -77,6 +79,22 @@ def test_a_killed_run_leaves_the_folder_free_though_its_workers_live_on(tmp_path
             assert holder.pid == os.getpid()
     finally:
         end(process, child)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Network mounts answer so, and "No locks available" alone tells nobody what to do."""
+
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    expected = RunError if code == errno.EIO else ConfigurationError
+    with pytest.raises(expected, match="cannot lock the run folder") as refused, RunFolder(tmp_path).lock():
+        pytest.fail("locked without a lock")
+    assert ("--output" in str(refused.value)) == (code != errno.EIO)
 
 
 def test_the_lock_is_released_and_can_be_taken_again(tmp_path: Path) -> None:

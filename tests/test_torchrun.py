@@ -150,6 +150,7 @@ def test_a_poisonous_sample_is_given_up_and_the_rest_is_answered(task: Path, tmp
     run = start(tmp_path / "run", *options, launcher=torchrun(2))
     assert run.wait() == 1
     assert re.search(r"exitcode *: 3\b", run.stderr)  # rank 0's, in torchrun's account
+    assert "muster: exit status 3: more samples failed than --max-failures allows\n" in run.stderr
     samples = run.results().tasks["echo"].samples
     assert (samples.succeeded, samples.errored) == (199, 1)
     assert len({record.completion.key for record in run.journal()}) == 200

@@ -92,6 +92,7 @@ def test_arguments_go_to_whom_they_concern() -> None:
         ({"generation_temperature": 0.7}, "--temperature"),
         ({"generation_num_beams": 4}, "one sequence"),
         ({"trust_remote_code": True}, "--trust-remote-code"),
+        ({"weights_only": False}, "could run code"),
         ({"dtype": 16}, "expected a text"),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -311,3 +312,47 @@ def test_what_decides_the_weights_is_compared_between_nodes(folder: Path) -> Non
         before,
         fingerprint["weights"],
     )
+
+
+# -- pickled weights
+
+
+class Anything:
+    """No tensor: unpickling it makes a folder."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.marker),)
+
+
+def test_pickled_weights_are_tensors_or_refused(llava: Path, folder: Path, tmp_path: Path) -> None:
+    """Nothing in a pickle may run, whatever is asked for, and the message doesn't say how it could."""
+    import torch
+
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    assert said(load(folder)) == said(load(llava))
+
+    marker = tmp_path / "marker"
+    torch.save({**weights, "more": Anything(marker)}, folder / "pytorch_model.bin")
+    with pytest.raises(ConfigurationError, match="hold more than tensors") as refused:
+        load(folder)
+    assert "weights_only" not in str(refused.value)
+    with pytest.raises(ConfigurationError, match="could run code"):
+        load(folder, weights_only=False)
+    assert not marker.exists()
+
+
+def test_code_that_comes_with_a_model_runs_only_if_its_user_says_so(folder: Path, tmp_path: Path) -> None:
+    """transformers' own words name an argument that the command line doesn't have."""
+    marker = tmp_path / "marker"
+    (folder / "own.py").write_text(f"import os\nos.mkdir({str(marker)!r})\n")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "strange_vl", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigurationError, match="then say --trust-remote-code"):
+        load(folder)
+    assert not marker.exists()

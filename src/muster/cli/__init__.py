@@ -6,6 +6,7 @@ import sys
 
 from muster.cli.complaint import complain
 from muster.cli.ending import end
+from muster.cli.streams import open_missing_streams
 from muster.core import EndedByCodeError, InterruptedRunError, MusterError, RunError
 from muster.core.interruption import interruptible
 from muster.core.saying import log_printably
@@ -13,6 +14,7 @@ from muster.core.saying import log_printably
 
 def main() -> None:
     """Run `muster`, and turn Muster's own errors and signals into a message and an exit code."""
+    open_missing_streams()
     log_printably()
     try:
         with interruptible():

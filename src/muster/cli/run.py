@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from muster.cli.complaint import complain
+from muster.cli.complaint import complain, tell_status
+from muster.cli.streams import scores_to_stdout
 from muster.core import InterruptedRunError, MusterError, RunError
 from muster.core.interruption import settle
 from muster.core.saying import tell
@@ -218,7 +219,7 @@ def execute(config: RunConfig, *, as_json: bool) -> int:
     from muster.engines.waking import kept_awake
 
     with kept_awake():
-        return _run(config, as_json=as_json) if ranks.rank == 0 else _serve(config, ranks)
+        return _run(config, as_json=as_json, launched=True) if ranks.rank == 0 else _serve(config, ranks)
 
 
 def _serve(config: RunConfig, ranks: Ranks) -> int:
@@ -231,7 +232,8 @@ def _serve(config: RunConfig, ranks: Ranks) -> int:
     return serve_rank(seat, config.rendezvous_timeout, config.worker_timeout)
 
 
-def _run(config: RunConfig, *, as_json: bool) -> int:
+def _run(config: RunConfig, *, as_json: bool, launched: bool = False) -> int:
+    """`launched`: by somebody who may end with another status than this process."""
     from muster.attempt import default_output
     from muster.run import run
 
@@ -243,17 +245,18 @@ def _run(config: RunConfig, *, as_json: bool) -> int:
             with noise:  # what models print must not mix with the JSON
                 results = run(config, _display(config, as_json=as_json), last)
             show(results, as_json=as_json)
-            sys.stdout.flush()
             status = _exit_status(results, config)
-            (sys.stderr if as_json else sys.stdout).write(f"results in {folder}\n")
-            sys.stdout.flush()
-            return status
+            with scores_to_stdout():
+                (sys.stderr if as_json else sys.stdout).write(f"results in {folder}\n")
         except (
             MusterError,
             InterruptedRunError,
         ) as error:  # told now, and not when other ranks have ended too
             settle()
-            return complain(error)
+            status = complain(error)
+        if launched:
+            tell_status(status)
+        return status
 
 
 def _hint_at_srun(config: RunConfig) -> None:
@@ -282,7 +285,12 @@ def _display(config: RunConfig, *, as_json: bool) -> Display:
 
 
 def show(results: Results, *, as_json: bool) -> None:
-    """Print the scores: a table, or JSON."""
+    """Print the scores: a table, or JSON. Raises `RunError` where standard output takes nothing more."""
+    with scores_to_stdout():
+        _print(results, as_json=as_json)
+
+
+def _print(results: Results, *, as_json: bool) -> None:
     if as_json:
         import msgspec
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,8 @@ from muster.results.environment import package_versions
 from muster.results.fingerprint import NEUTRAL_ARGS, differences, model_fingerprint
 from muster.results.redaction import redact_settings
 
+_LONGEST_NAME = 1000
+"""Characters of a model's name; file systems end before."""
 _OF_THE_FILES = ("files", "weights", "weight_bytes", "libraries")
 """Parts of a fingerprint that are the same wherever the model lies and whatever runs it."""
 
@@ -52,9 +55,9 @@ def accept(offer: Offer, own: Own) -> Accepted:
 
     Raises:
         ConfigurationError: it isn't the same model, or would run code that nobody here has agreed to.
+        RunError: what is offered makes no sense.
     """
-    asked = ModelSettings(**msgspec.msgpack.decode(offer.settings, type=dict))
-    fingerprint = msgspec.msgpack.decode(offer.fingerprint, type=dict)
+    asked, fingerprint = _read(offer)
     if asked.trust_remote_code and not own.trust_remote_code:
         raise ConfigurationError(
             f"the run of {offer.model} was started with --trust-remote-code: say it here too, if Python code that "
@@ -81,6 +84,31 @@ def accept(offer: Offer, own: Own) -> Accepted:
         batch_size=asked.batch_size if own.batch_size is None else own.batch_size,
     )
     return Accepted(backend, settings, _other_versions(offer.packages, package_versions()))
+
+
+def _read(offer: Offer) -> tuple[ModelSettings, dict[str, JSON]]:
+    """The settings and the fingerprint that are offered; types and ranges are a coordinator's word too."""
+    try:
+        asked = msgspec.msgpack.decode(offer.settings, type=ModelSettings)
+        fingerprint = msgspec.msgpack.decode(offer.fingerprint, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise _no_sense(str(error)) from error
+    counts = (asked.gpus_per_replica, asked.batch_size, asked.max_in_flight)
+    if (
+        any(isinstance(count, int) and count < 1 for count in counts)
+        or not 0 < asked.request_timeout < math.inf
+    ):
+        raise _no_sense("a number is out of its range")
+    unknown = ":" not in offer.backend and offer.backend not in BUILTIN
+    if unknown or "\0" in asked.model or len(asked.model) > _LONGEST_NAME:
+        raise _no_sense("there is no such backend" if unknown else "a model can't be called so")
+    return asked, fingerprint
+
+
+def _no_sense(what: str) -> RunError:
+    return RunError(
+        f"what the coordinator offers makes no sense ({what}): this is no Muster of this version, or somebody else's"
+    )
 
 
 def _to_be_said(backend: str, args: Mapping[str, JSON]) -> set[str]:
@@ -113,9 +141,9 @@ def check_places(offer: Offer, replicas: int) -> None:
     """Raise `RunError` where the names that a coordinator gives aren't those of `replicas` workers."""
     good = [name for name in offer.places if re.fullmatch(r"[A-Za-z0-9@_.-]{1,120}", name)]
     if len(set(good)) != replicas or len(offer.places) != replicas:
-        raise RunError(
-            f"the coordinator was asked for names for {replicas} worker(s) and gave {len(offer.places)}, "
-            f"{len(set(good))} of them usable: this is no Muster of this version, or somebody else's"
+        raise _no_sense(
+            f"it was asked for names for {replicas} worker(s) and gave {len(offer.places)}, {len(set(good))} of them "
+            "usable"
         )
 
 
@@ -140,6 +168,8 @@ def _backend(offer: Offer, own: str | None) -> str:
 def _model(offer: Offer, asked: ModelSettings, fingerprint: Mapping[str, JSON], own: str | None) -> str:
     """Where the run's model is here, checked to be the same."""
     if not any(part in fingerprint for part in _OF_THE_FILES):  # a hub id, or a server's name for a model
+        if known_kind(offer.backend) == "checkpoint" and asked.model.startswith(("/", ".", "~")):
+            raise _no_sense("it names a folder, and nothing of its files")
         if own not in (None, asked.model):
             raise ConfigurationError(
                 f"--model {own}: the run's model is {asked.model} of the hub, and whether a folder holds the same "

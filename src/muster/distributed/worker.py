@@ -237,7 +237,7 @@ def load_model(backend: str, settings: bytes | msgspec.Raw | ModelSettings) -> M
     from muster.models.registry import load_backend
 
     if not isinstance(settings, ModelSettings):
-        settings = ModelSettings(**msgspec.msgpack.decode(settings, type=dict))
+        settings = msgspec.msgpack.decode(settings, type=ModelSettings)
     model = load_backend(backend)(settings)
     if not isinstance(model, Model):
         raise ReplicaError(f"backend {backend!r} has no generate(requests) method")

@@ -27,7 +27,8 @@ class Keeper:
     def __init__(self, grace: float = GRACE_SECONDS, folder: Path | None = None) -> None:
         """`grace`: seconds between SIGTERM and SIGKILL. `folder`: removed when they have ended."""
         self._process: subprocess.Popen[bytes] | None = None
-        self._watched: set[int] = set()
+        self._grace = grace
+        self._watched: dict[int, str] = {}
         if Path("/proc/self/stat").exists():
             from muster.core.own_python import own_script  # the keeper itself has nothing of this
 
@@ -46,24 +47,23 @@ class Keeper:
 
     def watch(self, *pids: int) -> None:
         """End these processes, and all that they start, when this process ends."""
-        new = set(pids) - self._watched - {self.pid}
-        self._watched |= new
+        new = set(pids) - self._watched.keys() - {self.pid}
+        self._watched |= {pid: began(pid) for pid in new}
         if new and self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(
-                OSError
-            ):  # it was killed: nothing watches any more, and nothing else is lost
+            with contextlib.suppress(OSError):  # it was killed: `close` does its work
                 self._process.stdin.write("".join(f"{pid}\n" for pid in new).encode())
                 self._process.stdin.flush()
 
     def close(self) -> None:
-        """End what is watched now."""
+        """End what is watched now, also where the keeper itself was killed."""
         process, self._process = self._process, None
         if process is None:
             return
         assert process.stdin is not None
         with contextlib.suppress(OSError):
             process.stdin.close()
-        process.wait()
+        if process.wait() != 0:
+            end_processes(self._watched, self._grace)
 
 
 def processes() -> dict[int, tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -20,6 +21,7 @@ from muster.core import ConfigurationError, RunError
 from muster.core.regular_files import regular
 from muster.results.files import write_json
 
+_WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 LOCK_WAIT_S = 1.0
 """Long enough that somebody who only looks whether the folder is locked doesn't stop a run from starting."""
 
@@ -147,8 +149,8 @@ class RunFolder:
                 f"another run is working in {self.root} ({self.holder() or 'it did not say who'}). "
                 f"Wait for it, stop it, or choose another folder with --output."
             ) from None
-        except OSError as error:
-            raise RunError(f"cannot lock the run folder {self.root}: {error.strerror or error}") from error
+        except (OSError, NotImplementedError) as error:
+            raise _unlockable(self.root, error) from error
         try:
             write_json(self.lock_holder, LockHolder(os.getpid(), socket.gethostname(), time.time()))
             yield
@@ -176,6 +178,15 @@ class RunFolder:
             return msgspec.json.decode(regular(self.lock_holder).read_bytes(), type=LockHolder)
         except (OSError, msgspec.DecodeError, RecursionError):
             return None
+
+
+def _unlockable(root: Path, error: OSError | NotImplementedError) -> ConfigurationError | RunError:
+    if isinstance(error, NotImplementedError) or error.errno in _WITHOUT_LOCKS:
+        return ConfigurationError(
+            f"cannot lock the run folder {root}: its file system has no locks (flock), and two runs in one folder "
+            "would spoil each other's journal. Choose a folder elsewhere with --output, or have it mounted with locks"
+        )
+    return RunError(f"cannot lock the run folder {root}: {error.strerror or error}")
 
 
 def _file_name(name: str) -> str:

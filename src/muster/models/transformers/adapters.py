@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from muster.core import ConfigurationError
+from muster.models.transformers.unloadable import why_unloadable
 from muster.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 
@@ -30,7 +31,9 @@ def add_adapter(model: Any, folder: Path) -> None:
     try:
         report = model.load_adapter(str(folder))
     except Exception as error:
-        raise ConfigurationError(f"the adapter in {folder} can't be loaded: {error}") from error
+        raise ConfigurationError(
+            f"the adapter in {folder} can't be loaded: {why_unloadable(error, folder)}"
+        ) from error
     for keys, what in (
         (getattr(report, "missing_keys", ()), "lacks weights that its adapter_config.json asks for"),
         (getattr(report, "unexpected_keys", ()), "holds weights that the model has no place for"),

@@ -6,9 +6,7 @@ lmms-eval's models each have arguments of their own, which its users' command li
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from muster.core import ConfigurationError
 
@@ -66,17 +64,3 @@ def refuse_what_belongs_elsewhere(names: Iterable[str]) -> None:
             + "\n".join(found)
             + "\nLeave them out."
         )
-
-
-def own_code_hint(folder: Path) -> str:
-    """What to try when a folder can't be loaded whose model comes with Python code of its own; else nothing."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    if not isinstance(config, dict) or not config.get("auto_map"):
-        return ""
-    return (
-        ". The model comes with Python code of its own: --backend chat asks it through its chat method, as "
-        "InternVL's and its kin have it (docs/models.md)"
-    )

@@ -16,12 +16,12 @@ from transformers import AutoModelForImageTextToText
 from muster.core import JSON, ConfigurationError, ReplicaError
 from muster.models.transformers.adapters import add_adapter, without_adapter
 from muster.models.transformers.device_errors import classify
-from muster.models.transformers.elsewhere import own_code_hint
 from muster.models.transformers.generation_settings import OwnSettings, loadable_settings, settle
 from muster.models.transformers.interfaces import Processor, VisionLanguageModel
 from muster.models.transformers.options import Options, check_folder
 from muster.models.transformers.processor import load_processor
 from muster.models.transformers.quiet import quiet
+from muster.models.transformers.unloadable import why_unloadable
 from muster.models.weights import described, has_adapter
 
 CHANGES_OTHERS = re.compile(
@@ -164,7 +164,7 @@ def explained(error: Exception, folder: Path, options: Options) -> Exception:
         )
     given = ", ".join(f"{name}={value}" for name, value in options.model.items())
     hint = f" (--model-args handed to it: {given})" if given else ""
-    return ConfigurationError(f"the model in {folder} can't be loaded: {error}{hint}{own_code_hint(folder)}")
+    return ConfigurationError(f"the model in {folder} can't be loaded: {why_unloadable(error, folder)}{hint}")
 
 
 def check_complete(folder: Path, report: Mapping[str, Any], *, allow: bool = False) -> str:

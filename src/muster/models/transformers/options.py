@@ -117,6 +117,11 @@ def parse_options(args: Mapping[str, JSON]) -> Options:
         rest.setdefault("dtype", rest.pop("torch_dtype"))
     if "trust_remote_code" in rest:
         raise ConfigurationError("trust_remote_code is not a model argument: use --trust-remote-code")
+    if rest.pop("weights_only", True) is not True:
+        raise ConfigurationError(
+            "--model-args weights_only: pickled weights are loaded as tensors and nothing else, because anything else "
+            "in them could run code here; leave it out, and have the model saved as safetensors"
+        )
     options = Options(
         dtype=_text(rest, "dtype"),
         device=_text(rest, "device"),

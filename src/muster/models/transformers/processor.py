@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from muster.core import JSON, ConfigurationError
 from muster.models.template_settings import with_settings
-from muster.models.transformers.elsewhere import own_code_hint
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.options import PROCESSOR_PREFIX, Options
+from muster.models.transformers.unloadable import own_code_hint, why_unloadable
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def load_processor(folder: Path, options: Options, *, trust_remote_code: bool) -
         processor = loader.from_pretrained(folder, **arguments)
     except Exception as error:
         raise ConfigurationError(
-            f"the processor in {folder} can't be loaded: {error}{own_code_hint(folder)}"
+            f"the processor in {folder} can't be loaded: {why_unloadable(error, folder)}"
         ) from error
     check_processor(processor, str(folder), own_code_hint(folder))
     _check_arguments(processor, options.processor)
