@@ -134,6 +134,7 @@ class RunConfig(BaseModel):
     model_args: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
     trust_remote_code: bool = False
     data: Names = Field(default_factory=list)
+    split: Names = Field(default_factory=list)
     prompt_variant: Names = Field(default_factory=list)
     video: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
     image: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)

@@ -20,6 +20,7 @@ from muster.tasks.rehearsal import missing_references, rehearse
 from muster.tasks.selection import select_tasks
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.sources.mapped import MappedSource
+from muster.tasks.splits import choose_splits
 from muster.tasks.variants import choose_prompts
 from muster.tasks.video_settings import overridden
 
@@ -36,7 +37,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
             task can't be scored by, video or image settings that make no sense.
     """
     tasks = choose_prompts(
-        load_tasks(config.tasks, DataFolders.parse(config.data)),
+        choose_splits(load_tasks(config.tasks, DataFolders.parse(config.data)), config.split),
         config.prompt_variant,
         family or cache(partial(model_family, config.model)),
     )

@@ -11,6 +11,7 @@ from muster import __version__
 from muster.cli import (
     compare,
     doctor,
+    export,
     gate,
     models,
     plan,
@@ -65,6 +66,7 @@ app.command("run")(run.command)
 app.command("worker")(worker.command)
 app.command("score")(score.command)
 app.command("compare")(compare.command)
+app.command("export")(export.command)
 app.command("repair")(repair.command)
 app.command("report")(report.command)
 app.command("status")(status.command)

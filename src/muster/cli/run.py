@@ -57,6 +57,10 @@ def command(
             help="Where benchmarks' files are: DIR for all, TASK=DIR for one task's, separated by commas."
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Another split of the tasks' datasets: NAME, or TASK=NAME for one task."),
+    ] = None,
     prompt_variant: Annotated[
         str | None,
         typer.Option(help="Another of the tasks' prompts: NAME, or TASK=NAME for one task."),

@@ -49,6 +49,7 @@ OPTIONS = frozenset(
         "output",
         "name",
         "data",
+        "split",
         "prompt_variant",
         "limit",
         "sample_ids",

@@ -11,11 +11,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from muster.core.text import printable
 from muster.report.terminal import interval_text, unit_of, value_text
 from muster.results.results import Breakdown, MetricResult, Metrics, Results
 
 _TITLES = ("task", "scoring variant", "by", "category", "metric", "value", "95 % interval", "unit", "n")
-_COLUMNS = (
+COLUMNS = (
     "task", "scoring", "by", "category", "metric", "value", "ci95_low", "ci95_high", "stderr", "unit", "maximum", "n",
 )  # fmt: skip
 _NUMBERS = frozenset({"value", "95 % interval", "n"})
@@ -34,6 +35,15 @@ class ScoreRow:
     category: str
     metric: str
     result: MetricResult
+
+    def cells(self) -> tuple[str | float | None, ...]:
+        """By `COLUMNS`; numbers unrounded, None for what isn't known or doesn't apply."""
+        result = self.result
+        low, high = result.ci95 or (None, None)
+        return (
+            *(self.task, self.scoring or None, self.by or None, self.category or None, self.metric),
+            *(result.value, low, high, result.stderr, result.unit, result.maximum or None, result.n),
+        )
 
 
 def score_rows(results: Results, by: Sequence[str] = ()) -> list[ScoreRow]:
@@ -76,16 +86,8 @@ def as_csv(rows: Sequence[ScoreRow]) -> str:
     """CSV with a header; numbers unrounded, unknown ones empty."""
     held = io.StringIO()
     writer = csv.writer(held, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for row in rows:
-        result = row.result
-        low, high = result.ci95 or (None, None)
-        writer.writerow(
-            [
-                *(row.task, row.scoring, row.by, row.category, row.metric),
-                *(result.value, low, high, result.stderr, result.unit, result.maximum or "", result.n),
-            ]
-        )
+    writer.writerow(COLUMNS)
+    writer.writerows(row.cells() for row in rows)
     return held.getvalue()
 
 
@@ -109,7 +111,7 @@ def _lines(rows: Sequence[ScoreRow]) -> tuple[list[str], list[list[str]]]:
             zip(
                 _TITLES,
                 (
-                    *(row.task, row.scoring, row.by, row.category, row.metric),
+                    *map(printable, (row.task, row.scoring, row.by, row.category, row.metric)),
                     *(
                         value_text(row.result),
                         interval_text(row.result),

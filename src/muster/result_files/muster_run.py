@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from muster.core import JSON, ConfigurationError
+from muster.core import JSON
 from muster.result_files.answers import TARGETS_JOINED
 from muster.result_files.loaded import Headline, LoadedRun, LoadedTask, row_schema
-from muster.results.belonging import check_belongs
+from muster.result_files.scored_run import ScoredRun, scored_run
 from muster.results.folder import RunFolder
 from muster.results.manifest import Manifest
-from muster.results.results import MetricResult, Results, TaskResults
+from muster.results.results import MetricResult, TaskResults
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,58 +31,24 @@ def read_muster_run(path: Path) -> LoadedRun:
 
     Raises `ConfigurationError` where the folder can't be read, or its tasks are needed and not to be had.
     """
-    folder = RunFolder(path)
-    manifest = Manifest.load(folder.manifest)
-    check_belongs(folder, manifest.run)
-    if _scores_are_current(folder, manifest.run):
-        return _read(folder, folder, manifest, ())
-    with tempfile.TemporaryDirectory(prefix="muster-") as scratch:
-        scored = RunFolder(Path(scratch))
-        _score_into(folder, scored, manifest)
-        still = "is still running" if folder.is_locked() else "has answers that it hasn't scored yet"
-        return _read(folder, scored, manifest, (f"the run {still}: its answers so far were scored for this",))
+    with scored_run(path) as run:
+        return _read(run)
 
 
-def _scores_are_current(folder: RunFolder, run: str) -> bool:
-    try:
-        if Results.load(folder.results).run != run:
-            return False
-        scored = min(folder.results.stat().st_mtime, folder.samples.stat().st_mtime)
-        return folder.journal.stat().st_mtime <= scored and not folder.is_locked()
-    except (OSError, ConfigurationError):
-        return False
-
-
-def _score_into(folder: RunFolder, scored: RunFolder, manifest: Manifest) -> None:
-    from muster.config import load_config
-    from muster.planning import groups_of, plan
-    from muster.results.scoring import score_run
-
-    planned = plan(load_config(manifest.config, env={}))
-    score_run(folder, planned, manifest=manifest, timing=None, groups=groups_of(planned), into=scored)
-
-
-def _read(folder: RunFolder, scored: RunFolder, manifest: Manifest, notes: tuple[str, ...]) -> LoadedRun:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    results = Results.load(scored.results)
-    try:
-        file = pq.ParquetFile(scored.samples)
-        wanted = [*_COLUMNS, "scores", "answers"]
+def _read(run: ScoredRun) -> LoadedRun:
+    folder, manifest, results = run.folder, run.manifest, run.results
+    notes: tuple[str, ...] = (run.note,) if run.note else ()
+    wanted = [*_COLUMNS, "scores", "answers"]
+    with run.samples() as file:
         table = file.read(columns=[name for name in wanted if name in file.schema_arrow.names])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ConfigurationError(
-            f"{scored.samples} can't be read ({error}). `muster score {folder.root}` writes it again."
-        ) from error
     if "cluster" not in table.column_names:
         notes += (
             "it was scored by an earlier Muster, which doesn't say which samples share an image: they count as "
             f"independent (`muster score {folder.root}` adds it)",
         )
     bounds = _bounds(table)
-    texts = _texts(scored.samples, bounds)
-    if scored is not folder and bounds:  # which is gone soon
+    texts = _texts(run.scored.samples, bounds)
+    if run.scored is not folder and bounds:  # which is gone soon
         first = next(iter(texts.values()))
         assert first is not None
         first()

@@ -22,10 +22,11 @@ def missing_references(task: Task, samples: Sequence[Sample]) -> str | None:
             "unscored, and are no part of any score"
         )
     return (
-        f"task {task.name}: none of its {len(samples)} samples has a reference answer, so there will be no scores. The "
-        "answers will be in samples.parquet (columns `id` and `prediction`), to be handed in where the references are "
-        "kept; or have them scored with references of your own: `muster score --task TASK --predictions FILE "
-        "--samples FILE`. A metric that needs no references says so with `has_reference` (docs/metrics.md)"
+        f"task {task.name}: none of its {len(samples)} samples has a reference answer, so there will be no scores. "
+        f"The answers will be in samples.parquet; `muster export RUN --to submission --task {task.name}` writes them "
+        "as the server of a benchmark with secret references wants them (docs/exports.md). Or have them scored with "
+        "references of your own: `muster score --task TASK --predictions FILE --samples FILE`. A metric that needs no "
+        "references says so with `has_reference` (docs/metrics.md)"
     )
 
 
