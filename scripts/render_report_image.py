@@ -18,7 +18,7 @@ from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 TARGET = Path(__file__).parents[1] / "docs" / "images" / "report.png"
-WIDTH, HEIGHT = 1240, 1480
+WIDTH, HEIGHT = 1240, 1900
 _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars",
