@@ -65,6 +65,33 @@ def test_nobody_ends_a_run_in_silence(forker: Forker, tmp_path: Path, point: str
         assert "Traceback" not in ended.said or point in ("import", "generate")  # of a backend, on purpose
 
 
+@pytest.mark.parametrize("point", ["import", "source", "load", "generate", "score", "aggregate"])
+def test_an_abrupt_end_is_told_too(forker: Forker, tmp_path: Path, point: str) -> None:
+    """`os._exit(0)` raises nothing that could be caught."""
+    env = {"AT": point, "WHAT": "abrupt", "REACHED": ""}
+    forker.start(*words(tmp_path, "inline"), env=env)
+    ended = forker.wait()
+    assert ended.status == 1, ended.said
+    assert "unruly.py, line" in ended.said
+    assert "called os._exit(0), and so ended this command" in ended.said
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_what_a_backend_forks_may_end_as_it_likes(forker: Forker, tmp_path: Path) -> None:
+    backend = tmp_path / "forks.py"
+    backend.write_text(
+        BACKEND.format(
+            leave="import os; pid = os.fork() or os._exit(7); assert os.waitpid(pid, 0)[1] == 7 << 8"
+        )
+    )
+    given = words(tmp_path, "inline")
+    given[given.index("--backend") + 1] = f"{backend}:Model"
+    forker.start(*given)
+    ended = forker.wait()
+    assert ended.status == 0, ended.said
+    assert "_exit" not in ended.said
+
+
 @pytest.mark.parametrize("point", ["load", "generate"])
 @pytest.mark.parametrize("what", ["exit 0", "keyboard"])
 def test_a_workers_end_is_told_too(forker: Forker, tmp_path: Path, point: str, what: str) -> None:

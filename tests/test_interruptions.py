@@ -10,15 +10,20 @@ import json
 import os
 import random
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from api_servers import Answer, chat
+from api_servers import serving as serving_judge
 from forked import Ended, Forker
+from judged_task import judge_options, write_judged
 from muster.results.results import Results
 from processes import DEADLINE, start, torchrun, write_benchmark
+from web_server import serving as serving_files
 
 HERE = Path(__file__).parent
 PHASES = ["import", "tasks", "source", "prompt", "load", "generate", "live", "score", "aggregate"]
@@ -64,9 +69,13 @@ def interrupted(forker: Forker, folder: Path, number: int, phase: str, what: str
 
 
 def wait_for(file: Path) -> None:
+    wait_until(file.exists)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
     limit = time.monotonic() + DEADLINE
-    while not file.exists():
-        assert time.monotonic() < limit, f"{file.name}: never"
+    while not true():
+        assert time.monotonic() < limit, "never"
         time.sleep(0.005)
 
 
@@ -117,6 +126,63 @@ def test_a_time_limit_ends_every_phase(forker: Forker, tmp_path: Path, phase: st
     assert ended.status == 124, ended.said
     assert "stopped after 1 s (--run-timeout)" in ended.said
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_a_download(
+    forker: Forker, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy") or name.endswith("_OFFLINE")]:
+        monkeypatch.delenv(name)
+    asked, goes_on = threading.Event(), threading.Event()
+    with serving_files({"/s.jsonl": b'{"question": "q", "answer": "answer 0"}\n'}) as site:
+
+        def keep_waiting() -> None:
+            asked.set()
+            goes_on.wait(DEADLINE)
+
+        site.on_request = keep_waiting
+        task = tmp_path / "fetched.yaml"
+        task.write_text(
+            "name: fetched\nmetric: exact_match\nsource:\n  data: bench\n  file: s.jsonl\n"
+            f"  downloads: [{{url: {site.url('/s.jsonl')}}}]\n"
+        )
+        given = words(tmp_path, "inline", "--data", str(tmp_path / "root"))
+        given[given.index("--tasks") + 1] = str(task)
+        pid = forker.start(*given)
+        assert asked.wait(DEADLINE)
+        os.kill(pid, number)
+        ended = forker.wait()
+        goes_on.set()
+        check_interrupted(ended, tmp_path, number, "source")
+        assert not (tmp_path / "root" / "bench" / "s.jsonl").exists()
+        forker.start(*given)
+        again = forker.wait()
+    assert again.status == 0, again.said
+    assert Results.load(tmp_path / "run" / "results.json").complete
+
+
+def test_a_signal_ends_judging(forker: Forker, tmp_path: Path) -> None:
+    """All is answered, and the judge answers no more: a second signal waits for it no longer."""
+    task, number = write_judged(tmp_path, 4), signal.SIGTERM
+    with serving_judge(lambda call: Answer(hang=True) if call.number >= 2 else chat("0.5")) as server:
+        judge = judge_options(server.url, max_in_flight=1)
+        given = words(tmp_path, "inline", *judge)
+        given[given.index("--tasks") + 1] = str(task)
+        given[given.index("--backend") + 1] = f"{HERE / 'fake_models.py'}:Echo"
+        pid = forker.start(*given)
+        wait_until(lambda: len(server.calls) == 3)
+        os.kill(pid, number)
+        time.sleep(0.1)
+        os.kill(pid, number)
+        check_interrupted(forker.wait(), tmp_path, number, "judge")
+        server.script = lambda _: chat("0.5")
+        forker.start(*given)
+        again = forker.wait()
+        assert again.status == 0, again.said
+    results = Results.load(tmp_path / "run" / "results.json")
+    assert results.tasks["judged"].metrics["total"].value == pytest.approx(50)
+    assert len(server.calls) == 3 + 2, "what was judged is kept"
 
 
 def test_muster_score_is_interrupted_too(forker: Forker, tmp_path: Path) -> None:

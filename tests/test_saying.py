@@ -18,6 +18,7 @@ import muster
 from muster.cli import status as status_command
 from muster.cli.complaint import complain
 from muster.core import Completion, ConfigurationError, Failure, RequestKey
+from muster.core.saying import Shown
 from muster.core.text import printable
 from muster.models.api.secrets import without
 from muster.report.console import terminal
@@ -31,6 +32,18 @@ EVIL = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eevil\u2066\u200f\r\x08\u2028\ufeff\U
 def harmless(text: str) -> bool:
     allowed = {"\n", "\t"}
     return all(character.isprintable() or character in allowed for character in text)
+
+
+def test_a_jobs_output_is_shown_as_it_grows() -> None:
+    """`muster slurm follow` gets it in pieces that end anywhere."""
+    said, target = f"ünï 漢字\r\n1 %\r2 %\n{EVIL}\n".encode() + b"\xff\n", io.BytesIO()
+    shown = Shown(target)
+    for byte in said:
+        shown.write(bytes([byte]))
+    text = target.getvalue().decode()
+    assert text.startswith("ünï 漢字\n1 %\n2 %\n\\x1b[2J")
+    assert text.endswith("\n\ufffd\n")
+    assert harmless(text.replace("\ufffd", "?"))
 
 
 def test_escapes_are_seen() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psutil
 
@@ -26,6 +26,7 @@ WORKER_TIMEOUT = 3.0
 SHORT_CUT = 1.0
 LONG_CUT = WORKER_TIMEOUT + 4.0
 RESTARTS = 3
+_LOOK_SECONDS = 0.0005
 _TARGET_SECONDS = 10.0
 """How long a fault waits for what it is to hit, which may not have been started yet."""
 
@@ -68,6 +69,23 @@ class Scene:
         raise Missed
 
 
+class Moment(NamedTuple):
+    """When a fault strikes: so many seconds after so many answers."""
+
+    answers: int
+    seconds: float
+
+    @classmethod
+    def draw(cls, random: Random, answers: int) -> Moment:
+        """Mostly while answers come; sometimes while processes start, or while the end is written."""
+        part = random.random()
+        if part < 0.15:
+            return cls(0, random.uniform(0.2, 2.5))
+        if part < 0.9:
+            return cls(random.randint(1, answers - 1), random.uniform(0, 0.05))
+        return cls(answers, random.uniform(0, 0.4))
+
+
 class Fault:
     """One row of the table. `strike` is called at a random moment of a first attempt."""
 
@@ -82,6 +100,10 @@ class Fault:
     def folder(self, stage: Stage, scratch: Path) -> Path:
         """Where the run folder is to be."""
         return stage.folder(scratch)
+
+    def moment(self, random: Random, answers: int) -> Moment:
+        """When, of a run of so many answers."""
+        return Moment.draw(random, answers)
 
     def strike(self, scene: Scene) -> None:
         """Do it. Raises `Missed` where there is nothing left to hit."""
@@ -284,6 +306,38 @@ class Preempt(Fault):
                 command.send_signal(signal.SIGTERM)
 
 
+class InterruptScoring(Fault):
+    """When all is answered: nothing but scores are missing."""
+
+    name, engines = "interrupt-scoring", ("inline", "local")
+    says = "SIGTERM, SIGINT or SIGHUP while answers are scored"
+
+    def moment(self, random: Random, answers: int) -> Moment:
+        return Moment(answers, random.uniform(0, 0.4))
+
+    def strike(self, scene: Scene) -> None:
+        number = scene.random.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+        for command in scene.attempt.commands:
+            command.send_signal(number)
+
+
+class InterruptWriting(InterruptScoring):
+    """From when the first of the files exists that are put in the place of earlier ones."""
+
+    name, says = "interrupt-writing", "SIGTERM, SIGINT or SIGHUP while results are written"
+
+    def moment(self, random: Random, answers: int) -> Moment:  # noqa: ARG002
+        return Moment(answers, 0.0)
+
+    def strike(self, scene: Scene) -> None:
+        while not list(scene.output.glob(".samples.parquet.*")):
+            if not scene.attempt.alive():
+                raise Missed
+            time.sleep(_LOOK_SECONDS)
+        time.sleep(scene.random.uniform(0, 0.02))
+        super().strike(scene)
+
+
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
     for fault in (
@@ -302,6 +356,8 @@ FAULTS: Mapping[str, Fault] = {
         Cut("cut-long", f"a host off the network for {LONG_CUT:g} s", [LONG_CUT]),
         Cut("cut-often", "a host off the network for half of the time", [0.3] * 60),
         Preempt(),
+        InterruptScoring(),
+        InterruptWriting(),
         FullDisk(),
         TornJournal(),
     )

@@ -68,28 +68,17 @@ class Outcome(msgspec.Struct, frozen=True):
     """Answered when the fault struck."""
     traceback: bool
     """Muster showed its user a Python traceback."""
+    claimed: int = 0
+    """Attempts that ended with exit code 0 and without complete results."""
 
     @property
     def sound(self) -> bool:
         """Whether all is as it must be."""
-        return self.complete and self.by_itself and not (self.lost or self.twice or self.different)
-
-
-class Moment(NamedTuple):
-    """When a fault strikes: so many seconds after so many answers."""
-
-    answers: int
-    seconds: float
-
-    @classmethod
-    def draw(cls, random: Random, answers: int) -> Moment:
-        """Mostly while answers come; sometimes while processes start, or while the end is written."""
-        part = random.random()
-        if part < 0.15:
-            return cls(0, random.uniform(0.2, 2.5))
-        if part < 0.9:
-            return cls(random.randint(1, answers - 1), random.uniform(0, 0.05))
-        return cls(answers, random.uniform(0, 0.4))
+        return (
+            self.complete
+            and self.by_itself
+            and not (self.lost or self.twice or self.different or self.claimed)
+        )
 
 
 def run_trial(stage: Stage, fault: Fault, number: int, setting: Setting, random: Random) -> Outcome:
@@ -105,10 +94,12 @@ def run_trial(stage: Stage, fault: Fault, number: int, setting: Setting, random:
         attempt = stage.start(output, options, said, restarts=fault.restarts)
         struck = _strike(stage, fault, attempt, output, calls, random, len(setting.truth.answers))
         endings = [struck.ended]
+        claimed = int(_claims(struck.ended, output))
         while not is_complete(output) and len(endings) <= MOST_RESUMES and endings[-1].by_itself:
             fault.repair(output, random)
             again = stage.start(output, options, said, restarts=fault.restarts)
             endings.append(again.wait(LIMIT_SECONDS))
+            claimed += _claims(endings[-1], output)
         seconds = time.monotonic() - began
         counted = audit(output, setting.truth, poison)
         outcome = Outcome(
@@ -128,12 +119,18 @@ def run_trial(stage: Stage, fault: Fault, number: int, setting: Setting, random:
             struck_after=struck.after,
             answers_before=struck.answers,
             traceback=shows_traceback(said.read_text(errors="replace")),
+            claimed=claimed,
         )
         if setting.keep is not None and (not outcome.sound or outcome.traceback):
             _keep(setting.keep, name, [output, said, calls])
         return outcome
     finally:
         fault.clean_up(output)
+
+
+def _claims(ended: Ended, output: Path) -> bool:
+    """Whether an attempt said that all is well where it isn't."""
+    return not any(status != 0 for status in ended.statuses) and not is_complete(output)
 
 
 def shows_traceback(said: str) -> bool:
@@ -161,7 +158,7 @@ def _strike(
 ) -> _Struck:
     """Let the fault strike at its moment, and wait for the end of the attempt."""
     began = time.monotonic()
-    moment = Moment.draw(random, answers)
+    moment = fault.moment(random, answers)
     over, threads = threading.Event(), list[threading.Thread]()
     try:
         while attempt.alive() and answered(calls) < moment.answers and not fault.poisonous:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from muster.cli.abrupt_exit import guard_exit
 from muster.cli.complaint import complain
 from muster.cli.ending import end
 from muster.cli.streams import open_missing_streams
@@ -16,6 +17,7 @@ def main() -> None:
     """Run `muster`, and turn Muster's own errors and signals into a message and an exit code."""
     open_missing_streams()
     log_printably()
+    guard_exit()
     try:
         with interruptible():
             status = _command()

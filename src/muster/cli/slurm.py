@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
-from muster.core.saying import tell
+from muster.core.saying import Shown, tell
 
 if TYPE_CHECKING:
     from muster.config import RunConfig
@@ -197,15 +197,11 @@ def _run_config(words: list[str]) -> RunConfig:
 def _follow(submission: Submission, every: float) -> int:
     from muster.slurm.follow import follow as until_the_end
 
-    def write(new: bytes) -> None:
-        sys.stdout.buffer.write(new)
-        sys.stdout.buffer.flush()
-
     def say(line: str) -> None:
         sys.stdout.flush()
         tell(f"muster: {line}")
 
-    return until_the_end(submission, say, write, every)
+    return until_the_end(submission, say, Shown(sys.stdout.buffer).write, every)
 
 
 def _look(submission: Submission) -> JobState | None:

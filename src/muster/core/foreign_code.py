@@ -11,6 +11,7 @@ import signal
 import sysconfig
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,9 +64,14 @@ def how_it_ended(error: BaseException) -> str:
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line that is neither Muster's nor the standard library's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith((_OURS, "<frozen"))]
+    return whose(traceback.extract_tb(error.__traceback__))
+
+
+def whose(frames: Sequence[traceback.FrameSummary]) -> str:
+    """`my_metric.py, line 12, in score,`: the innermost line that is neither Muster's nor the standard library's."""
+    theirs = [
+        frame for frame in frames if not is_ours(frame.filename) and not frame.filename.startswith("<frozen")
+    ]
     own = [
         frame for frame in theirs if _is_installed(frame.filename) or not frame.filename.startswith(_STANDARD)
     ]
@@ -73,6 +79,11 @@ def _where(error: BaseException) -> str:
         return "somebody's code"
     frame = chosen[-1]
     return f"{frame.filename}, line {frame.lineno}, in {frame.name},"
+
+
+def is_ours(file: str) -> bool:
+    """Whether code of this file is Muster's."""
+    return file.startswith(_OURS)
 
 
 def _is_installed(file: str) -> bool:

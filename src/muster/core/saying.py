@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import logging
 import sys
 from contextlib import suppress
+from typing import BinaryIO
 
 from muster.core.text import printable
 
@@ -14,6 +17,23 @@ def tell(line: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{printable(line)}\n")
         sys.stderr.flush()
+
+
+class Shown:
+    """Somebody's output as it grows (a job's log), shown on `target`; a carriage return begins a new line.
+
+    Bytes that aren't UTF-8 become U+FFFD; a character that is in two pieces stays whole.
+    """
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        characters = codecs.getincrementaldecoder("utf-8")("replace")
+        self._lines = io.IncrementalNewlineDecoder(characters, translate=True)
+
+    def write(self, new: bytes) -> None:
+        """Show what has come."""
+        self._target.write(printable(self._lines.decode(new)).encode())
+        self._target.flush()
 
 
 def log_printably() -> None:
