@@ -394,3 +394,12 @@ def test_appends_from_several_threads_stay_whole(tmp_path: Path) -> None:
         list(pool.map(work, range(4)))
     assert inspect_journal(path).clean
     assert len({each.completion.key for each in read_journal(path)}) == 1200
+
+
+def test_a_whole_record_with_garbage_right_behind_it_is_kept(tmp_path: Path) -> None:
+    """Its line break and the beginning of the next line were written over; the record's own bytes are all there."""
+    path = tmp_path / "journal.jsonl"
+    content = written(path, [record(str(number)) for number in range(4)])
+    lines = content.splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2][:-1], b"\x00garbage", lines[3][9:], lines[4]]))
+    assert [each.completion.key.sample_id for each in read_journal(path)] == ["0", "1", "3"]

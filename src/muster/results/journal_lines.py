@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from muster.core import Completion, RequestKey
 FORMAT = 1
 _CRC_LENGTH = len(',"crc":"00000000"}')
 _RECORD_START = b'{"completion":{"key":['
+_END = re.compile(rb',"crc":"[0-9a-f]{8}"\}')
 _HEADER_START = b'{"muster_journal":'
 
 T = TypeVar("T")
@@ -225,17 +227,15 @@ def decode_header(line: bytes) -> Header | None:
 def _salvage(offset: int, line: bytes) -> list[Found]:
     """The intact records inside a damaged line.
 
-    A lost line break joins two lines that are both whole. Inside a record the marks searched for can't
-    occur, since JSON escapes quotes in strings.
+    A lost line break joins two lines that are both whole, and what was written over another line may begin right behind
+    a whole one. Inside a record the marks searched for can't occur, since JSON escapes quotes in strings.
     """
     starts = [0]
     while (start := line.find(_RECORD_START, starts[-1] + 1)) >= 0:
         starts.append(start)
-    pieces = zip(starts, [*starts[1:], len(line)], strict=True)
     found: list[Found] = []
-    for start, stop in pieces:
-        for end in (stop, stop - 1):  # with and without the byte that was the line break
-            if is_intact(line[start:end]):
-                found.append(Found(offset + start, line[start:end]))
-                break
+    for start, stop in zip(starts, [*starts[1:], len(line)], strict=True):
+        seal = _END.search(line, start, stop)
+        if seal is not None and is_intact(line[start : seal.end()]):
+            found.append(Found(offset + start, line[start : seal.end()]))
     return found
