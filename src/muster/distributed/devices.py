@@ -46,17 +46,17 @@ def _index(entry: str) -> int:
 
 
 def _installed_count() -> int | None:
-    """How many GPUs the driver has; None without a driver."""
+    """How many GPUs the driver has; None without a driver that says so."""
     import pynvml
 
     try:
         pynvml.nvmlInit()
+        try:
+            return int(pynvml.nvmlDeviceGetCount())
+        finally:
+            pynvml.nvmlShutdown()
     except pynvml.NVMLError:
         return None
-    try:
-        return int(pynvml.nvmlDeviceGetCount())
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def _installed_gpus() -> list[str]:
