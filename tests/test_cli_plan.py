@@ -171,7 +171,6 @@ def test_the_gpus_of_this_machine_are_asked(monkeypatch: pytest.MonkeyPatch) -> 
 
     memory = {"0": 80 * GIB, "2": 40 * GIB}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 3)
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", str)

@@ -16,7 +16,8 @@ def visible_gpus(env: Mapping[str, str] = os.environ) -> list[str]:
 
     Without that variable all that the driver knows; a GPU in MIG mode counts as its instances. The variable is read as
     torch reads it (2.13, `torch.cuda._parse_visible_devices`): indices may have something behind them, the first entry
-    that is no index of an installed GPU ends the list, and one that stands there twice makes it empty.
+    that is no index ends the list, and one that stands there twice makes it empty. Whether the driver has such a GPU is
+    for `muster doctor` to say.
     """
     listed = env.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
@@ -30,33 +31,13 @@ def visible_gpus(env: Mapping[str, str] = os.environ) -> list[str]:
                 named.append(entry)
             return named if len(set(named)) == len(named) else []
     indices = list(itertools.takewhile(lambda index: index >= 0, map(_index, listed.split(","))))
-    if len(set(indices)) < len(indices):
-        return []
-    installed = _installed_count()
-    return [
-        str(index)
-        for index in itertools.takewhile(lambda index: installed is None or index < installed, indices)
-    ]
+    return [] if len(set(indices)) < len(indices) else [str(index) for index in indices]
 
 
 def _index(entry: str) -> int:
     """The number that an entry begins with, as C's strtoul would have it; -1 where there is none."""
     match = re.match(r"[+-]?\d+", entry.strip())
     return int(match[0]) if match else -1
-
-
-def _installed_count() -> int | None:
-    """How many GPUs the driver has; None without a driver that says so."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        try:
-            return int(pynvml.nvmlDeviceGetCount())
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return None
 
 
 def _installed_gpus() -> list[str]:
