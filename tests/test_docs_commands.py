@@ -36,6 +36,10 @@ NAMES = {
     "muster gate plan",
     "muster report",
     "muster repair",
+    "muster score --predictions",
+    "muster status",
+    "muster tasks check",
+    "muster slurm follow",
 }
 """Commands that need arguments, named without any in a sentence."""
 
