@@ -46,8 +46,8 @@ def command(
         raise ConfigurationError("--benchmark is for --to submission")
     with scored_run(run) as scored:
         exported = _export(scored, to, task or (), output, benchmark, xlsx=xlsx)
-        if not scored.results.complete:
-            tell("muster: the run isn't complete: what it has so far was exported")
+        if scored.note or not scored.results.complete:
+            tell(f"muster: {scored.note or 'the run is not complete: what it has so far was exported'}")
     for note in exported.notes:
         tell(f"muster: {note}")
     for file in exported.files:
