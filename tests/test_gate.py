@@ -183,3 +183,11 @@ def test_the_plan_says_how_weak_a_policy_is(tmp_path: Path) -> None:
     [planned] = json.loads(output)
     assert planned["enough"]
     assert planned["go_if_unchanged"] > 0.99
+
+
+def test_names_of_tasks_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    run = made(tmp_path / "a", right, toy_plan(30, name="to\x1b[31my"))
+    (tmp_path / "p.yaml").write_text("rules: [{tasks: ['*'], floor: 0.5}]")
+    _, output = gate(tmp_path / "p.yaml", run)
+    assert "\x1b" not in output
+    assert "to\\x1b[31my" in output

@@ -117,10 +117,12 @@ def plan(
 
 
 def _show(decision: Decision) -> None:
+    from muster.core.text import printable
+
     marks = {"holds": "✓", "broken": "✗", "open": "?"}
     for each in decision.findings:
         tier = "" if each.tier == "critical" else f" [{each.tier}]"
-        typer.echo(f"{marks[each.outcome]} {each.claim}{tier}\n    {each.sentence}")
+        typer.echo(printable(f"{marks[each.outcome]} {each.claim}{tier}\n    {each.sentence}"))
     typer.echo(decision.verdict)
 
 

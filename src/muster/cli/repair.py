@@ -19,6 +19,7 @@ def command(
     Says what it drops; the journal as it was is kept beside the new one.
     """
     from muster.config import load_config
+    from muster.core.text import printable
     from muster.planning import plan
     from muster.results.folder import RunFolder
     from muster.results.manifest import Manifest
@@ -33,7 +34,7 @@ def command(
         return
     word = "would drop" if dry_run else "dropped"
     for task, count in repair.dropped.items():
-        typer.echo(f"{word} {count} answers of {task}, such as {repair.examples[task]}")
+        typer.echo(printable(f"{word} {count} answers of {task}, such as {repair.examples[task]}"))
     if repair.damaged:
         typer.echo(f"{word} {repair.damaged} damaged lines")
     typer.echo(f"{repair.kept} answers stay")
