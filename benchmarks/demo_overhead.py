@@ -16,8 +16,8 @@ from benchmarks.overhead import AIM_SHARE
 from benchmarks.runs import scratch
 from benchmarks.tables import say, table, verdict
 from muster.config import load_config
+from muster.coordinator.workload import Workload
 from muster.demo import demo_model_path
-from muster.distributed.workload import Workload
 from muster.media import load_image
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.backend import TransformersModel

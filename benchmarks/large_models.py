@@ -122,7 +122,7 @@ def row(folder: Path, gpus: int, parallelism: str, batches: int) -> list[str]:
 
 def compare(quick: bool, gpus: int | None) -> None:
     """Build the model, and print the table."""
-    from muster.distributed.devices import visible_gpus
+    from muster.machine.gpus import visible_gpus
 
     there = len(visible_gpus())
     large = there > 0 and not quick

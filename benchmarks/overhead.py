@@ -23,8 +23,8 @@ from pathlib import Path
 from benchmarks.runs import measured_run, questions, scratch, write_benchmark
 from benchmarks.tables import asked_for_quick, machine, say, table, verdict
 from muster.config import load_config
+from muster.coordinator.workload import Workload
 from muster.core import Request
-from muster.distributed.workload import Workload
 from muster.planning import plan
 from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask

@@ -33,8 +33,8 @@ from benchmarks.random_models import SIZES, Family, Size, build
 from benchmarks.runs import scratch, write_benchmark
 from benchmarks.tables import machine, say, table, verdict
 from muster.config import load_config
+from muster.coordinator.workload import Workload
 from muster.core import Completion, RequestKey
-from muster.distributed.workload import Workload
 from muster.media import load_image
 from muster.models.protocol import ModelSettings, RequestStream
 from muster.models.transformers.backend import TransformersModel

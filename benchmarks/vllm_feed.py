@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from benchmarks.tables import machine, say, table, verdict
 from muster.core import Generation, Media, Message, Part, Request, RequestKey
-from muster.distributed.devices import visible_gpus
+from muster.machine.gpus import visible_gpus
 from muster.models.protocol import Model, ModelSettings
 from muster.models.registry import load_backend, resolve_model
 from muster.models.vllm.versions import installed_version

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.text import Text
 
 from muster.config import load_config
-from muster.distributed.progress import Progress
+from muster.coordinator.progress import Progress
 from muster.report.displays import render
 from muster.report.terminal import results_table
 from muster.run import run
@@ -119,7 +119,7 @@ def killed_replica(target: Path) -> None:
 def kill_a_worker() -> None:
     """SIGKILL to one of this process's workers."""
     for process in psutil.Process(os.getpid()).children():
-        if "muster.distributed.worker" in process.cmdline():
+        if "muster.worker.worker" in process.cmdline():
             process.send_signal(signal.SIGKILL)
             return
     sys.exit("there is no worker to kill")

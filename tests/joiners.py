@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from processes import DEADLINE, Run, fake
+from processes import DEADLINE, Run, command_of, fake
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Joiner:
         return [
             child
             for child in psutil.Process(self.process.pid).children(recursive=True)
-            if "muster.distributed.worker" in child.cmdline()
+            if "muster.worker.worker" in command_of(child)
         ]
 
     def kill_everything(self) -> None:

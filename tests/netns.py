@@ -90,7 +90,7 @@ class Host:
         found = []
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                if "muster.distributed.worker" in process.cmdline():
+                if "muster.worker.worker" in process.cmdline():
                     found.append(process)
         return found
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from muster.engines import waking
+from muster.engines import resume_watch
 from muster.results.journal import Record, read_journal
 from muster.results.results import Results
 
@@ -45,6 +45,22 @@ def write_benchmark(folder: Path, count: int, name: str = "echo") -> Path:
     task = folder / f"{name}.yaml"
     task.write_text(f"name: {name}\nsource: {{file: {name}.jsonl}}\nmetric: exact_match\nby: [kind]\n")
     return task
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether a process has ended; one that nobody has waited for yet (a zombie) has."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """A process's command line; empty where it has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 @dataclass
@@ -89,7 +105,7 @@ class Run:
         found: dict[int, psutil.Process] = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                if "muster.distributed.worker" in process.cmdline():
+                if "muster.worker.worker" in process.cmdline():
                     found[len(found)] = process
             except psutil.Error:
                 continue
@@ -162,7 +178,7 @@ def start(
 def stop_for_good(rank: psutil.Process) -> None:
     """SIGSTOP a launcher's rank, and kill the process beside it that would have it go on."""
     limit = time.monotonic() + DEADLINE
-    while not (wakers := [child for child in rank.children() if waking.__file__ in child.cmdline()]):
+    while not (wakers := [child for child in rank.children() if resume_watch.__file__ in command_of(child)]):
         assert time.monotonic() < limit, f"nobody looks after rank {rank}"
         time.sleep(0.01)
     rank.send_signal(signal.SIGSTOP)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from processes import DEADLINE
+from processes import DEADLINE, command_of
 
 ADDRESS = "10.78.0.1"
 _SETUP = f"""
@@ -48,7 +48,7 @@ class RayNode:
     def kill(self) -> None:
         """The node is gone at once, with all that runs on it. Ray notices within half a minute."""
         family = psutil.Process(self._process.pid).children(recursive=True)
-        raylets = [one for one in family if Path((one.cmdline() or [""])[0]).name == "raylet"]
+        raylets = [one for one in family if Path((command_of(one) or [""])[0]).name == "raylet"]
         for raylet in raylets:
             raylet.kill()
         psutil.wait_procs(raylets, timeout=DEADLINE)

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 
 import msgspec
 
+from muster.coordinator.coordinator import Coordinator
+from muster.coordinator.join_names import JoinNames
+from muster.coordinator.progress import Progress, TaskProgress
+from muster.coordinator.server import CoordinatorServer
+from muster.coordinator.workload import Workload
 from muster.core import Completion, Generation, Sample
-from muster.distributed.coordinator import Coordinator
-from muster.distributed.door import Door
-from muster.distributed.link import SocketLink
-from muster.distributed.messages import Hello, Offer, Ready, Welcome
-from muster.distributed.progress import Progress, TaskProgress
-from muster.distributed.server import CoordinatorServer
-from muster.distributed.wire import Connection
-from muster.distributed.workload import Workload
 from muster.models.protocol import ModelSettings, RequestStream
 from muster.results.journal import Record
 from muster.scheduling.queue import WorkQueue
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
+from muster.wire.messages import Hello, Offer, Ready, Welcome
+from muster.wire.transport import Connection
+from muster.worker.link import SocketLink
 from toy_task import ToyMetric, ToyPrompt, ToySource
 
 SECRET = b"s" * 32
@@ -38,7 +38,7 @@ class Served:
     """A coordinator that serves in a thread of its own, with what it recorded."""
 
     port: int
-    door: int
+    join_port: int
     """The port for machines that join."""
     records: list[Record]
     coordinator: Coordinator
@@ -79,8 +79,8 @@ def serving(count: int, reconnect: float = 10.0, samples: Sequence[Sample] | Non
             coordinator, welcome, SECRET, on_log=lambda *_: None, on_broken=lambda *_: None
         )
         port = await server.start("127.0.0.1")
-        door = await server.open_door(Door(offer), "127.0.0.1", 0, JOIN_SECRET)
-        served.append(Served(port, door, records, coordinator, server))
+        join_port = await server.listen_for_joiners(JoinNames(offer), "127.0.0.1", 0, JOIN_SECRET)
+        served.append(Served(port, join_port, records, coordinator, server))
         started.set()
         await over.wait()
         await server.close()

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from muster.core import JSON, ConfigurationError, RunError
-from muster.distributed.acceptance import Own, accept, check_places
-from muster.distributed.messages import Offer
+from muster.engines.admission import Own, accept, check_places
 from muster.models.protocol import ModelSettings
 from muster.models.registry import resolve_model
 from muster.results.fingerprint import model_fingerprint
+from muster.wire.messages import Offer
 
 
 def offer(backend: str, args: Mapping[str, JSON]) -> Offer:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from muster.models.api.breaker import COOLDOWN_SECONDS, FAILURES, LONGEST_COOLDOWN_SECONDS, Breaker
 from muster.models.api.endpoints import EndpointPool, Lease
-from muster.models.api.giving_up import LONGEST_PAUSE_SECONDS, pause_seconds
 from muster.models.api.limit import MOST, SMALLEST_ROUND, START, AdaptiveLimit
+from muster.models.api.retry_policy import LONGEST_PAUSE_SECONDS, pause_seconds
 
 
 def simulate(

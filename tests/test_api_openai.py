@@ -16,7 +16,7 @@ import pytest
 
 from api_servers import Answer, ApiServer, Call, Stream, ask, chat, dead_port, error, question, serving
 from muster.core import JSON, ConfigurationError, RunError
-from muster.models.api import giving_up
+from muster.models.api import retry_policy
 from muster.models.openai import OpenAIModel
 from muster.models.protocol import ModelSettings
 
@@ -25,7 +25,7 @@ KEY = "a-key-that-must-not-be-seen"
 
 @pytest.fixture(autouse=True)
 def _quick_and_keyless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(giving_up, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(retry_policy, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr("muster.models.api.breaker.COOLDOWN_SECONDS", 0.02)
     monkeypatch.setattr("muster.models.api.breaker.LONGEST_COOLDOWN_SECONDS", 0.1)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy"):

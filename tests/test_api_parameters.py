@@ -13,7 +13,7 @@ import pytest
 
 from api_servers import Answer, Call, Stream, ask, chat, error, question, serving
 from muster.core import ConfigurationError, RunError
-from muster.models.api import giving_up
+from muster.models.api import retry_policy
 from muster.models.api.parameters import refused_parameter
 from muster.models.openai import OpenAIModel
 from muster.models.protocol import ModelSettings
@@ -22,7 +22,7 @@ from test_api_openai import model
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(giving_up, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(retry_policy, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr("muster.models.api.breaker.COOLDOWN_SECONDS", 0.02)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)

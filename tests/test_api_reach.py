@@ -1,6 +1,6 @@
 """How servers are reached: proxies, names, addresses and TLS.
 
-Guards against a proxy's refusal that is blamed on the server, servers of this machine that are looked for on the
+Guards against a proxy's refusal that is lost_with on the server, servers of this machine that are looked for on the
 proxy's, minutes of waiting for a name that nobody knows, and mistakes in an address that are tried again for minutes.
 """
 
@@ -18,7 +18,7 @@ import pytest
 from api_servers import Answer, ask, chat, claude, dead_port, error, question, serving
 from muster.core import JSON, ConfigurationError
 from muster.models.anthropic import AnthropicModel
-from muster.models.api import giving_up
+from muster.models.api import retry_policy
 from muster.models.api.proxies import proxy_of
 from muster.models.api.reach import _looked_up
 from muster.models.gemini import GeminiModel
@@ -31,7 +31,7 @@ VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(giving_up, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(retry_policy, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr("muster.models.api.breaker.COOLDOWN_SECONDS", 0.02)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", *VARIABLES, *map(str.lower, VARIABLES)):
         monkeypatch.delenv(name, raising=False)

@@ -19,7 +19,7 @@ from PIL import Image
 from api_servers import Answer, ApiServer, Call, ask, claude, question, serving
 from muster.core import JSON, ConfigurationError, Media, Message, Part, Request, RequestKey, VideoSettings
 from muster.models.anthropic import AnthropicModel
-from muster.models.api import giving_up
+from muster.models.api import retry_policy
 from muster.models.api.model import ApiModel
 from muster.models.gemini import GeminiModel
 from muster.models.protocol import ModelSettings
@@ -32,7 +32,7 @@ KEY = "a-key-that-must-not-be-seen"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(giving_up, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(retry_policy, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr("muster.models.api.breaker.COOLDOWN_SECONDS", 0.02)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     monkeypatch.setenv("GEMINI_API_KEY", KEY)

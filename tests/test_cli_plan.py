@@ -19,7 +19,7 @@ from muster.cli.app import app
 from muster.cli.plan import find_cluster, parse_image_size, parse_memory
 from muster.core import ConfigurationError
 from muster.sizing import gpus as gpus_module
-from muster.sizing.fit import Cluster
+from muster.sizing.fit import Gpus
 from processes import start
 from sizing_models import LLAVA_NEXT_34B, llava_next_34b_tensors, write_model
 
@@ -176,10 +176,10 @@ def test_the_gpus_of_this_machine_are_asked(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", str)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", str)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: FakeMemory(memory[handle]))
-    assert gpus_module.this_machine() == Cluster(2, 40 * GIB)
-    assert find_cluster(None, None, 3) == Cluster(2, 40 * GIB, 3)
-    assert find_cluster(4, None, 1) == Cluster(4, 40 * GIB)
-    assert find_cluster(None, "16", 1) == Cluster(2, 16 * GIB)
+    assert gpus_module.this_machine() == Gpus(2, 40 * GIB)
+    assert find_cluster(None, None, 3) == Gpus(2, 40 * GIB, 3)
+    assert find_cluster(4, None, 1) == Gpus(4, 40 * GIB)
+    assert find_cluster(None, "16", 1) == Gpus(2, 16 * GIB)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert find_cluster(None, None, 1) is None
-    assert find_cluster(None, "16", 1) == Cluster(1, 16 * GIB)
+    assert find_cluster(None, "16", 1) == Gpus(1, 16 * GIB)

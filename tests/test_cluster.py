@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from muster.core import ConfigurationError, InterruptedRunError
-from muster.distributed.worker import Start
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
 from muster.engines.replica import Replica
 from muster.models.protocol import ModelSettings
 from muster.results.folder import RunFolder
+from muster.worker.worker import Start
 from served import SECRET, serving
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from muster.config import load_config
+from muster.coordinator.coordinator import Coordinator
+from muster.coordinator.progress import Progress, TaskProgress
+from muster.coordinator.workload import Workload
 from muster.core import Completion
-from muster.distributed.coordinator import Coordinator
-from muster.distributed.progress import Progress, TaskProgress
-from muster.distributed.workload import Workload
 from muster.planning import plan
 from muster.results.journal import Record
 from muster.scheduling.queue import WorkQueue
@@ -43,7 +43,7 @@ def coordinator(tmp_path: Path) -> Coordinator:
 
 
 def test_a_stuck_worker_gets_no_more_work_until_it_answers(coordinator: Coordinator) -> None:
-    """Its prefetching thread still pulls and its heart still beats: three rounds of that condemned every sample."""
+    """Its prefetching thread still pulls and its heart still beats: three rounds of that poisoned every sample."""
     claimed = coordinator.pull("worker-0", 4, idle=True, now=0).requests
     assert claimed
     coordinator.seen("worker-0", now=11)
@@ -84,7 +84,7 @@ def test_cut_connections_of_a_living_worker_condemn_nothing(coordinator: Coordin
         assert claimed
         coordinator.lose("worker-0", "its connection ended", now=0)
         coordinator.join("worker-0", 0, "here", 1, now=0)
-        coordinator.absolve("worker-0")
+        coordinator.undo_loss("worker-0")
         coordinator.ready("worker-0", 4, True, 0.0, now=0)
     assert coordinator.progress.errored == 0
 

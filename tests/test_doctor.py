@@ -17,15 +17,15 @@ import msgspec
 import pytest
 
 from muster.core import RunError
-from muster.distributed import rendezvous
-from muster.distributed.environment import Ranks
 from muster.doctor import exchange
 from muster.doctor.examination import Report
 from muster.doctor.gpus import expect_gpus, see_devices
 from muster.doctor.network import listener_on
-from muster.doctor.sighting import Backend, Collective, Sighting
+from muster.doctor.observation import Backend, Collective, Observation
 from muster.doctor.surroundings import see_folder, see_settings
 from muster.doctor.within import within
+from muster.machine import rendezvous
+from muster.machine.ranks import Ranks
 from processes import DEADLINE, torchrun
 
 ALONE = {
@@ -120,10 +120,10 @@ def test_alone_with_an_interface_that_does_not_exist() -> None:
 def test_two_ranks_under_torchrun() -> None:
     ended = doctor("--json", "--timeout", "60", launcher=torchrun(2))
     assert ended.status == 0, ended.stdout + ended.stderr
-    sightings = ended.report.sightings
-    assert [each.rank for each in sightings] == [0, 1]
-    assert len({each.pid for each in sightings}) == 2
-    for each in sightings:
+    observations = ended.report.observations
+    assert [each.rank for each in observations] == [0, 1]
+    assert len({each.pid for each in observations}) == 2
+    for each in observations:
         assert each.ranks is not None
         assert (each.ranks.local_world_size, each.ranks.launcher) == (2, "torchrun")
         assert each.collective is not None
@@ -149,7 +149,7 @@ def test_ranks_that_never_start_are_named() -> None:
     first, second = end(lonely), end(orphan)
     assert first.status == 1
     assert first.errors == ["1 of 2 ranks did not come within 3 s: rank 1"]
-    tested = first.report.sightings[0].collective
+    tested = first.report.observations[0].collective
     assert tested is not None
     assert tested.ok  # with those that came
     assert (second.status, second.stdout) == (1, "")
@@ -192,16 +192,16 @@ def test_mpirun() -> None:
     launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "2", sys.executable]
     ended = doctor("--quick", "--json", launcher=launcher)
     assert ended.status == 0, ended.stdout + ended.stderr
-    assert [each.ranks.launcher for each in ended.report.sightings if each.ranks] == ["openmpi", "openmpi"]
+    assert [each.ranks.launcher for each in ended.report.observations if each.ranks] == ["openmpi", "openmpi"]
 
 
 def test_a_wrong_timeout() -> None:
     assert doctor("--timeout", "0").status == 2
 
 
-def member(rank: int, world: int = 3) -> tuple[Ranks, Sighting]:
+def member(rank: int, world: int = 3) -> tuple[Ranks, Observation]:
     ranks = Ranks(rank, world, rank, world, "torchrun")
-    return ranks, Sighting("here", 100 + rank, ranks=ranks)
+    return ranks, Observation("here", 100 + rank, ranks=ranks)
 
 
 def test_lost_late_and_doubled_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,19 +227,19 @@ def test_lost_late_and_doubled_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RunError("killed")
 
     def follow(rank: int, pid: int, test: exchange.Test) -> None:
-        ranks, sighting = member(rank, 4)
+        ranks, observation = member(rank, 4)
         try:
-            exchange.follow(ranks, dataclasses.replace(sighting, pid=pid), test, 3)
+            exchange.follow(ranks, dataclasses.replace(observation, pid=pid), test, 3)
         except RunError as error:
             said.append(str(error))
 
     others = [threading.Thread(target=follow, args=each) for each in ((1, 1, works), (2, 2, dies))]
     for thread in others:
         thread.start()
-    server.wait(["doctor/sighting/1/1", "doctor/sighting/2/1"])
+    server.wait(["doctor/observation/1/1", "doctor/observation/2/1"])
     follow(1, 11, works)
     assert "another process is rank 1 already" in said[0]
-    seen = exchange.lead(*member(0, 4), lambda sightings: "gloo", works, 1)
+    seen = exchange.lead(*member(0, 4), lambda observations: "gloo", works, 1)
     gone.set()
     for thread in others:
         thread.join(30)

@@ -1,4 +1,4 @@
-"""What `muster doctor` concludes, from made-up sightings of clusters that nobody has at hand."""
+"""What `muster doctor` concludes, from made-up observations of clusters that nobody has at hand."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from muster.distributed.environment import Ranks
 from muster.doctor.diagnosis import choose_backend, diagnose
 from muster.doctor.examination import Report
 from muster.doctor.explain import explain
 from muster.doctor.finding import Finding, name_ranks, spans
+from muster.doctor.observation import Collective, Devices, Folder, Gpu, GpuProcess, Network, Observation
 from muster.doctor.rendering import print_report
-from muster.doctor.sighting import Collective, Devices, Folder, Gpu, GpuProcess, Network, Sighting
+from muster.machine.ranks import Ranks
 
 GIB = 1 << 30
 NODES, PER_NODE = 8, 8
@@ -27,10 +27,10 @@ def gpu(node: int, index: int, free: int = 79) -> Gpu:
     return Gpu(str(index), f"GPU-{node}-{index}", "NVIDIA H100 80GB", 80 * GIB, free * GIB)
 
 
-def healthy(rank: int, per_node: int = PER_NODE, world: int = WORLD) -> Sighting:
+def healthy(rank: int, per_node: int = PER_NODE, world: int = WORLD) -> Observation:
     node, local = divmod(rank, per_node)
     entries = [str(index) for index in range(per_node)]
-    return Sighting(
+    return Observation(
         host=f"node{node}",
         pid=1000 + rank,
         machine=f"boot{node}",
@@ -73,7 +73,7 @@ def healthy(rank: int, per_node: int = PER_NODE, world: int = WORLD) -> Sighting
 CLUSTER = [healthy(rank) for rank in range(WORLD)]
 
 
-def changed(rank: int, **fields: object) -> list[Sighting]:
+def changed(rank: int, **fields: object) -> list[Observation]:
     """The cluster, with one rank that sees something else."""
     return [replace(each, **fields) if each.rank == rank else each for each in CLUSTER]  # type: ignore[arg-type]
 

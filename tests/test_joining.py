@@ -22,7 +22,7 @@ import pytest
 from gates import answers_of
 from joiners import join, until_open
 from muster.demo import demo_model_path
-from processes import Run, fake, start, write_benchmark
+from processes import Run, fake, gone, start, write_benchmark
 
 COUNT = 150
 HOST = socket.gethostname().partition(".")[0]
@@ -68,7 +68,7 @@ def assert_complete(run: Run, count: int = COUNT) -> None:
 
 
 def test_workers_join_and_one_leaves_in_good_order(task: Path, tmp_path: Path, address: str) -> None:
-    """What the leaving one has started is finished, the rest goes back, and nobody is blamed for anything."""
+    """What the leaving one has started is finished, the rest goes back, and nobody is lost_with for anything."""
     run = start_open(tmp_path, task, address, replicas=1, model_args="seconds=0.1")
     secret_file = until_open(run)
     secret = secret_file.read_text().strip()
@@ -92,7 +92,7 @@ def test_workers_join_and_one_leaves_in_good_order(task: Path, tmp_path: Path, a
     assert f"joined: 3 from {socket.gethostname()}" in run.stderr
     assert f"muster worker --join {address}" in run.stderr
     assert not secret_file.exists()
-    assert "WARNING muster.distributed.coordinator" not in run.stderr
+    assert "WARNING muster.coordinator.coordinator" not in run.stderr
     assert all(secret not in file.read_text() for file in run.output.rglob("*.[jl]*"))
     assert "is ready" in (run.output / "logs" / f"{HOST}.0.log").read_text()  # its log came with it
 
@@ -306,6 +306,6 @@ def test_a_second_signal_ends_a_worker_at_once(task: Path, tmp_path: Path, addre
         machine.process.send_signal(signal.SIGINT)
         time.sleep(0.1)
     assert machine.wait() == 130
-    assert all(not worker.is_running() for worker in workers)
+    assert all(gone(worker) for worker in workers)
     assert run.wait() == 0, run.stderr
     assert_complete(run, 20)

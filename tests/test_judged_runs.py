@@ -31,7 +31,7 @@ from muster.results.journal_read import read_verdicts
 from muster.results.results import JudgedBy, Results
 from muster.results.status import read_status
 from muster.run import Silent, run
-from processes import DEADLINE, fake, start, stop_for_good, torchrun, write_benchmark
+from processes import DEADLINE, command_of, fake, start, stop_for_good, torchrun, write_benchmark
 
 KEY = "a-key-that-must-not-be-seen"
 
@@ -87,7 +87,7 @@ def test_a_killed_run_asks_no_judge_twice(tmp_path: Path) -> None:
         running = start(output, *options(task, server.url))
         running.until(lambda: running.answered() == 16 and verdicts_in(output) == 4, "four verdicts")
         children = psutil.Process(running.process.pid).children(recursive=True)
-        assert any("muster.judging.child" in child.cmdline() for child in children)
+        assert any("muster.judging.child" in command_of(child) for child in children)
         running.process.kill()
         running.process.communicate()
         _gone, alive = psutil.wait_procs(children, timeout=DEADLINE)

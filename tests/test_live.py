@@ -23,9 +23,9 @@ from judged_task import write_judged
 from muster.cli.app import app
 from muster.core import ConfigurationError
 from muster.demo import demo_model_path
-from muster.live.as_found import as_found
 from muster.live.copies import _across, check_copies, unwrapped
 from muster.live.party import Arrival
+from muster.live.restored import restored
 from muster.results.journal import read_journal
 from video_files import write_video
 
@@ -371,7 +371,7 @@ def test_what_a_model_keeps_from_generating_is_taken_away_again() -> None:
     part.register_buffer("seen", torch.zeros(1))
     before = part.seen
     handle = part.register_forward_hook(lambda *_: None)
-    with pytest.raises(ZeroDivisionError), as_found(model):
+    with pytest.raises(ZeroDivisionError), restored(model):
         assert not any(module.training for module in model.modules())
         part.rope_deltas = torch.ones(1)
         part.seen = torch.ones(1)

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from api_servers import question
+from muster.coordinator.media_transfer import probes, with_media
 from muster.core import ConfigurationError, Extent, Generation, Media, SampleError
-from muster.distributed.media_transfer import probes, sees, with_media
 from muster.media import load_image
 from muster.media.extents import with_extents
 from muster.media.gate import VARIABLE, confined, media_file, open_media, read_media_file
@@ -30,6 +30,7 @@ from muster.tasks.reach import check_reach
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.sources.native import NativeSource
 from muster.tasks.task_file import load_task_file
+from muster.wire.probes import sees
 from test_media_transfer import planned
 from toy_task import ToyMetric, ToyPrompt, ToySource
 

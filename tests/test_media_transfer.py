@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from muster.coordinator import media_transfer, server
+from muster.coordinator.media_transfer import PROBES_PER_TASK, probes, with_media
 from muster.core import Completion, Generation, Media, Message, Part, Request, RequestKey, Sample, SampleError
-from muster.distributed import media_transfer, server
-from muster.distributed.interfaces import interface_address, matches
-from muster.distributed.media_transfer import PROBES_PER_TASK, probes, sees, with_media
-from muster.distributed.stream import ClaimedRequests
+from muster.machine.interfaces import interface_address, matches
 from muster.models.protocol import RequestStream
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
+from muster.wire.probes import sees
+from muster.worker.stream import ClaimedRequests
 from served import link_to, serving
 from toy_task import ToyMetric, ToyPrompt, ToySource
 

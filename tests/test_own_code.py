@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 import muster
 from muster.cli.app import app
 from muster.config import load_config
+from muster.coordinator.coordinator import Coordinator
+from muster.coordinator.progress import Progress, TaskProgress
+from muster.coordinator.workload import Workload
 from muster.core import Completion, ConfigurationError, Media, Sample
-from muster.distributed.coordinator import Coordinator
-from muster.distributed.progress import Progress, TaskProgress
-from muster.distributed.workload import Workload
 from muster.metrics.protocol import Score, ScoredSample
 from muster.metrics.registry import build_metric
 from muster.planning import plan

@@ -31,8 +31,8 @@ SHADOWS = (
     "tokenize",
 )
 MODULES = [
-    "muster.distributed.worker",
-    "muster.distributed.farewell",
+    "muster.worker.worker",
+    "muster.engines.late_ranks",
     "muster.judging.child",
     "muster.models.transformers.preparation_child",
     "muster.models.transformers.tensor.follower",
@@ -129,13 +129,13 @@ def test_every_python_child_is_started_in_one_way() -> None:
 
 
 def test_the_last_word_is_said_beside_them(shadowed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Farewell's errors go nowhere, so only its status tells."""
-    from muster.distributed.farewell import Farewell
+    """LateRanks's errors go nowhere, so only its status tells."""
+    from muster.engines.late_ranks import LateRanks
 
     assert shadowed == Path.cwd()
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"):
         monkeypatch.delenv(name, raising=False)
-    farewell = Farewell(0, {})
-    assert farewell._process is not None
-    assert farewell._process.wait(60) == 0
-    farewell.end(0.0)
+    late_ranks = LateRanks(0, {})
+    assert late_ranks._process is not None
+    assert late_ranks._process.wait(60) == 0
+    late_ranks.end(0.0)

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 
 import muster
+from muster.coordinator.media_transfer import with_media
 from muster.core import ConfigurationError, Generation, ImageSettings, Media, SampleError
-from muster.distributed.media_transfer import with_media
 from muster.media.images import image_size, load_image, open_picture
 from muster.media.pixels import declared, flattened
 from muster.models.api.images import ImageLimits, encode_image

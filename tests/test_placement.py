@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from muster.config import load_config
 from muster.core import ConfigurationError
-from muster.distributed.environment import Ranks
 from muster.doctor.replicas import see_replica
 from muster.engines.choose import asked_for, choose_engine
-from muster.engines.placement import Asked, Seat, Shape, replicas_here, take_seat
+from muster.engines.placement import Asked, RankPlacement, Shape, replicas_here, take_seat
+from muster.machine.ranks import Ranks
 from sizing_models import LLAVA_NEXT_34B, llava_next_34b_tensors, write_model
 
 EIGHT = [str(index) for index in range(8)]
@@ -28,7 +28,7 @@ def ranks(rank: int, local_world_size: int, nodes: int = 1) -> Ranks:
     return Ranks(rank, nodes * local_world_size, rank % local_world_size, local_world_size, "torchrun")
 
 
-def seats(asked: Asked, processes: int, gpus: list[str], nodes: int = 1) -> list[Seat]:
+def seats(asked: Asked, processes: int, gpus: list[str], nodes: int = 1) -> list[RankPlacement]:
     return [take_seat(asked, ranks(rank, processes, nodes), gpus) for rank in range(nodes * processes)]
 
 

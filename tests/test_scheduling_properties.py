@@ -124,12 +124,12 @@ class QueueMachine(RuleBasedStateMachine):
         mine = self.held.pop(name, set())
         for index in mine:
             self.deaths[index] += 1
-        condemned = {index for index in mine if self.deaths[index] >= 3}
+        poisoned = {index for index in mine if self.deaths[index] >= 3}
         loss = self.queue.lose(name)
-        assert set(loss.condemned) == condemned
-        assert set(loss.requeued) == mine - condemned
-        self.done |= condemned
-        self.waiting |= mine - condemned
+        assert set(loss.poisoned) == poisoned
+        assert set(loss.requeued) == mine - poisoned
+        self.done |= poisoned
+        self.waiting |= mine - poisoned
         self.unblock()
 
     @rule(name=st.sampled_from(NAMES))

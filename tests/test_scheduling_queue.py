@@ -134,7 +134,7 @@ def test_a_poisonous_request_is_run_alone_after_two_deaths_and_given_up_after_th
     assert queue.claim("third", 4, idle=False).state == "wait", "nothing beside it"
     assert queue.claim("third", 4, idle=True).state == "empty", "nor for a plain iterator"
     loss = queue.lose("third")
-    assert (loss.condemned, loss.requeued) == ((0,), ())
+    assert (loss.poisoned, loss.requeued) == ((0,), ())
     assert queue.done == 1
     assert queue.complete("third", 0) == "duplicate", "it was reported as failed"
 

@@ -22,7 +22,7 @@ from muster.sizing.architecture import read_architecture
 from muster.sizing.checkpoint import Checkpoint, Tensor, read_folder
 from muster.sizing.class_defaults import PARTS, TENSOR_PARALLEL, TEXT, VISION
 from muster.sizing.demand import assumed_demand
-from muster.sizing.fit import Cluster
+from muster.sizing.fit import Gpus
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.image_tokens import image_rule
 from muster.sizing.plan import describe, make_plan
@@ -269,7 +269,7 @@ def test_nonsense_in_a_file_is_an_error_that_says_so(name: str) -> None:
             with suppress(ConfigurationError):
                 described = describe(Checkpoint("a model", its_config, its_processor, TENSORS, "headers"))
                 demand = assumed_demand(described.rule, limit=described.architecture.text.context)
-                plan = make_plan(described, demand, Cluster(8, 24 * 2**30))
+                plan = make_plan(described, demand, Gpus(8, 24 * 2**30))
                 assert all(0 <= fit.needed < 2**80 for fit in plan.fits)
 
 

@@ -19,7 +19,7 @@ from muster.sizing import choice as choice_module
 from muster.sizing.checkpoint import read_folder
 from muster.sizing.choice import choose_for_run
 from muster.sizing.demand import assumed_demand
-from muster.sizing.fit import Cluster, Parallelism, all_fits, choose, refusal
+from muster.sizing.fit import Gpus, Parallelism, all_fits, choose, refusal
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.memory import Demand
 from muster.sizing.plan import Described, Plan, describe, make_plan
@@ -50,9 +50,7 @@ def qwen_72b(tmp_path_factory: pytest.TempPathFactory) -> Described:
     )
 
 
-def planned(
-    model: Described, cluster: Cluster, parallelism: Parallelism | None = None, **demand: Any
-) -> Plan:
+def planned(model: Described, cluster: Gpus, parallelism: Parallelism | None = None, **demand: Any) -> Plan:
     limit = model.architecture.text.context
     return make_plan(model, assumed_demand(model.rule, limit=limit, **demand), cluster, parallelism)
 
@@ -60,16 +58,16 @@ def planned(
 @pytest.mark.parametrize(
     ("cluster", "gpus", "replicas"),
     [
-        (Cluster(2, 40 * GIB), 2, 1),
-        (Cluster(8, 40 * GIB), 2, 4),
-        (Cluster(8, 40 * 10**9), 2, 4),  # a GB of 10⁹ bytes
-        (Cluster(8, 80 * GIB), 1, 8),
-        (Cluster(8, 24 * GIB), 4, 2),
-        (Cluster(8, 40 * GIB, nodes=2), 2, 8),
+        (Gpus(2, 40 * GIB), 2, 1),
+        (Gpus(8, 40 * GIB), 2, 4),
+        (Gpus(8, 40 * 10**9), 2, 4),  # a GB of 10⁹ bytes
+        (Gpus(8, 80 * GIB), 1, 8),
+        (Gpus(8, 24 * GIB), 4, 2),
+        (Gpus(8, 40 * GIB, nodes=2), 2, 8),
     ],
     ids=str,
 )
-def test_llava_next_34b(llava: Described, cluster: Cluster, gpus: int, replicas: int) -> None:
+def test_llava_next_34b(llava: Described, cluster: Gpus, gpus: int, replicas: int) -> None:
     plan = planned(llava, cluster)
     assert plan.choice is not None
     assert (plan.choice.gpus_per_replica, plan.choice.replicas, plan.choice.idle_gpus) == (gpus, replicas, 0)
@@ -79,14 +77,14 @@ def test_llava_next_34b(llava: Described, cluster: Cluster, gpus: int, replicas:
 
 
 def test_llava_next_34b_under_a_device_map(llava: Described) -> None:
-    plan = planned(llava, Cluster(8, 40 * GIB), "device-map")
+    plan = planned(llava, Gpus(8, 40 * GIB), "device-map")
     assert plan.choice is not None
     assert (plan.choice.gpus_per_replica, plan.choice.replicas) == (2, 4)
     assert any("one GPU of a replica works at a time" in problem.what for problem in plan.problems)
 
 
 def test_one_gpu_of_40_gib_is_refused_with_numbers(llava: Described) -> None:
-    plan = planned(llava, Cluster(1, 40 * GIB))
+    plan = planned(llava, Gpus(1, 40 * GIB))
     assert plan.choice is None
     [error] = [problem for problem in plan.problems if problem.level == "error"]
     assert "64.7 GiB as float16" in error.what
@@ -94,13 +92,13 @@ def test_one_gpu_of_40_gib_is_refused_with_numbers(llava: Described) -> None:
 
 
 def test_qwen_72b_on_two_nodes_of_80_gib_gpus(qwen_72b: Described) -> None:
-    plan = planned(qwen_72b, Cluster(8, 80 * GIB, nodes=2), image=ImageSize(1280, 960))
+    plan = planned(qwen_72b, Gpus(8, 80 * GIB, nodes=2), image=ImageSize(1280, 960))
     assert plan.choice is not None
     assert (plan.choice.gpus_per_replica, plan.choice.replicas) == (2, 8)
     weights = {fit.gpus: fit.weights for fit in plan.fits if fit.parallelism == "tensor"}
     assert weights[1] == plan.model.loaded
     assert weights[2] > plan.model.loaded / 2  # the vision tower and the norms are on both
-    biggest = planned(qwen_72b, Cluster(8, 80 * GIB), batch=32)
+    biggest = planned(qwen_72b, Gpus(8, 80 * GIB), batch=32)
     assert biggest.choice is not None
     assert biggest.choice.gpus_per_replica == 4
 
@@ -120,7 +118,7 @@ def test_k_that_divides_no_heads_is_refused_with_the_reason() -> None:
 
 def test_without_a_tensor_plan_the_device_map_is_what_is_left(tmp_path: Path) -> None:
     model = describe(read_folder(write_model(tmp_path, QWEN3_VL_8B, qwen_tensors(QWEN3_VL_8B))))
-    plan = planned(model, Cluster(4, 16 * GIB), image=ImageSize(640, 480))
+    plan = planned(model, Gpus(4, 16 * GIB), image=ImageSize(640, 480))
     assert plan.choice is not None
     assert (plan.choice.gpus_per_replica, plan.choice.fit.parallelism) == (2, "device-map")
     assert plan.model.divisors == (1,)
@@ -128,12 +126,12 @@ def test_without_a_tensor_plan_the_device_map_is_what_is_left(tmp_path: Path) ->
 
 def test_a_7b_model_runs_on_a_24_gib_card(tmp_path: Path) -> None:
     model = describe(read_folder(write_model(tmp_path, QWEN2_5_VL_7B, qwen_tensors(QWEN2_5_VL_7B))))
-    plan = planned(model, Cluster(1, 24 * GIB), image=ImageSize(1280, 960))
+    plan = planned(model, Gpus(1, 24 * GIB), image=ImageSize(1280, 960))
     assert plan.choice is not None
     assert plan.choice.fit.largest_batch >= 4
-    assert planned(model, Cluster(1, 16 * GIB), image=ImageSize(1280, 960)).choice is None
+    assert planned(model, Gpus(1, 16 * GIB), image=ImageSize(1280, 960)).choice is None
     smaller = describe(model.checkpoint, "int4")
-    assert planned(smaller, Cluster(1, 12 * GIB), image=ImageSize(1280, 960)).choice is not None
+    assert planned(smaller, Gpus(1, 12 * GIB), image=ImageSize(1280, 960)).choice is not None
 
 
 @settings(max_examples=60, deadline=None)
@@ -148,7 +146,7 @@ def test_a_7b_model_runs_on_a_24_gib_card(tmp_path: Path) -> None:
 def test_choices_keep_their_promises(
     llava: Described, memory: int, gpus: int, nodes: int, batch: int, prompt: int, answer: int
 ) -> None:
-    cluster, demand = Cluster(gpus, memory * GIB, nodes), Demand(batch, prompt, answer, 2885)
+    cluster, demand = Gpus(gpus, memory * GIB, nodes), Demand(batch, prompt, answer, 2885)
     fits = all_fits(llava.architecture, llava.parameters, demand, cluster)
     chosen = choose(fits, cluster)
     if chosen is None:
@@ -168,7 +166,7 @@ def test_choices_keep_their_promises(
         assert not fewer  # nothing smaller fits that would give more replicas
     else:
         assert not any(f.fits and f.parallelism == "tensor" for f in fits)
-    more = Cluster(gpus, (memory + 10) * GIB, nodes)
+    more = Gpus(gpus, (memory + 10) * GIB, nodes)
     again = choose(all_fits(llava.architecture, llava.parameters, demand, more), more)
     assert again is not None
     assert again.replicas >= chosen.replicas or fit.parallelism == "device-map"
@@ -219,7 +217,7 @@ def test_one_gpu_stays_one_where_only_the_largest_image_wants_more(
     """Twice the GPUs for images that no task has, were half the replicas of what ran before."""
     processor = {"min_pixels": 3136, "max_pixels": 12_845_056}  # up to 16,386 tokens
     folder = write_model(tmp_path, QWEN2_5_VL_7B, qwen_tensors(QWEN2_5_VL_7B), processor=processor)
-    largest = planned(describe(read_folder(folder)), Cluster(8, 20 * GIB), "device-map")
+    largest = planned(describe(read_folder(folder)), Gpus(8, 20 * GIB), "device-map")
     assert largest.choice is not None
     assert largest.choice.gpus_per_replica > 1
     chosen = choose_for_run(str(folder), installed(*8 * [20]), {})

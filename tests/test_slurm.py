@@ -22,7 +22,7 @@ from gates import gate, open_gate_in
 from muster.results.journal import read_journal
 from muster.results.results import Results
 from netns import Host, Network, needs_namespaces, network
-from processes import DEADLINE, fake, write_benchmark
+from processes import DEADLINE, command_of, fake, write_benchmark
 from slurm_cluster import Slurm, needs_slurm, start_slurm, start_slurmd
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, needs_namespaces, needs_slurm]
@@ -236,7 +236,9 @@ def test_following_may_be_left_and_taken_up_again(cluster: Cluster) -> None:
     follower = cluster.start(*command)
     cluster.until(lambda: cluster.answers("held") >= 10, "answers of both ranks")
     assert "running on n[1-2]" in cluster.muster("status", str(cluster.shared / "held")).stdout
-    ranks = [each for each in cluster.nodes[1].processes() if each.cmdline()[1:4] == ["-m", "muster", "run"]]
+    ranks = [
+        each for each in cluster.nodes[1].processes() if command_of(each)[1:4] == ["-m", "muster", "run"]
+    ]
     assert len(ranks) == 1
     ranks[0].kill()
     open_gate_in(cluster.shared)
@@ -282,8 +284,8 @@ def test_a_run_folder_on_the_nodes_own_disk_is_fetched(cluster: Cluster) -> None
 
 SEEN = """
 import os
-from muster.distributed.devices import share_of, visible_gpus
-from muster.distributed.environment import read_ranks
+from muster.machine.gpus import share_of, visible_gpus
+from muster.machine.ranks import read_ranks
 ranks = read_ranks()
 print(ranks.rank, ranks.local_rank, ranks.local_world_size, ",".join(share_of(ranks, visible_gpus())))
 """

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.core import ConfigurationError, Sample
-from muster.tasks.sources.answers import as_letter
+from muster.tasks.sources.answer_letter import as_letter
 from muster.tasks.sources.list_text import parse_list
 from muster.tasks.sources.references import parse_reference
 from muster.tasks.task_file import load_task_file

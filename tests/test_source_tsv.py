@@ -18,6 +18,7 @@ import pytest
 
 import muster
 from catalog_fixtures import picture
+from muster.coordinator.media_transfer import media_bytes, needs_files, with_media
 from muster.core import (
     ConfigurationError,
     Extent,
@@ -29,7 +30,6 @@ from muster.core import (
     Sample,
     SampleError,
 )
-from muster.distributed.media_transfer import media_bytes, needs_files, with_media
 from muster.media import load_image
 from muster.media.extents import read_extent, with_extents
 from muster.tasks.sources import pack

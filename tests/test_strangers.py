@@ -15,14 +15,14 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from muster.distributed import messages, wire
-from muster.distributed.door import new_party
-from muster.distributed.endpoint import Endpoint, parse_endpoint
-from muster.distributed.knocking import knock_at
-from muster.distributed.link import LostCoordinatorError, SocketLink
-from muster.distributed.messages import Hello, Knock, Offer
-from muster.distributed.stream import ClaimedRequests
-from muster.distributed.wire import Connection, HandshakeError
+from muster.coordinator.join_names import new_machine_id
+from muster.engines.join_client import ask_to_join
+from muster.wire import messages, transport
+from muster.wire.endpoint import Endpoint, parse_endpoint
+from muster.wire.messages import Hello, JoinRequest, Offer
+from muster.wire.transport import Connection, HandshakeError
+from muster.worker.link import LostCoordinatorError, SocketLink
+from muster.worker.stream import ClaimedRequests
 from served import JOIN_SECRET, SECRET, SESSION, Served, answer_all, link_to, serving
 
 
@@ -55,10 +55,10 @@ def assert_undisturbed(served: Served) -> None:
 
 def test_a_guess_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     with serving(20) as served:
-        for port in (served.port, served.door):
+        for port in (served.port, served.join_port):
             with pytest.raises(HandshakeError, match="another run"):
                 Connection.connect(("127.0.0.1", port), b"x" * 32, 5.0)
-        with pytest.raises(HandshakeError, match="another run"):  # each entrance has its own
+        with pytest.raises(HandshakeError, match="another run"):  # each entry has its own
             Connection.connect(("127.0.0.1", served.port), JOIN_SECRET, 5.0)
         assert_undisturbed(served)
     assert "wrong secret" in caplog.text
@@ -72,13 +72,13 @@ def test_a_recorded_handshake_opens_nothing() -> None:
 
             def in_between() -> None:
                 near, _address = listener.accept()
-                with closing(near), closing(socket.create_connection(("127.0.0.1", served.door))) as far:
+                with closing(near), closing(socket.create_connection(("127.0.0.1", served.join_port))) as far:
                     near.sendall(far.recv(41, socket.MSG_WAITALL))
                     recorded.append(near.recv(64, socket.MSG_WAITALL))
 
             threading.Thread(target=in_between, daemon=True).start()
             Connection.connect(listener.getsockname(), JOIN_SECRET, 5.0)
-        with closing(raw(served.door)) as replay:
+        with closing(raw(served.join_port)) as replay:
             replay.recv(32, socket.MSG_WAITALL)
             replay.sendall(recorded[0])
             assert replay.recv(32, socket.MSG_WAITALL) == bytes(32)
@@ -93,7 +93,7 @@ def test_a_recorded_handshake_opens_nothing() -> None:
 )
 def test_garbage_is_hung_up_on(said: bytes) -> None:
     with serving(20) as served:
-        with closing(raw(served.door)) as stranger:
+        with closing(raw(served.join_port)) as stranger:
             stranger.sendall(said)
             assert ended(stranger)
         assert_undisturbed(served)
@@ -102,15 +102,19 @@ def test_garbage_is_hung_up_on(said: bytes) -> None:
 def test_one_who_is_there_at_the_end_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     """A scanner, or a rank's question, cost a traceback when the run ended at that moment."""
     with serving(1) as served:
-        stranger = raw(served.door)
+        stranger = raw(served.join_port)
     stranger.close()
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_who_says_nothing_or_too_slowly_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half-open connections and slow loris: each costs a file for as long as a handshake may take."""
-    monkeypatch.setattr(wire, "HANDSHAKE_SECONDS", 0.6)
-    with serving(20) as served, closing(raw(served.door)) as silent, closing(raw(served.door)) as slow:
+    monkeypatch.setattr(transport, "HANDSHAKE_SECONDS", 0.6)
+    with (
+        serving(20) as served,
+        closing(raw(served.join_port)) as silent,
+        closing(raw(served.join_port)) as slow,
+    ):
         for _ in range(8):
             try:
                 slow.sendall(b"x")
@@ -123,9 +127,9 @@ def test_who_says_nothing_or_too_slowly_is_hung_up_on(monkeypatch: pytest.Monkey
 
 
 def test_one_who_has_the_secret_must_say_what_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("muster.distributed.server.HANDSHAKE_SECONDS", 0.3)
+    monkeypatch.setattr("muster.coordinator.server.HANDSHAKE_SECONDS", 0.3)
     with serving(20) as served:
-        connection = Connection.connect(("127.0.0.1", served.door), JOIN_SECRET, 5.0)
+        connection = Connection.connect(("127.0.0.1", served.join_port), JOIN_SECRET, 5.0)
         assert connection.receive() is None
         assert_undisturbed(served)
 
@@ -134,7 +138,7 @@ def test_crowds_of_strangers_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) ->
     """They hang on to their connections; the oldest make room."""
     with serving(20) as served:
         monkeypatch.setattr(served.server._reception, "_most_strangers", 16)
-        with crowd(served.door, 60) as strangers:
+        with crowd(served.join_port, 60) as strangers:
             assert offered(served, 1)[1] == ["gpu7.0"]
             assert ended(strangers[0])
             assert not ended(strangers[-1])
@@ -154,8 +158,8 @@ def crowd(port: int, count: int) -> Iterator[list[socket.socket]]:
 
 def test_an_oversize_frame_ends_its_connection_before_it_is_read() -> None:
     with serving(20) as served:
-        connection = Connection.connect(("127.0.0.1", served.door), JOIN_SECRET, 5.0)
-        connection._socket.sendall(struct.pack(">I", wire.MAX_FRAME + 1) + bytes(16) + b"x" * 1000)
+        connection = Connection.connect(("127.0.0.1", served.join_port), JOIN_SECRET, 5.0)
+        connection._socket.sendall(struct.pack(">I", transport.MAX_FRAME + 1) + bytes(16) + b"x" * 1000)
         connection.limit_wait(10)
         assert connection.receive() is None
         assert_undisturbed(served)
@@ -165,34 +169,38 @@ def test_an_oversize_frame_ends_its_connection_before_it_is_read() -> None:
 def test_frames_are_those_that_the_other_end_has_sent(what: str) -> None:
     """Somebody in the middle of the way, after the handshake, feeds results in."""
     with serving(20) as served:
-        connection = Connection.connect(("127.0.0.1", served.door), JOIN_SECRET, 5.0)
-        knock = messages.encode(Knock(new_party(), "", "host", 1))
-        frame = connection._outgoing.head(knock) + knock
+        connection = Connection.connect(("127.0.0.1", served.join_port), JOIN_SECRET, 5.0)
+        join_request = messages.encode(JoinRequest(new_machine_id(), "", "host", 1))
+        frame = connection._outgoing.head(join_request) + join_request
         if what == "changed":
             frame = frame[:-1] + bytes([frame[-1] ^ 1])
         elif what == "made up":
-            frame = frame[:4] + hashlib.blake2b(knock, digest_size=16).digest() + knock
+            frame = frame[:4] + hashlib.blake2b(join_request, digest_size=16).digest() + join_request
         elif what == "left out":
-            frame = connection._outgoing.head(knock) + knock  # the second, with the first missing
+            frame = (
+                connection._outgoing.head(join_request) + join_request
+            )  # the second, with the first missing
         connection._socket.sendall(frame)
         connection.limit_wait(10)
         if what == "repeated":
             assert connection.receive() is not None
-            again = Connection.connect(("127.0.0.1", served.door), JOIN_SECRET, 5.0)
+            again = Connection.connect(("127.0.0.1", served.join_port), JOIN_SECRET, 5.0)
             again._socket.sendall(frame)
             connection = again
         assert connection.receive() is None
         assert_undisturbed(served)
 
 
-def offered(served: Served, replicas: int, name: str = "", host: str = "gpu7") -> tuple[Knock, list[str]]:
-    knock = Knock(new_party(), name, host, replicas)
-    answer = knock_at(Endpoint("127.0.0.1", served.door), JOIN_SECRET, knock)
+def offered(
+    served: Served, replicas: int, name: str = "", host: str = "gpu7"
+) -> tuple[JoinRequest, list[str]]:
+    join_request = JoinRequest(new_machine_id(), name, host, replicas)
+    answer = ask_to_join(Endpoint("127.0.0.1", served.join_port), JOIN_SECRET, join_request)
     assert isinstance(answer, Offer)
-    again = knock_at(Endpoint("127.0.0.1", served.door), JOIN_SECRET, knock)
+    again = ask_to_join(Endpoint("127.0.0.1", served.join_port), JOIN_SECRET, join_request)
     assert isinstance(again, Offer)
     assert again.places == answer.places
-    return knock, answer.places
+    return join_request, answer.places
 
 
 def test_every_machine_gets_names_of_its_own() -> None:
@@ -209,20 +217,22 @@ def test_who_joined_can_not_pass_for_another() -> None:
     with serving(20) as served:
         (one, _), (other, names) = offered(served, 1), offered(served, 1)
         for hello in (
-            Hello("worker-0", 0, "gpu7", 1, SESSION, one.party),
-            Hello("worker-0", None, "gpu7", 1, SESSION, one.party),
-            Hello(names[0], None, "gpu7", 1, SESSION, one.party),
-            Hello(names[0], 0, "gpu7", 1, SESSION, other.party),
-            Hello(names[0], None, "gpu7", 1, "an earlier one", other.party),
+            Hello("worker-0", 0, "gpu7", 1, SESSION, one.machine_id),
+            Hello("worker-0", None, "gpu7", 1, SESSION, one.machine_id),
+            Hello(names[0], None, "gpu7", 1, SESSION, one.machine_id),
+            Hello(names[0], 0, "gpu7", 1, SESSION, other.machine_id),
+            Hello(names[0], None, "gpu7", 1, "an earlier one", other.machine_id),
         ):
             with pytest.raises(LostCoordinatorError, match="refused this worker"):
                 SocketLink(
-                    lambda: Connection.connect(("127.0.0.1", served.door), JOIN_SECRET, 5.0),
+                    lambda: Connection.connect(("127.0.0.1", served.join_port), JOIN_SECRET, 5.0),
                     hello,
                     lambda stop, lost: None,
                 )
         inside = Connection.connect(("127.0.0.1", served.port), SECRET, 5.0)
-        inside.send(messages.encode(Knock(new_party(), "", "h", 1)))  # nobody joins at the workers' entrance
+        inside.send(
+            messages.encode(JoinRequest(new_machine_id(), "", "h", 1))
+        )  # nobody joins at the workers' entry
         assert inside.receive() is None
         assert_undisturbed(served)
 

@@ -24,7 +24,7 @@ import pytest
 
 import muster
 from muster.core import ConfigurationError, Generation, LostMemberError, ReplicaError, Request
-from muster.core.frames import receive_header, send_frame
+from muster.core.framing import receive_header, send_frame
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
 from muster.models.transformers.tensor import lockstep
@@ -33,7 +33,7 @@ from muster.models.transformers.tensor.division import check_heads
 from muster.models.transformers.tensor.members import Members
 from muster.models.transformers.tensor.orders import Order, Report
 from muster.results.journal import read_journal
-from processes import Run, start, torchrun
+from processes import Run, command_of, gone, start, torchrun
 from tensor_models import BEFORE_THE_GATE
 from tiny_models import model_folder
 from tiny_requests import ListStream, answers, ask, noise, texts
@@ -248,7 +248,7 @@ def followers(process: psutil.Process) -> list[psutil.Process]:
     found = []
     for child in process.children(recursive=True):
         try:
-            if FOLLOWER in child.cmdline():
+            if FOLLOWER in command_of(child):
                 found.append(child)
         except psutil.Error:
             continue
@@ -361,7 +361,7 @@ def test_four_ranks_of_a_launcher_as_two_replicas(
     leader.kill()
     open_gate(run)
     assert run.wait() == 0, run.stderr
-    assert not follower.is_running()
+    assert gone(follower)
     assert "rank 3: rank 2 feeds the replica of ranks 2 to 3" in run.stderr
     assert "worker-2 killed by SIGKILL; starting it again" in run.stderr
     assert_same_answers(run, model, task, tmp_path)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from gates import gate, open_gate_in
-from processes import Run, fake, start, stop_for_good, torchrun, write_benchmark
+from processes import Run, fake, gone, start, stop_for_good, torchrun, write_benchmark
 
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
 
@@ -123,7 +123,7 @@ def test_a_stopped_rank_loses_its_work_to_the_others(task: Path, tmp_path: Path)
     run.until(lambda: run.logs().count("worker-2 is ready") == 2, "another worker")
     open_gate_in(tmp_path)
     assert run.wait() == 0, run.stderr
-    assert not stopped.is_running()
+    assert gone(stopped)
     assert f"worker-2 stands still (process {stopped.pid})" in run.stderr
     assert f"process {rank.pid}, a rank, was stopped by a signal: going on" in run.stderr
     assert_complete(run)
@@ -320,7 +320,7 @@ def test_a_stranger_cannot_join_or_feed_results(task: Path, tmp_path: Path) -> N
 _STRANGER = """
 import sys
 import time
-from muster.distributed.wire import Connection, HandshakeError
+from muster.wire.transport import Connection, HandshakeError
 try:
     Connection.connect(("127.0.0.1", int(sys.argv[1])), b"guess" * 8, 5).receive()
 except (HandshakeError, OSError) as error:

@@ -22,9 +22,9 @@ import torch
 from muster.core import JSON, ConfigurationError, Generation, Media, Request
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel, cores
-from muster.models.transformers.frames import receive_prepared, send_prepared
 from muster.models.transformers.options import Options, parse_options
 from muster.models.transformers.preparation import Batch, Prepared
+from muster.models.transformers.preparation_messages import receive_prepared, send_prepared
 from muster.models.transformers.preparation_process import PreparationProcess
 from tiny_models import model_folder
 from tiny_requests import ListStream, answers, ask, noise, texts

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.core import Completion, Failure, Generation, Media, Message, Part, Request, RequestKey, Sample
-from muster.distributed import messages, wire
-from muster.distributed.link import LostCoordinatorError, SocketLink
-from muster.distributed.messages import Hello, Ready, Stop
-from muster.distributed.stream import ClaimedRequests
-from muster.distributed.wire import Connection, HandshakeError
 from muster.models.protocol import RequestStream
+from muster.wire import messages, transport
+from muster.wire.messages import Hello, Ready, Stop
+from muster.wire.transport import Connection, HandshakeError
+from muster.worker.link import LostCoordinatorError, SocketLink
+from muster.worker.stream import ClaimedRequests
 from served import SECRET, Proxy, answer_all, link_to, serving
 from toy_task import ToyPrompt
 
@@ -233,8 +233,8 @@ def test_a_drained_worker_starts_nothing_more_and_gives_back_what_it_has_not_sta
 def test_requests_with_more_media_than_a_frame_may_hold_travel_in_several(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wire, "MAX_FRAME", 1 << 20)
-    monkeypatch.setattr("muster.distributed.server._MOST_BUFFERED", 1 << 19)
+    monkeypatch.setattr(transport, "MAX_FRAME", 1 << 20)
+    monkeypatch.setattr("muster.coordinator.server._MOST_BUFFERED", 1 << 19)
     image = Media("image", data=b"x" * 200_000)
     samples = [Sample(str(i), "q", images=(image,)) for i in range(12)]
     monkeypatch.setattr(

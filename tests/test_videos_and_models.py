@@ -20,6 +20,7 @@ from PIL import Image
 
 from api_servers import ask as ask_api
 from api_servers import chat, serving
+from muster.coordinator.media_transfer import probes, with_media
 from muster.core import (
     Clip,
     ConfigurationError,
@@ -32,7 +33,6 @@ from muster.core import (
     SampleError,
     VideoSettings,
 )
-from muster.distributed.media_transfer import Probe, probes, sees, with_media
 from muster.media.packed_frames import is_packed
 from muster.media.video import load_video
 from muster.models.chat.questions import question_of
@@ -42,6 +42,7 @@ from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
 from muster.models.transformers.preparation import video_arguments
 from muster.models.transformers.prompts import takes_videos
+from muster.wire.probes import Probe, digest_of, sees
 from processes import fake
 from tiny_models import model_folder
 from tiny_requests import answers, noise
@@ -213,10 +214,8 @@ def test_workers_without_the_file_are_sent_the_same_frames(film: Path, tmp_path:
 
 
 def test_a_folder_of_frames_is_seen_by_the_names_in_it(tmp_path: Path) -> None:
-    from muster.distributed import media_transfer
-
     folder = write_frame_folder(tmp_path / "frames", 3)
-    probe = Probe(str(folder), media_transfer._digest(str(folder)))
+    probe = Probe(str(folder), digest_of(str(folder)))
     assert probe.digest
     assert sees([probe])
     (folder / "2.png").unlink()

@@ -32,7 +32,7 @@ from muster.core import (
 from muster.demo import demo_model_path
 from muster.models.protocol import ModelSettings
 from muster.models.registry import BUILTIN, load_backend, model_kind
-from processes import start
+from processes import command_of, gone, start
 from tiny_requests import ListStream, answers, ask, noise
 from tiny_video_models import VIDEO_FAMILIES
 from video_files import number_of, write_frame_folder
@@ -271,7 +271,7 @@ def test_a_killed_engine_and_a_killed_worker_are_replaced_and_leave_nothing_behi
 
     def engines() -> list[psutil.Process]:
         below = psutil.Process(run.process.pid).children(recursive=True)
-        return [each for each in below if any("multiprocessing.spawn" in word for word in each.cmdline())]
+        return [each for each in below if any("multiprocessing.spawn" in word for word in command_of(each))]
 
     run.until_answered(20)
     (first,) = engines()
@@ -282,7 +282,7 @@ def test_a_killed_engine_and_a_killed_worker_are_replaced_and_leave_nothing_behi
     (worker,) = run.workers().values()
     worker.kill()
     assert run.wait() == 0, run.stderr + run.logs()
-    assert not second.is_running()
+    assert gone(second)
     assert run.results().complete
     # Room for as many images as the run's prompts have.
     assert json.loads((tmp_path / "arguments.json").read_text())["limit_mm_per_prompt"] == {

@@ -32,6 +32,7 @@ from muster.models.vllm.options import (
     parse_options,
 )
 from muster.models.vllm.room import Room
+from processes import gone
 from tiny_requests import ask
 
 # Settings
@@ -294,7 +295,7 @@ def test_what_is_watched_ends_with_whoever_started_it(then: str, stubborn: bool)
     if then.startswith("time"):
         starter.send_signal(signal.SIGKILL)
     starter.wait(20)
-    until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes))
+    until(lambda: not any(not gone(each) for each in processes))
 
 
 def test_orphans_of_a_watched_session_end_too() -> None:
@@ -305,7 +306,7 @@ def test_orphans_of_a_watched_session_end_too() -> None:
     assert starter.stdout is not None
     grandchild = psutil.Process(int(starter.stdout.readline().split()[1]))
     try:
-        until(lambda: not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE)
+        until(lambda: gone(grandchild))
     finally:
         starter.kill()
         starter.wait()

@@ -158,7 +158,7 @@ def _living(pid: int) -> psutil.Process | None:
 def _part(command: Sequence[str], env: Mapping[str, str]) -> Part | None:
     if "torch.distributed.run" in command:
         return "launcher"
-    if "muster.distributed.worker" in command:
+    if "muster.worker.worker" in command:
         return "worker"
     if not command or not Path(command[0]).name.startswith("python") or "muster" not in command:
         return None  # the shell that enters a namespace

@@ -16,6 +16,7 @@ from typing import Self
 from uuid import uuid4
 
 from muster.config import RunConfig
+from muster.coordinator.progress import Progress
 from muster.core import (
     JSON,
     ConfigurationError,
@@ -27,7 +28,6 @@ from muster.core import (
 )
 from muster.core.foreign_code import ForeignCode
 from muster.core.interruption import settle
-from muster.distributed.progress import Progress
 from muster.engines.job import Engine
 from muster.models.protocol import ModelSettings
 from muster.planning import portable

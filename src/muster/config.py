@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from muster.compat_options import AUTO, translate
 from muster.core import JSON, ConfigurationError
 from muster.core.regular_files import regular
-from muster.distributed.endpoint import LOOPBACK, Endpoint, parse_endpoint
-from muster.foreign_spelling import AUTO, translate
 from muster.metrics.thinking import parse_thinking
+from muster.wire.endpoint import LOOPBACK, Endpoint, parse_endpoint
 
 ENVIRONMENT_PREFIX = "MUSTER_"
 FOREIGN_VARIABLES = {"DIST_TIMEOUT": "rendezvous_timeout", "RAY_ADDRESS": "ray_address"}

@@ -19,13 +19,12 @@ from muster.attempt import (
     how_to_go_on,
 )
 from muster.config import RunConfig, load_config
+from muster.coordinator.coordinator import Coordinator, RecordSink
+from muster.coordinator.progress import Progress, TaskProgress
+from muster.coordinator.workload import Workload
 from muster.core import ConfigurationError
 from muster.core.interruption import check, interruptible
 from muster.core.saying import tell
-from muster.distributed.coordinator import Coordinator, RecordSink
-from muster.distributed.join_secret import given_secret
-from muster.distributed.progress import Progress, TaskProgress
-from muster.distributed.workload import Workload
 from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
 from muster.engines.placement import Shape
@@ -47,6 +46,7 @@ from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask
 from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
+from muster.wire.join_secret import given_secret
 
 
 class Display(Protocol):
@@ -241,7 +241,7 @@ def work(
                             findings.notes = coordinator.progress.notes
                     check()
                 sink.sync()
-                engine.dismiss()  # the judge may take longer than the model
+                engine.announce_end()  # the judge may take longer than the model
                 ended = time.monotonic()
                 judge.finish(coordinator.progress)
             timing = timing_of(coordinator, started, ended, time.monotonic()) if len(workload) else None

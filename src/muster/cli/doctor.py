@@ -67,11 +67,11 @@ def _asked(gpus_per_replica: int | None, parallelism: str | None) -> Asked | Non
 
 def _show(report: Report, *, as_json: bool) -> None:
     """Rank 0's report goes to standard output, the words of another rank to standard error."""
-    ranks = report.sightings[0].ranks
+    ranks = report.observations[0].ranks
     if ranks is not None and ranks.rank > 0:
         from muster.doctor.rendering import describe
 
-        here = f"rank {ranks.rank} on {report.sightings[0].host}"
+        here = f"rank {ranks.rank} on {report.observations[0].host}"
         for finding in report.findings:
             tell(f"muster doctor, {here}: {describe(finding, 1).plain}")
         return

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from muster.sizing.checkpoint import Checkpoint
     from muster.sizing.demand import Assumption
-    from muster.sizing.fit import Cluster, Parallelism
+    from muster.sizing.fit import Gpus, Parallelism
     from muster.sizing.image_grids import ImageSize
     from muster.sizing.plan import Described, Plan
     from muster.tasks.plan import PlannedTask
@@ -109,14 +109,14 @@ def read_model(model: str, revision: str | None) -> Checkpoint:
     return checkpoint if checkpoint.tensors else with_tensors(checkpoint)
 
 
-def find_cluster(gpus: int | None, gpu_memory: str | None, nodes: int) -> Cluster | None:
+def find_cluster(gpus: int | None, gpu_memory: str | None, nodes: int) -> Gpus | None:
     """The GPUs that were described, completed by those of this machine; None where there are none.
 
     Raises:
         ConfigurationError: a number of GPUs, or their memory, that neither the user nor the driver says.
     """
     from muster.core import ConfigurationError
-    from muster.sizing.fit import Cluster
+    from muster.sizing.fit import Gpus
     from muster.sizing.gpus import this_machine
 
     here = this_machine() if gpus is None or gpu_memory is None else None
@@ -130,7 +130,7 @@ def find_cluster(gpus: int | None, gpu_memory: str | None, nodes: int) -> Cluste
         )
     else:
         return None
-    return Cluster(gpus or (here.gpus if here else 1), memory, nodes)
+    return Gpus(gpus or (here.gpus if here else 1), memory, nodes)
 
 
 UNITS = {

@@ -17,7 +17,7 @@ from muster.core.saying import tell
 
 if TYPE_CHECKING:
     from muster.config import RunConfig
-    from muster.distributed.environment import Ranks
+    from muster.machine.ranks import Ranks
     from muster.results.results import Results
     from muster.run import Display
 
@@ -213,23 +213,23 @@ def command(
 def execute(config: RunConfig, *, as_json: bool) -> int:
     """Run as what this process is, and return the exit status."""
     from muster.cli.leftovers import adopt_orphans
-    from muster.distributed.environment import read_ranks
+    from muster.machine.ranks import read_ranks
 
     adopt_orphans()
     ranks = read_ranks() if config.engine in ("auto", "torchrun") else None
     if ranks is None:
         _hint_at_srun(config)
         return _run(config, as_json=as_json)
-    from muster.engines.waking import kept_awake
+    from muster.engines.resume_watch import resume_when_stopped
 
-    with kept_awake():
+    with resume_when_stopped():
         return _run(config, as_json=as_json, launched=True) if ranks.rank == 0 else _serve(config, ranks)
 
 
 def _serve(config: RunConfig, ranks: Ranks) -> int:
     from muster.engines.choose import asked_for
+    from muster.engines.launcher import serve_rank
     from muster.engines.placement import take_seat
-    from muster.engines.spmd import serve_rank
 
     asked = asked_for(config, aloud=False)  # rank 0 says it
     seat = take_seat(asked, ranks, asked.visible())
@@ -264,7 +264,7 @@ def _run(config: RunConfig, *, as_json: bool, launched: bool = False) -> int:
 
 
 def _hint_at_srun(config: RunConfig) -> None:
-    from muster.distributed.environment import idle_slurm_tasks
+    from muster.machine.ranks import idle_slurm_tasks
 
     tasks = idle_slurm_tasks() if config.engine == "auto" and config.replicas is None else 0
     if tasks:

@@ -15,9 +15,9 @@ from muster.core import ConfigurationError, RunError
 from muster.core.saying import tell
 
 if TYPE_CHECKING:
-    from muster.distributed.acceptance import Own
-    from muster.distributed.endpoint import Endpoint
-    from muster.distributed.messages import Knock, Offer, Stop
+    from muster.engines.admission import Own
+    from muster.wire.endpoint import Endpoint
+    from muster.wire.messages import JoinRequest, Offer, Stop
 
 _RETRY_SECONDS = 0.5
 
@@ -62,8 +62,8 @@ def command(
     rest back and leaves; a second one leaves at once.
     """
     from muster.config import parse_model_args
-    from muster.distributed.acceptance import Own
-    from muster.distributed.endpoint import parse_endpoint
+    from muster.engines.admission import Own
+    from muster.wire.endpoint import parse_endpoint
 
     try:
         address = parse_endpoint(join)
@@ -89,21 +89,21 @@ def _join(
 ) -> int:
     import msgspec
 
-    from muster.distributed.acceptance import accept, check_places
-    from muster.distributed.devices import share, visible_gpus
-    from muster.distributed.door import new_party
-    from muster.distributed.environment import host_name
-    from muster.distributed.join_secret import ask_for_secret, given_secret, key_of
-    from muster.distributed.messages import Knock, Offer, Stop
+    from muster.coordinator.join_names import new_machine_id
+    from muster.engines.admission import accept, check_places
     from muster.engines.joined import JoinedReplicas
     from muster.engines.placement import Asked, replicas_here
+    from muster.machine.gpus import share, visible_gpus
+    from muster.machine.ranks import host_name
     from muster.models.registry import uses_gpus
+    from muster.wire.join_secret import ask_for_secret, given_secret, key_of
+    from muster.wire.messages import JoinRequest, Offer, Stop
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     key = key_of(given_secret(secret_file) or ask_for_secret(sys.stdin))
     gpus: list[str] = []
-    knock = Knock(new_party(), name, host_name(), 0)
-    answer = _knock(address, key, knock, patience)
+    join_request = JoinRequest(new_machine_id(), name, host_name(), 0)
+    answer = _ask_to_join(address, key, join_request, patience)
     if isinstance(answer, Offer):
         # Whatever speaks against it is said before anybody counts with these workers.
         backend, settings, _warnings = accept(answer, own)
@@ -117,30 +117,32 @@ def _join(
             )
         count, _shape = replicas_here(asked, replicas, len(gpus))
         share(gpus, 0, count, asked.gpus)
-        knock = msgspec.structs.replace(knock, replicas=count)
-        answer = _knock(address, key, knock, 0.0)
+        join_request = msgspec.structs.replace(join_request, replicas=count)
+        answer = _ask_to_join(address, key, join_request, 0.0)
     if isinstance(answer, Stop):
         _say(f"nothing is left to do at {address}: {answer.reason}")
         return 0
     accepted = accept(answer, own)
-    check_places(answer, knock.replicas)
+    check_places(answer, join_request.replicas)
     for warning in accepted.warnings:
         _say(warning)
     names = ", ".join(answer.places)
     _say(f"joining the run of {answer.model} at {address} as {names}")
-    status = asyncio.run(JoinedReplicas(address, key, knock.party, _say).work(answer, accepted, gpus))
+    status = asyncio.run(
+        JoinedReplicas(address, key, join_request.machine_id, _say).work(answer, accepted, gpus)
+    )
     _say("left the run" if status else "the run is over")
     return status
 
 
-def _knock(address: Endpoint, key: bytes, knock: Knock, patience: float) -> Offer | Stop:
+def _ask_to_join(address: Endpoint, key: bytes, join_request: JoinRequest, patience: float) -> Offer | Stop:
     """Ask to join; again for `patience` seconds while nobody answers."""
-    from muster.distributed.knocking import UnreachableError, knock_at
+    from muster.engines.join_client import UnreachableError, ask_to_join
 
     limit = time.monotonic() + patience
     while True:
         try:
-            return knock_at(address, key, knock)
+            return ask_to_join(address, key, join_request)
         except UnreachableError as error:
             if time.monotonic() > limit:
                 raise RunError(str(error)) from error

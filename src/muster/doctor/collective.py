@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from muster.distributed.devices import bind
-from muster.doctor.sighting import Backend, Collective
+from muster.doctor.observation import Backend, Collective
 from muster.doctor.within import within
+from muster.machine.gpus import bind
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from muster.doctor.explain import explain
 from muster.doctor.finding import Finding, Symptom, by_node, grouped, name_ranks
-from muster.doctor.sighting import Gpu, Sighting
+from muster.doctor.observation import Gpu, Observation
 
 _GIB = 1 << 30
 MEMORY_WARNING = 0.05
@@ -15,55 +15,55 @@ MEMORY_ERROR = 0.5
 """And from which it is an error: a model that was sized for the GPU won't load."""
 
 
-def device_findings(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+def device_findings(observations: Sequence[Observation]) -> Iterator[Finding]:
     """Everything about devices."""
-    yield from grouped(symptom for sighting in sightings for symptom in _driver(sighting))
-    yield from grouped(symptom for node in by_node(sightings) for symptom in _binding(node))
-    yield from grouped(symptom for sighting in sightings for symptom in _replica(sighting))
-    yield from _uneven(sightings)
-    yield from _shared(sightings)
-    yield from _memory(sightings)
-    yield from _collective(sightings)
+    yield from grouped(symptom for observation in observations for symptom in _driver(observation))
+    yield from grouped(symptom for node in by_node(observations) for symptom in _binding(node))
+    yield from grouped(symptom for observation in observations for symptom in _replica(observation))
+    yield from _uneven(observations)
+    yield from _shared(observations)
+    yield from _memory(observations)
+    yield from _collective(observations)
 
 
-def _driver(sighting: Sighting) -> Iterator[Symptom]:
-    devices = sighting.devices
+def _driver(observation: Observation) -> Iterator[Symptom]:
+    devices = observation.devices
     if devices.problem and devices.expected:
         missing = "" if devices.nvidia_smi else ", and nvidia-smi is missing"
         yield Symptom(
-            sighting,
+            observation,
             "error",
-            f"GPUs are expected on {sighting.host} ({devices.expected}), but the NVIDIA driver doesn't answer: "
+            f"GPUs are expected on {observation.host} ({devices.expected}), but the NVIDIA driver doesn't answer: "
             f"{devices.problem}{missing}",
             "install or load the driver (`nvidia-smi` must work); in a container, start it with the GPUs "
             "(`--gpus all`, `--nv`); on a machine without GPUs, unset CUDA_VISIBLE_DEVICES",
         )
     elif devices.driver and not devices.nvidia_smi:
         yield Symptom(
-            sighting,
+            observation,
             "warning",
-            f"nvidia-smi is missing on {sighting.host}, though the driver {devices.driver} answers",
+            f"nvidia-smi is missing on {observation.host}, though the driver {devices.driver} answers",
             "nothing for Muster, which asks the driver itself; the driver's utilities may not be in this container",
         )
     for gpu in devices.gpus:
         if gpu.problem:
             yield Symptom(
-                sighting,
+                observation,
                 "error",
-                f"{sighting.host} has no usable GPU {gpu.entry}: {gpu.problem}",
+                f"{observation.host} has no usable GPU {gpu.entry}: {gpu.problem}",
                 "correct CUDA_VISIBLE_DEVICES; `nvidia-smi -L` lists the GPUs",
             )
-    torch = sighting.versions.get("torch", "")
+    torch = observation.versions.get("torch", "")
     if devices.driver and devices.visible and torch.endswith("+cpu"):
         yield Symptom(
-            sighting,
+            observation,
             "error",
-            f"torch {torch} is the CPU build and can't use the GPUs of {sighting.host}",
+            f"torch {torch} is the CPU build and can't use the GPUs of {observation.host}",
             "install the CUDA build of torch",
         )
 
 
-def _binding(node: Sequence[Sighting]) -> Iterator[Symptom]:
+def _binding(node: Sequence[Observation]) -> Iterator[Symptom]:
     do = (
         "start one process per GPU (--nproc-per-node, --ntasks-per-node, -np), or evaluate on the CPU with "
         "--model-args device=cpu"
@@ -73,31 +73,31 @@ def _binding(node: Sequence[Sighting]) -> Iterator[Symptom]:
             "each process was given a GPU that the others don't see, and Muster can't tell that from too few GPUs: "
             "let every process see all of its node's GPUs"
         )
-    for sighting in node:
-        if sighting.devices.binding_problem:
-            problem = f"more processes than GPUs on {sighting.host}: {sighting.devices.binding_problem}"
-            yield Symptom(sighting, "error", problem, do)
+    for observation in node:
+        if observation.devices.binding_problem:
+            problem = f"more processes than GPUs on {observation.host}: {observation.devices.binding_problem}"
+            yield Symptom(observation, "error", problem, do)
 
 
-def _replica(sighting: Sighting) -> Iterator[Symptom]:
-    if sighting.replica_problem:
+def _replica(observation: Observation) -> Iterator[Symptom]:
+    if observation.replica_problem:
         yield Symptom(
-            sighting,
+            observation,
             "error",
-            f"these ranks and GPUs don't make up replicas: {sighting.replica_problem}",
+            f"these ranks and GPUs don't make up replicas: {observation.replica_problem}",
             "start another number of processes, or choose another --gpus-per-replica; `muster run` would end with this",
         )
 
 
-def _own_gpu_each(node: Sequence[Sighting]) -> bool:
-    uuids = [gpu.uuid for sighting in node for gpu in sighting.devices.gpus if gpu.uuid]
+def _own_gpu_each(node: Sequence[Observation]) -> bool:
+    uuids = [gpu.uuid for observation in node for gpu in observation.devices.gpus if gpu.uuid]
     return len(node) > 1 and len(set(uuids)) == len(node) == len(uuids)
 
 
-def _uneven(sightings: Sequence[Sighting]) -> Iterator[Finding]:
-    counts: dict[int, list[Sighting]] = {}
-    for sighting in sightings:
-        counts.setdefault(len(sighting.devices.visible), []).append(sighting)
+def _uneven(observations: Sequence[Observation]) -> Iterator[Finding]:
+    counts: dict[int, list[Observation]] = {}
+    for observation in observations:
+        counts.setdefault(len(observation.devices.visible), []).append(observation)
     if len(counts) > 1:
         seen = ", ".join(
             f"{count or 'no'} GPU(s) on {name_ranks(each.rank for each in members)} ({_hosts(members)})"
@@ -111,17 +111,17 @@ def _uneven(sightings: Sequence[Sighting]) -> Iterator[Finding]:
         )
 
 
-def _hosts(members: Sequence[Sighting]) -> str:
+def _hosts(members: Sequence[Observation]) -> str:
     names = sorted({each.host for each in members})
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _shared(sightings: Sequence[Sighting]) -> Iterator[Finding]:
-    users: dict[str, list[Sighting]] = {}
-    for sighting in sightings:
-        for gpu in sighting.devices.gpus:
-            if gpu.uuid and gpu.entry in sighting.devices.bound and sighting.ranks is not None:
-                users.setdefault(gpu.uuid, []).append(sighting)
+def _shared(observations: Sequence[Observation]) -> Iterator[Finding]:
+    users: dict[str, list[Observation]] = {}
+    for observation in observations:
+        for gpu in observation.devices.gpus:
+            if gpu.uuid and gpu.entry in observation.devices.bound and observation.ranks is not None:
+                users.setdefault(gpu.uuid, []).append(observation)
     for uuid, members in users.items():
         if len(members) > 1:
             entry = next(gpu.entry for gpu in members[0].devices.gpus if gpu.uuid == uuid)
@@ -134,24 +134,24 @@ def _shared(sightings: Sequence[Sighting]) -> Iterator[Finding]:
             )
 
 
-def _memory(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+def _memory(observations: Sequence[Observation]) -> Iterator[Finding]:
     seen: set[str] = set()
-    for sighting in sightings:
-        for gpu in sighting.devices.gpus:
+    for observation in observations:
+        for gpu in observation.devices.gpus:
             taken = gpu.total - gpu.free
             if not gpu.total or gpu.uuid in seen or taken < max(MEMORY_WARNING * gpu.total, _GIB / 2):
                 continue
             seen.add(gpu.uuid)
             users = [
                 each.rank
-                for each in sightings
+                for each in observations
                 if each.ranks is not None
                 and any(own.uuid == gpu.uuid and own.entry in each.devices.bound for own in each.devices.gpus)
             ]
             yield Finding(
                 "error" if taken > MEMORY_ERROR * gpu.total else "warning",
-                f"GPU {gpu.entry} of {sighting.host} has only {gpu.free / _GIB:.1f} of {gpu.total / _GIB:.1f} GiB free "
-                f"before the start; {_holders(gpu)}",
+                f"GPU {gpu.entry} of {observation.host} has only {gpu.free / _GIB:.1f} of {gpu.total / _GIB:.1f} GiB "
+                f"free before the start; {_holders(gpu)}",
                 "end those processes (leftovers of a crashed run: kill), or use other GPUs (CUDA_VISIBLE_DEVICES)",
                 users,
             )
@@ -169,14 +169,14 @@ def _holders(gpu: Gpu) -> str:
     return "held by " + ", ".join(named)
 
 
-def _collective(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+def _collective(observations: Sequence[Observation]) -> Iterator[Finding]:
     """One finding per kind of failure, causes before consequences; each rank's own words differ in addresses."""
-    kinds: dict[tuple[int, str, str], list[Sighting]] = {}
-    for sighting in sightings:
-        test = sighting.collective
+    kinds: dict[tuple[int, str, str], list[Observation]] = {}
+    for observation in observations:
+        test = observation.collective
         if test is not None and not test.ok:
             order, _advice = explain(test.problem)
-            kinds.setdefault((order, test.backend, test.step), []).append(sighting)
+            kinds.setdefault((order, test.backend, test.step), []).append(observation)
     for (_order, backend, step), members in sorted(kinds.items(), key=lambda kind: kind[0]):
         first = members[0].collective
         assert first is not None

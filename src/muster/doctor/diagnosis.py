@@ -1,4 +1,4 @@
-"""From sightings to findings. Pure: no clock, no files, no network."""
+"""From observations to findings. Pure: no clock, no files, no network."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from muster.doctor.device_findings import device_findings
 from muster.doctor.finding import Finding
 from muster.doctor.network_findings import network_findings
+from muster.doctor.observation import Backend, Observation
 from muster.doctor.rank_findings import rank_findings
-from muster.doctor.sighting import Backend, Sighting
 from muster.doctor.software_findings import software_findings
 
 
-def diagnose(sightings: Sequence[Sighting], waited: float | None = None) -> list[Finding]:
+def diagnose(observations: Sequence[Observation], waited: float | None = None) -> list[Finding]:
     """What is wrong, errors first, in the order in which a start would stumble over it.
 
     `waited` is how long absent ranks were waited for, in seconds.
     """
-    ordered = sorted(sightings, key=lambda sighting: sighting.rank)
+    ordered = sorted(observations, key=lambda observation: observation.rank)
     findings = [
         *rank_findings(ordered, waited),
         *network_findings(ordered),
@@ -27,13 +27,13 @@ def diagnose(sightings: Sequence[Sighting], waited: float | None = None) -> list
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
 
-def choose_backend(sightings: Sequence[Sighting]) -> Backend:
+def choose_backend(observations: Sequence[Observation]) -> Backend:
     """NCCL where every process has GPUs of its own that answer; else Gloo."""
     with_gpus = all(
-        sighting.devices.driver
-        and sighting.devices.bound
-        and not any(gpu.problem for gpu in sighting.devices.gpus)
-        and not sighting.versions.get("torch", "").endswith("+cpu")
-        for sighting in sightings
+        observation.devices.driver
+        and observation.devices.bound
+        and not any(gpu.problem for gpu in observation.devices.gpus)
+        and not observation.versions.get("torch", "").endswith("+cpu")
+        for observation in observations
     )
     return "nccl" if with_gpus else "gloo"

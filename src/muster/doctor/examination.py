@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from muster.core import RunError
-from muster.distributed.environment import Ranks
 from muster.doctor.collective import all_reduce_alone, all_reduce_together
 from muster.doctor.diagnosis import choose_backend, diagnose
 from muster.doctor.exchange import follow, lead
 from muster.doctor.finding import Finding
+from muster.doctor.observation import Backend, Collective, Observation
 from muster.doctor.probe import look
-from muster.doctor.sighting import Backend, Collective, Sighting
 from muster.engines.placement import Asked
+from muster.machine.ranks import Ranks
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -26,7 +26,7 @@ class Report:
     """What `--json` prints. `ok` is False when there is an error among the findings."""
 
     ok: bool
-    sightings: list[Sighting]
+    observations: list[Observation]
     findings: list[Finding] = field(default_factory=list)
     schema: int = 1
 
@@ -43,15 +43,15 @@ def examine(
     if mine.ranks is None or mine.ranks.world_size == 1:
         return _report([mine if quick else _tested_alone(mine, timeout)], None)
     try:
-        sightings = _meet(mine, mine.ranks, timeout, quick=quick)
+        observations = _meet(mine, mine.ranks, timeout, quick=quick)
     except ImportError as error:
         return _report([_cut_off(mine, f"the ranks can't meet without torch: {error}")], timeout)
     except RunError as error:
         return _report([_cut_off(mine, str(error))], timeout)
-    return None if sightings is None else _report(sightings, timeout)
+    return None if observations is None else _report(observations, timeout)
 
 
-def _meet(mine: Sighting, ranks: Ranks, timeout: float, *, quick: bool) -> list[Sighting] | None:
+def _meet(mine: Observation, ranks: Ranks, timeout: float, *, quick: bool) -> list[Observation] | None:
     if mine.network.meeting_problem:
         raise RunError(mine.network.meeting_problem)
     if mine.network.port_taken_by:
@@ -60,8 +60,8 @@ def _meet(mine: Sighting, ranks: Ranks, timeout: float, *, quick: bool) -> list[
     def test(store: Store, position: int, size: int, backend: Backend) -> Collective:
         return all_reduce_together(store, position, size, backend, mine.devices.bound, timeout)
 
-    def choose(sightings: Sequence[Sighting]) -> Backend | None:
-        return None if quick else choose_backend(sightings)
+    def choose(observations: Sequence[Observation]) -> Backend | None:
+        return None if quick else choose_backend(observations)
 
     if ranks.rank == 0:
         return lead(ranks, mine, choose, test, timeout)
@@ -69,7 +69,7 @@ def _meet(mine: Sighting, ranks: Ranks, timeout: float, *, quick: bool) -> list[
     return None
 
 
-def _tested_alone(mine: Sighting, timeout: float) -> Sighting:
+def _tested_alone(mine: Observation, timeout: float) -> Observation:
     if "torch" not in mine.versions:
         return mine  # said among the findings
     gpus = mine.devices.bound if choose_backend([mine]) == "nccl" else []
@@ -77,10 +77,10 @@ def _tested_alone(mine: Sighting, timeout: float) -> Sighting:
     return replace(mine, collective=collective, versions=mine.versions | collective.versions)
 
 
-def _cut_off(mine: Sighting, problem: str) -> Sighting:
+def _cut_off(mine: Observation, problem: str) -> Observation:
     return replace(mine, network=replace(mine.network, meeting_problem=problem))
 
 
-def _report(sightings: list[Sighting], waited: float | None) -> Report:
-    findings = diagnose(sightings, waited)
-    return Report(not any(finding.severity == "error" for finding in findings), sightings, findings)
+def _report(observations: list[Observation], waited: float | None) -> Report:
+    findings = diagnose(observations, waited)
+    return Report(not any(finding.severity == "error" for finding in findings), observations, findings)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muster.core import RunError
-from muster.distributed import rendezvous
-from muster.distributed.environment import Ranks, master_address
-from muster.doctor.sighting import Backend, Collective, Sighting
+from muster.doctor.observation import Backend, Collective, Observation
 from muster.doctor.within import within
+from muster.machine import rendezvous
+from muster.machine.ranks import Ranks, master_address
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-Choose = Callable[[Sequence[Sighting]], Backend | None]
-"""Which all_reduce the sightings allow; None for none."""
+Choose = Callable[[Sequence[Observation]], Backend | None]
+"""Which all_reduce the observations allow; None for none."""
 Test = Callable[["Store", int, int, Backend], Collective]
 """An all_reduce: store, position among the processes that take part, their number, backend."""
 
@@ -50,10 +50,10 @@ class Outcome:
     collective: Collective | None
 
 
-def lead(ranks: Ranks, mine: Sighting, choose: Choose, test: Test, timeout: float) -> list[Sighting]:
-    """Rank 0: everybody's sighting, as far as they came within `timeout` seconds, with the outcome of the test.
+def lead(ranks: Ranks, mine: Observation, choose: Choose, test: Test, timeout: float) -> list[Observation]:
+    """Rank 0: everybody's observation, as far as they came within `timeout` seconds, with the outcome of the test.
 
-    Two processes that take themselves for the same rank give two sightings.
+    Two processes that take themselves for the same rank give two observations.
 
     Raises:
         RunError: the store can't be opened, or died.
@@ -65,16 +65,16 @@ def lead(ranks: Ranks, mine: Sighting, choose: Choose, test: Test, timeout: floa
     try:
         _hand_in(store, mine)
         everybody = range(ranks.world_size)
-        _wait(store, [_sighting_key(rank, 1) for rank in everybody], timeout)
-        came = [rank for rank in everybody if store.check([_sighting_key(rank, 1)])]
-        sightings = [_read_sighting(store, rank, 1) for rank in came]
-        roster = Roster(time.time(), came, choose(sightings))
+        _wait(store, [_observation_key(rank, 1) for rank in everybody], timeout)
+        came = [rank for rank in everybody if store.check([_observation_key(rank, 1)])]
+        observations = [_read_observation(store, rank, 1) for rank in came]
+        roster = Roster(time.time(), came, choose(observations))
         store.set(f"{_PREFIX}/roster", msgspec.json.encode(roster).decode())
         _take_part(store, roster, mine, test)
         _wait(store, [_outcome_key(rank) for rank in came], timeout + _LATER)
-        seen = [_with_outcome(store, sighting, roster) for sighting in sightings]
+        seen = [_with_outcome(store, observation, roster) for observation in observations]
         seen += [
-            _read_sighting(store, rank, number)
+            _read_observation(store, rank, number)
             for rank in came
             for number in range(2, _arrivals(store, rank) + 1)
         ]
@@ -87,7 +87,7 @@ def lead(ranks: Ranks, mine: Sighting, choose: Choose, test: Test, timeout: floa
     return seen
 
 
-def follow(ranks: Ranks, mine: Sighting, test: Test, timeout: float) -> None:
+def follow(ranks: Ranks, mine: Observation, test: Test, timeout: float) -> None:
     """Other ranks: show what is seen, and take part in the test.
 
     Raises:
@@ -131,10 +131,10 @@ def _open(ranks: Ranks, timeout: float) -> Store:
         ) from error
 
 
-def _hand_in(store: Store, sighting: Sighting) -> int:
-    """Show a sighting; says which of the processes of this rank this is, counted from 1."""
-    number = int(store.add(f"{_PREFIX}/arrivals/{sighting.rank}", 1))
-    store.set(_sighting_key(sighting.rank, number), msgspec.json.encode(sighting).decode())
+def _hand_in(store: Store, observation: Observation) -> int:
+    """Show a observation; says which of the processes of this rank this is, counted from 1."""
+    number = int(store.add(f"{_PREFIX}/arrivals/{observation.rank}", 1))
+    store.set(_observation_key(observation.rank, number), msgspec.json.encode(observation).decode())
     return number
 
 
@@ -142,7 +142,7 @@ def _arrivals(store: Store, rank: int) -> int:
     return int(store.add(f"{_PREFIX}/arrivals/{rank}", 0))
 
 
-def _take_part(store: Store, roster: Roster, mine: Sighting, test: Test) -> None:
+def _take_part(store: Store, roster: Roster, mine: Observation, test: Test) -> None:
     skew = time.time() - roster.clock
     collective = None
     if roster.backend is not None:
@@ -152,8 +152,8 @@ def _take_part(store: Store, roster: Roster, mine: Sighting, test: Test) -> None
     store.set(_outcome_key(mine.rank), msgspec.json.encode(outcome).decode())
 
 
-def _with_outcome(store: Store, sighting: Sighting, roster: Roster) -> Sighting:
-    if not store.check([_outcome_key(sighting.rank)]):
+def _with_outcome(store: Store, observation: Observation, roster: Roster) -> Observation:
+    if not store.check([_outcome_key(observation.rank)]):
         lost = (
             Collective(
                 roster.backend,
@@ -163,14 +163,14 @@ def _with_outcome(store: Store, sighting: Sighting, roster: Roster) -> Sighting:
             if roster.backend
             else None
         )
-        return replace(sighting, collective=lost)
-    outcome = msgspec.json.decode(store.get(_outcome_key(sighting.rank)), type=Outcome)
-    versions = sighting.versions | (outcome.collective.versions if outcome.collective else {})
-    return replace(sighting, skew=outcome.skew, collective=outcome.collective, versions=versions)
+        return replace(observation, collective=lost)
+    outcome = msgspec.json.decode(store.get(_outcome_key(observation.rank)), type=Outcome)
+    versions = observation.versions | (outcome.collective.versions if outcome.collective else {})
+    return replace(observation, skew=outcome.skew, collective=outcome.collective, versions=versions)
 
 
-def _read_sighting(store: Store, rank: int, number: int) -> Sighting:
-    return msgspec.json.decode(store.get(_sighting_key(rank, number)), type=Sighting)
+def _read_observation(store: Store, rank: int, number: int) -> Observation:
+    return msgspec.json.decode(store.get(_observation_key(rank, number)), type=Observation)
 
 
 def _wait(store: Store, keys: list[str], seconds: float) -> bool:
@@ -185,8 +185,8 @@ def _wait(store: Store, keys: list[str], seconds: float) -> bool:
     return True
 
 
-def _sighting_key(rank: int, number: int) -> str:
-    return f"{_PREFIX}/sighting/{rank}/{number}"
+def _observation_key(rank: int, number: int) -> str:
+    return f"{_PREFIX}/observation/{rank}/{number}"
 
 
 def _outcome_key(rank: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from muster.doctor.sighting import Sighting
+from muster.doctor.observation import Observation
 
 Severity = Literal["error", "warning"]
 
@@ -25,7 +25,7 @@ class Finding:
 class Symptom(NamedTuple):
     """The same thing seen by one process."""
 
-    sighting: Sighting
+    observation: Observation
     severity: Severity
     what: str
     do: str
@@ -36,8 +36,8 @@ def grouped(symptoms: Iterable[Symptom]) -> list[Finding]:
     together: dict[tuple[Severity, str, str], list[int]] = {}
     for symptom in symptoms:
         concerned = together.setdefault((symptom.severity, symptom.what, symptom.do), [])
-        if symptom.sighting.ranks is not None:
-            concerned.append(symptom.sighting.rank)
+        if symptom.observation.ranks is not None:
+            concerned.append(symptom.observation.rank)
     return [
         Finding(severity, what, do, sorted(set(ranks))) for (severity, what, do), ranks in together.items()
     ]
@@ -60,19 +60,19 @@ def name_ranks(numbers: Iterable[int]) -> str:
     return f"rank{'s' if len(chosen) != 1 else ''} {spans(chosen)}"
 
 
-def by_node(sightings: Iterable[Sighting]) -> list[list[Sighting]]:
-    """The sightings of each node."""
-    nodes: dict[str, list[Sighting]] = {}
-    for sighting in sightings:
-        nodes.setdefault(sighting.node, []).append(sighting)
+def by_node(observations: Iterable[Observation]) -> list[list[Observation]]:
+    """The observations of each node."""
+    nodes: dict[str, list[Observation]] = {}
+    for observation in observations:
+        nodes.setdefault(observation.node, []).append(observation)
     return list(nodes.values())
 
 
-def by_value(sightings: Sequence[Sighting], values: Iterable[str]) -> dict[str, list[int]]:
+def by_value(observations: Sequence[Observation], values: Iterable[str]) -> dict[str, list[int]]:
     """Which ranks have which value."""
     found: dict[str, list[int]] = {}
-    for sighting, value in zip(sightings, values, strict=True):
-        found.setdefault(value, []).append(sighting.rank)
+    for observation, value in zip(observations, values, strict=True):
+        found.setdefault(value, []).append(observation.rank)
     return found
 
 

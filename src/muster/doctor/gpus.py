@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from muster.core import ConfigurationError
-from muster.distributed.devices import share_of, visible_gpus
-from muster.distributed.environment import Ranks
-from muster.doctor.sighting import Devices, Gpu, GpuProcess
+from muster.doctor.observation import Devices, Gpu, GpuProcess
 from muster.doctor.within import within
+from muster.machine.gpus import share_of, visible_gpus
+from muster.machine.ranks import Ranks
 
 _SECONDS = 20.0
 """A healthy driver answers in milliseconds, one without persistence mode in seconds."""

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from muster.core import ConfigurationError
-from muster.distributed.environment import Ranks, master_address
-from muster.distributed.interfaces import VARIABLES, chosen_by, interface_address, interface_addresses
-from muster.distributed.rendezvous import uses_agent_store
-from muster.doctor.sighting import Network
+from muster.doctor.observation import Network
 from muster.doctor.within import within
+from muster.machine.interfaces import VARIABLES, chosen_by, interface_address, interface_addresses
+from muster.machine.ranks import Ranks, master_address
+from muster.machine.rendezvous import uses_agent_store
 
 _SECONDS = 10.0
 """For the resolver, which may wait for name servers that don't answer."""

@@ -6,22 +6,23 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from muster.distributed.environment import accelerate_processes, host_name
 from muster.doctor.gpus import see_devices
 from muster.doctor.network import see_network
+from muster.doctor.observation import Observation
 from muster.doctor.rank_claims import rank_variables, usable_ranks
 from muster.doctor.replicas import see_replica
-from muster.doctor.sighting import Sighting
 from muster.doctor.surroundings import see_folders, see_settings, see_versions
 from muster.engines.placement import Asked
+from muster.machine.accelerate import accelerate_processes
+from muster.machine.ranks import host_name
 
 
-def look(env: Mapping[str, str], output: Path, asked: Asked | None = None) -> Sighting:
+def look(env: Mapping[str, str], output: Path, asked: Asked | None = None) -> Observation:
     """What this process sees; `output` is where its run folder would be, `asked` what one replica is to be."""
     ranks, problem = usable_ranks(env)
     devices = see_devices(env, ranks)
     replica = see_replica(asked, ranks, devices.visible)
-    return Sighting(
+    return Observation(
         host=host_name(),
         pid=os.getpid(),
         machine=_machine(),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from muster.core import ConfigurationError
-from muster.distributed.environment import Launcher, Ranks, read_ranks
+from muster.machine.ranks import Launcher, Ranks, read_ranks
 
 _TORCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
 _OPENMPI = (

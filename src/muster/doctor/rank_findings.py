@@ -6,32 +6,32 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from muster.doctor.finding import Finding, Symptom, by_node, by_value, differing, grouped, name_ranks, spans
+from muster.doctor.observation import Observation
 from muster.doctor.rank_claims import Claim, claims
-from muster.doctor.sighting import Sighting
 
 _ONE_LAUNCHER = (
     "let one launcher start the processes, and unset the other's variables (`env | grep RANK` shows them)"
 )
 
 
-def rank_findings(sightings: Sequence[Sighting], waited: float | None) -> Iterator[Finding]:
+def rank_findings(observations: Sequence[Observation], waited: float | None) -> Iterator[Finding]:
     """Everything about who is who."""
-    yield from grouped(symptom for sighting in sightings for symptom in _own(sighting))
-    yield from _absent(sightings, waited)
-    yield from _doubled(sightings)
-    yield from _world_sizes(sightings)
-    yield from grouped(_local_ranks(sightings))
+    yield from grouped(symptom for observation in observations for symptom in _own(observation))
+    yield from _absent(observations, waited)
+    yield from _doubled(observations)
+    yield from _world_sizes(observations)
+    yield from grouped(_local_ranks(observations))
 
 
-def _own(sighting: Sighting) -> Iterator[Symptom]:
-    claimed = claims(sighting.variables)
-    problems = [sighting.ranks_problem, *(claim.problem for claim in claimed)]
+def _own(observation: Observation) -> Iterator[Symptom]:
+    claimed = claims(observation.variables)
+    problems = [observation.ranks_problem, *(claim.problem for claim in claimed)]
     for problem in dict.fromkeys(filter(None, problems)):
-        yield Symptom(sighting, "error", problem, _advice(problem))
+        yield Symptom(observation, "error", problem, _advice(problem))
     if claimed and claimed[0].ranks is not None:
         for other in claimed[1:]:
-            yield from _conflict(sighting, claimed[0], other)
-    yield from _half_set(sighting)
+            yield from _conflict(observation, claimed[0], other)
+    yield from _half_set(observation)
 
 
 def _advice(problem: str) -> str:
@@ -43,7 +43,7 @@ def _advice(problem: str) -> str:
     return _ONE_LAUNCHER
 
 
-def _conflict(sighting: Sighting, used: Claim, other: Claim) -> Iterator[Symptom]:
+def _conflict(observation: Observation, used: Claim, other: Claim) -> Iterator[Symptom]:
     """Two launchers' ranks. A torchrun inside srun or mpirun is fine when each outer task is one agent of its group."""
     assert used.ranks is not None
     if other.ranks is None or (other.ranks.rank, other.ranks.world_size) == (
@@ -51,12 +51,12 @@ def _conflict(sighting: Sighting, used: Claim, other: Claim) -> Iterator[Symptom
         used.ranks.world_size,
     ):
         return
-    agents = _agents(sighting.variables)
+    agents = _agents(observation.variables)
     if agents is not None and other.ranks.world_size == agents:
         return
     if agents is not None and other.ranks.world_size != used.ranks.world_size:
         yield Symptom(
-            sighting,
+            observation,
             "error",
             f"a rank variable is set twice: {_LAUNCHED[other.launcher]} started {other.ranks.world_size} tasks, but "
             f"this torchrun is a group of its own with {agents} node(s) and {used.ranks.world_size} ranks",
@@ -65,7 +65,7 @@ def _conflict(sighting: Sighting, used: Claim, other: Claim) -> Iterator[Symptom
         )
         return
     yield Symptom(
-        sighting,
+        observation,
         "error",
         f"a rank variable is set twice: {_VARIABLE[used.launcher]} says rank {used.ranks.rank} of "
         f"{used.ranks.world_size}, {_VARIABLE[other.launcher]} says rank {other.ranks.rank} of "
@@ -96,63 +96,63 @@ def _agents(variables: Mapping[str, str]) -> int | None:
     return int(count) if "TORCHELASTIC_RUN_ID" in variables and count.isdigit() else None
 
 
-def _half_set(sighting: Sighting) -> Iterator[Symptom]:
-    variables = sighting.variables
+def _half_set(observation: Observation) -> Iterator[Symptom]:
+    variables = observation.variables
     if ("RANK" in variables) != ("WORLD_SIZE" in variables):
         there, lacking = ("RANK", "WORLD_SIZE") if "RANK" in variables else ("WORLD_SIZE", "RANK")
         yield Symptom(
-            sighting,
+            observation,
             "warning",
             f"{there}={variables[there]} is set but {lacking} isn't, so this process counts as one that was "
             "started alone",
             f"unset {there}, or start with torchrun, accelerate, srun or mpirun",
         )
     tasks = variables.get("SLURM_NTASKS", "1")
-    if sighting.ranks is None and tasks.isdigit() and int(tasks) > 1:
+    if observation.ranks is None and tasks.isdigit() and int(tasks) > 1:
         yield Symptom(
-            sighting,
+            observation,
             "warning",
             f"this job has {tasks} Slurm tasks, but this process is not one of them: it runs alone",
             "put srun before the command",
         )
-    if sighting.accelerate_processes and sighting.accelerate_processes > 1:
+    if observation.accelerate_processes and observation.accelerate_processes > 1:
         yield Symptom(
-            sighting,
+            observation,
             "warning",
-            f"accelerate launch was asked for {sighting.accelerate_processes} processes and started one, "
+            f"accelerate launch was asked for {observation.accelerate_processes} processes and started one, "
             "so the ranks can't be examined",
             "nothing for `muster run`, which starts the others itself; to examine ranks, use torchrun",
         )
 
 
-def _absent(sightings: Sequence[Sighting], waited: float | None) -> Iterator[Finding]:
-    sizes = [sighting.ranks.world_size for sighting in sightings if sighting.ranks is not None]
-    if not sizes or any(sighting.network.meeting_problem for sighting in sightings):
+def _absent(observations: Sequence[Observation], waited: float | None) -> Iterator[Finding]:
+    sizes = [observation.ranks.world_size for observation in observations if observation.ranks is not None]
+    if not sizes or any(observation.network.meeting_problem for observation in observations):
         return  # who had nowhere to go isn't absent
-    absent = sorted(set(range(max(sizes))) - {sighting.rank for sighting in sightings})
+    absent = sorted(set(range(max(sizes))) - {observation.rank for observation in observations})
     if absent:
         limit = f" within {waited:g} s" if waited is not None else ""
         yield Finding(
             "error",
             f"{len(absent)} of {max(sizes)} ranks did not come{limit}: {name_ranks(absent)}",
             "look at their output and their node: was it started, is torch installed there, does it reach "
-            f"{sightings[0].network.meeting or 'rank 0'}? Raise --timeout for slow nodes",
+            f"{observations[0].network.meeting or 'rank 0'}? Raise --timeout for slow nodes",
             absent,
         )
 
 
-def _doubled(sightings: Sequence[Sighting]) -> Iterator[Finding]:
-    counts = Counter(sighting.rank for sighting in sightings if sighting.ranks is not None)
+def _doubled(observations: Sequence[Observation]) -> Iterator[Finding]:
+    counts = Counter(observation.rank for observation in observations if observation.ranks is not None)
     for rank, count in counts.items():
         if count > 1:
-            which = ", ".join(f"pid {each.pid} on {each.host}" for each in sightings if each.rank == rank)
+            which = ", ".join(f"pid {each.pid} on {each.host}" for each in observations if each.rank == rank)
             yield Finding(
                 "error", f"{count} processes take themselves for rank {rank}: {which}", _ONE_LAUNCHER, [rank]
             )
 
 
-def _world_sizes(sightings: Sequence[Sighting]) -> Iterator[Finding]:
-    ranked = [sighting for sighting in sightings if sighting.ranks is not None]
+def _world_sizes(observations: Sequence[Observation]) -> Iterator[Finding]:
+    ranked = [observation for observation in observations if observation.ranks is not None]
     found = by_value(ranked, (str(each.ranks.world_size) for each in ranked if each.ranks is not None))
     if len(found) > 1:
         yield Finding(
@@ -162,10 +162,10 @@ def _world_sizes(sightings: Sequence[Sighting]) -> Iterator[Finding]:
         )
 
 
-def _local_ranks(sightings: Sequence[Sighting]) -> Iterator[Symptom]:
-    nodes = by_node(each for each in sightings if each.ranks is not None and not each.ranks_problem)
+def _local_ranks(observations: Sequence[Observation]) -> Iterator[Symptom]:
+    nodes = by_node(each for each in observations if each.ranks is not None and not each.ranks_problem)
     complete = sum(map(len, nodes)) == max(
-        (each.ranks.world_size for each in sightings if each.ranks), default=0
+        (each.ranks.world_size for each in observations if each.ranks), default=0
     )
     for members in nodes:
         numbers = [each.ranks.local_rank for each in members if each.ranks is not None]
@@ -200,6 +200,6 @@ def _local_ranks(sightings: Sequence[Sighting]) -> Iterator[Symptom]:
                 )
 
 
-def _are_global_ranks(members: Sequence[Sighting], nodes: int) -> bool:
+def _are_global_ranks(members: Sequence[Observation], nodes: int) -> bool:
     pairs = [(each.ranks.rank, each.ranks.local_rank) for each in members if each.ranks is not None]
     return nodes > 1 and all(rank == local for rank, local in pairs) and min(local for _, local in pairs) > 0

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from muster.doctor.examination import Report
 from muster.doctor.finding import Finding, name_ranks
-from muster.doctor.sighting import Sighting
+from muster.doctor.observation import Observation
 from muster.results.environment import PACKAGES
 
 _GIB = 1 << 30
@@ -21,9 +21,11 @@ _STYLES = {"error": "bold red", "warning": "yellow"}
 
 def print_report(report: Report, console: Console) -> None:
     """Print it all."""
-    cells = {label: [show(sighting) for sighting in report.sightings] for label, show in _FIELDS.items()}
+    cells = {
+        label: [show(observation) for observation in report.observations] for label, show in _FIELDS.items()
+    }
     cells = {label: values for label, values in cells.items() if any(values)}
-    alone = len(report.sightings) == 1
+    alone = len(report.observations) == 1
     same = {
         label: values[0]
         for label, values in cells.items()
@@ -37,7 +39,7 @@ def print_report(report: Report, console: Console) -> None:
         for row in zip(*differing.values(), strict=True):
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)
-        console.print(Text(f"the same on all {len(report.sightings)} ranks", style="bold"))
+        console.print(Text(f"the same on all {len(report.observations)} ranks", style="bold"))
     console.print(_listing(same))
     _print_findings(report, console)
 
@@ -54,7 +56,7 @@ def _listing(values: dict[str, str]) -> Table:
 def _print_findings(report: Report, console: Console) -> None:
     console.print()
     for finding in report.findings:
-        console.print(describe(finding, len(report.sightings)), soft_wrap=not console.is_terminal)
+        console.print(describe(finding, len(report.observations)), soft_wrap=not console.is_terminal)
     errors = sum(finding.severity == "error" for finding in report.findings)
     warnings = len(report.findings) - errors
     if errors:
@@ -77,8 +79,8 @@ def describe(finding: Finding, size: int = 0) -> Text:
     return text
 
 
-def _devices(sighting: Sighting) -> str:
-    seen = sighting.devices
+def _devices(observation: Observation) -> str:
+    seen = observation.devices
     if not seen.visible:
         return "cpu"
     if seen.binding_problem:
@@ -87,31 +89,31 @@ def _devices(sighting: Sighting) -> str:
     return ", ".join(f"{entry} {names.get(entry, '')}".strip() for entry in seen.bound)
 
 
-def _memory(sighting: Sighting) -> str:
-    bound = [gpu for gpu in sighting.devices.gpus if gpu.entry in sighting.devices.bound and gpu.total]
+def _memory(observation: Observation) -> str:
+    bound = [gpu for gpu in observation.devices.gpus if gpu.entry in observation.devices.bound and gpu.total]
     return ", ".join(f"{gpu.free / _GIB:.1f} of {gpu.total / _GIB:.1f} GiB" for gpu in bound)
 
 
-def _others(sighting: Sighting) -> str:
+def _others(observation: Observation) -> str:
     processes = [
         process
-        for gpu in sighting.devices.gpus
-        if gpu.entry in sighting.devices.bound
+        for gpu in observation.devices.gpus
+        if gpu.entry in observation.devices.bound
         for process in gpu.processes
     ]
     return ", ".join(dict.fromkeys(f"{process.pid} {process.name}".strip() for process in processes))
 
 
-def _driver(sighting: Sighting) -> str:
-    seen = sighting.devices
+def _driver(observation: Observation) -> str:
+    seen = observation.devices
     if seen.driver:
         return f"{seen.driver} (CUDA up to {seen.cuda})"
     return f"none: {seen.problem}" if seen.problem and seen.expected else "none"
 
 
-def _folder(use: str) -> Callable[[Sighting], str]:
-    def show(sighting: Sighting) -> str:
-        for folder in sighting.folders:
+def _folder(use: str) -> Callable[[Observation], str]:
+    def show(observation: Observation) -> str:
+        for folder in observation.folders:
             if folder.use == use:
                 return folder.problem or f"{folder.free / _GIB:.1f} GiB in {folder.path}"
         return ""
@@ -119,56 +121,58 @@ def _folder(use: str) -> Callable[[Sighting], str]:
     return show
 
 
-def _collective(sighting: Sighting) -> str:
-    test = sighting.collective
+def _collective(observation: Observation) -> str:
+    test = observation.collective
     if test is None:
         return "not tried"
     return f"{test.backend} works" if test.ok else f"{test.backend} FAILED"
 
 
-def _version(package: str) -> Callable[[Sighting], str]:
-    return lambda sighting: sighting.versions.get(package, "")
+def _version(package: str) -> Callable[[Observation], str]:
+    return lambda observation: observation.versions.get(package, "")
 
 
-def _settings(sighting: Sighting) -> str:
-    return "\n".join(f"{name}={value}" for name, value in sorted(sighting.settings.items()))
+def _settings(observation: Observation) -> str:
+    return "\n".join(f"{name}={value}" for name, value in sorted(observation.settings.items()))
 
 
-def _local(sighting: Sighting) -> str:
-    return f"{sighting.ranks.local_rank} of {sighting.ranks.local_world_size}" if sighting.ranks else ""
+def _local(observation: Observation) -> str:
+    return (
+        f"{observation.ranks.local_rank} of {observation.ranks.local_world_size}" if observation.ranks else ""
+    )
 
 
-def _launcher(sighting: Sighting) -> str:
-    if sighting.ranks is None:
+def _launcher(observation: Observation) -> str:
+    if observation.ranks is None:
         return "none"
-    return sighting.ranks.launcher + (" (accelerate)" if sighting.accelerate else "")
+    return observation.ranks.launcher + (" (accelerate)" if observation.accelerate else "")
 
 
-def _skew(sighting: Sighting) -> str:
-    return "" if sighting.skew is None else f"{sighting.skew:+.2f} s"
+def _skew(observation: Observation) -> str:
+    return "" if observation.skew is None else f"{observation.skew:+.2f} s"
 
 
-def _interface(sighting: Sighting) -> str:
-    return f"{sighting.network.interface} {sighting.network.address}".strip() or "unknown"
+def _interface(observation: Observation) -> str:
+    return f"{observation.network.interface} {observation.network.address}".strip() or "unknown"
 
 
-_FIELDS: dict[str, Callable[[Sighting], str]] = {
-    "rank": lambda sighting: str(sighting.rank) if sighting.ranks else "",
+_FIELDS: dict[str, Callable[[Observation], str]] = {
+    "rank": lambda observation: str(observation.rank) if observation.ranks else "",
     "local rank": _local,
-    "host": lambda sighting: sighting.host,
-    "pid": lambda sighting: str(sighting.pid),
-    "world size": lambda sighting: str(sighting.ranks.world_size) if sighting.ranks else "",
+    "host": lambda observation: observation.host,
+    "pid": lambda observation: str(observation.pid),
+    "world size": lambda observation: str(observation.ranks.world_size) if observation.ranks else "",
     "launcher": _launcher,
     "devices": _devices,
-    "replica": lambda sighting: sighting.replica,
+    "replica": lambda observation: observation.replica,
     "GPU memory free": _memory,
     "others on it": _others,
     "driver": _driver,
     "interface": _interface,
-    "rendezvous": lambda sighting: sighting.network.meeting,
+    "rendezvous": lambda observation: observation.network.meeting,
     "clock": _skew,
     "all_reduce": _collective,
-    "CPUs": lambda sighting: str(len(sighting.cpus)),
+    "CPUs": lambda observation: str(len(observation.cpus)),
     "output": _folder("output"),
     "model cache": _folder("cache"),
     "tmp": _folder("tmp"),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from muster.core import ConfigurationError
-from muster.distributed.environment import Ranks
 from muster.engines.placement import Asked, replicas_here, take_seat
+from muster.machine.ranks import Ranks
 
 
 class ReplicaView(NamedTuple):

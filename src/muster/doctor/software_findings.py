@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from muster.doctor.finding import Finding, Symptom, by_node, by_value, differing, grouped
-from muster.doctor.sighting import Folder, Sighting
+from muster.doctor.observation import Folder, Observation
 
 _GIB = 1 << 30
 DECISIVE = ("muster-eval", "torch", "transformers", "cuda", "nccl")
@@ -23,38 +23,38 @@ _OWN_SETTINGS = ("NCCL_SOCKET_IFNAME", "NCCL_IB_HCA", "NCCL_DEBUG_FILE", "NCCL_T
 """These may well differ between nodes."""
 
 
-def software_findings(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+def software_findings(observations: Sequence[Observation]) -> Iterator[Finding]:
     """Everything that is installed, set or full."""
-    yield from grouped(symptom for sighting in sightings for symptom in _extra(sighting))
-    yield from _versions(sightings)
-    yield from _settings(sightings)
-    yield from grouped(symptom for node in by_node(sightings) for symptom in _threads(node))
-    yield from grouped(symptom for sighting in sightings for symptom in _disk(sighting))
+    yield from grouped(symptom for observation in observations for symptom in _extra(observation))
+    yield from _versions(observations)
+    yield from _settings(observations)
+    yield from grouped(symptom for node in by_node(observations) for symptom in _threads(node))
+    yield from grouped(symptom for observation in observations for symptom in _disk(observation))
 
 
-def _extra(sighting: Sighting) -> Iterator[Symptom]:
-    missing = [name for name in EXTRA if name not in sighting.versions]
+def _extra(observation: Observation) -> Iterator[Symptom]:
+    missing = [name for name in EXTRA if name not in observation.versions]
     if missing:
         yield Symptom(
-            sighting,
+            observation,
             "warning",
-            f"{', '.join(missing)} not installed on {sighting.host}: the transformers backend "
+            f"{', '.join(missing)} not installed on {observation.host}: the transformers backend "
             "and launchers with ranks need it",
             "pip install 'muster-eval[transformers]'",
         )
 
 
-def _versions(sightings: Sequence[Sighting]) -> Iterator[Finding]:
-    names = {name: None for sighting in sightings for name in sighting.versions}
+def _versions(observations: Sequence[Observation]) -> Iterator[Finding]:
+    names = {name: None for observation in observations for name in observation.versions}
     for name in names:
-        found = by_value(sightings, (sighting.versions.get(name, "") for sighting in sightings))
+        found = by_value(observations, (observation.versions.get(name, "") for observation in observations))
         if len(found) > 1:
             yield Finding(
                 "error" if name in DECISIVE else "warning",
                 f"unequal versions of {name}: {differing(found)}",
                 "use the same environment on every node (one image, or the same lock file)",
             )
-    drivers = by_value(sightings, (sighting.devices.driver for sighting in sightings))
+    drivers = by_value(observations, (observation.devices.driver for observation in observations))
     if len(drivers) > 1 and "" not in drivers:
         yield Finding(
             "warning",
@@ -63,21 +63,21 @@ def _versions(sightings: Sequence[Sighting]) -> Iterator[Finding]:
         )
 
 
-def _settings(sightings: Sequence[Sighting]) -> Iterator[Finding]:
+def _settings(observations: Sequence[Observation]) -> Iterator[Finding]:
     names = {
         name: None
-        for sighting in sightings
-        for name in sighting.settings
+        for observation in observations
+        for name in observation.settings
         if name in _EQUAL_SETTINGS or (name.startswith(_EQUAL_PREFIX) and name not in _OWN_SETTINGS)
     }
     for name in names:
-        found = by_value(sightings, (sighting.settings.get(name, "") for sighting in sightings))
+        found = by_value(observations, (observation.settings.get(name, "") for observation in observations))
         if len(found) > 1:
             yield Finding(
                 "warning", f"{name} differs: {differing(found)}", f"export the same {name} on every node"
             )
-    for members in by_node(sightings):
-        found = by_value(members, (_path(sighting, "cache") for sighting in members))
+    for members in by_node(observations):
+        found = by_value(members, (_path(observation, "cache") for observation in members))
         if len(found) > 1:
             yield Finding(
                 "warning",
@@ -87,18 +87,18 @@ def _settings(sightings: Sequence[Sighting]) -> Iterator[Finding]:
             )
 
 
-def _path(sighting: Sighting, use: str) -> str:
-    return next((folder.path for folder in sighting.folders if folder.use == use), "")
+def _path(observation: Observation, use: str) -> str:
+    return next((folder.path for folder in observation.folders if folder.use == use), "")
 
 
-def _threads(node: Sequence[Sighting]) -> Iterator[Symptom]:
+def _threads(node: Sequence[Observation]) -> Iterator[Symptom]:
     """Processes that share CPUs; those that the launcher pinned to CPUs of their own are left in peace."""
-    cpus = len({cpu for sighting in node for cpu in sighting.cpus})
-    if sum(len(sighting.cpus) for sighting in node) <= cpus:
+    cpus = len({cpu for observation in node for cpu in observation.cpus})
+    if sum(len(observation.cpus) for observation in node) <= cpus:
         return
-    for sighting in node:
-        processes = sighting.ranks.local_world_size if sighting.ranks else 1
-        told = sighting.settings.get("OMP_NUM_THREADS", "")
+    for observation in node:
+        processes = observation.ranks.local_world_size if observation.ranks else 1
+        told = observation.settings.get("OMP_NUM_THREADS", "")
         if told and not (told.isdigit() and int(told) > 1 and int(told) * processes > 2 * cpus):
             continue
         threads = (
@@ -107,31 +107,31 @@ def _threads(node: Sequence[Sighting]) -> Iterator[Symptom]:
             else f"OMP_NUM_THREADS unset, so a thread for each of {cpus} CPUs"
         )
         yield Symptom(
-            sighting,
+            observation,
             "warning",
-            f"{processes} processes share the {cpus} CPUs of {sighting.host}, each with {threads}",
+            f"{processes} processes share the {cpus} CPUs of {observation.host}, each with {threads}",
             f"export OMP_NUM_THREADS={max(1, cpus // processes)}",
         )
 
 
-def _disk(sighting: Sighting) -> Iterator[Symptom]:
-    for folder in sighting.folders:
-        if folder.use == "output" and sighting.rank != 0:
+def _disk(observation: Observation) -> Iterator[Symptom]:
+    for folder in observation.folders:
+        if folder.use == "output" and observation.rank != 0:
             continue  # only rank 0 writes the run folder
-        if folder.use == "shm" and not (sighting.devices.visible and sighting.ranks):
+        if folder.use == "shm" and not (observation.devices.visible and observation.ranks):
             continue  # only NCCL between processes needs it
         if folder.problem:
             yield Symptom(
-                sighting,
+                observation,
                 "error" if folder.use in ("output", "tmp") else "warning",
-                f"the {_NAMES[folder.use]} {folder.path} on {sighting.host} can't be used: {folder.problem}",
+                f"the {_NAMES[folder.use]} {folder.path} on {observation.host} can't be used: {folder.problem}",
                 _REMEDIES[folder.use],
             )
         elif folder.free < _enough(folder):
             yield Symptom(
-                sighting,
+                observation,
                 "error" if folder.free < NOTHING_LEFT and folder.use != "cache" else "warning",
-                f"little space for the {_NAMES[folder.use]} {folder.path} on {sighting.host}: "
+                f"little space for the {_NAMES[folder.use]} {folder.path} on {observation.host}: "
                 f"{_round(folder.free)} free",
                 _REMEDIES[folder.use],
             )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from muster.doctor.sighting import Folder, Use
+from muster.doctor.observation import Folder, Use
 from muster.doctor.within import within
 from muster.results.environment import package_versions
 

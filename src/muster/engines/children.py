@@ -16,8 +16,8 @@ from typing import BinaryIO
 import msgspec
 
 from muster.core.own_python import own_module
-from muster.distributed.reports import Report, read_report
 from muster.engines.replica import Replica
+from muster.wire.worker_pipe import Report, read_report
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Child(Replica):
             start = replace(start, reports=reports[1])
         try:
             self.process = await asyncio.create_subprocess_exec(
-                *own_module("muster.distributed.worker", self.name),  # the name is for whoever reads `ps`
+                *own_module("muster.worker.worker", self.name),  # the name is for whoever reads `ps`
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,
                 stderr=output,

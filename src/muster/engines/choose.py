@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError
-from muster.distributed.environment import Ranks, accelerate_processes, read_ranks
 from muster.engines.inline import InlineEngine
 from muster.engines.job import Engine
 from muster.engines.local import LocalEngine
 from muster.engines.placement import Asked, Shape, replicas_here, take_seat
+from muster.machine.accelerate import accelerate_processes
+from muster.machine.ranks import Ranks, read_ranks
 from muster.models.registry import resolve_model
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def _accelerates(asked: Asked) -> int | None:
 
 
 def _spmd(config: RunConfig, ranks: Ranks) -> Chosen:
-    from muster.engines.spmd import SpmdEngine
+    from muster.engines.launcher import SpmdEngine
 
     if config.listen is not None and config.collect == "gather":
         raise ConfigurationError(

@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from muster.coordinator.coordinator import Coordinator
+from muster.coordinator.server import CoordinatorServer
 from muster.core import ConfigurationError, Interruption, MusterError, RunError
 from muster.core.interruption import handling, interrupted_by
-from muster.distributed.coordinator import Coordinator
-from muster.distributed.messages import Broken, Stop, Welcome
-from muster.distributed.server import CoordinatorServer
 from muster.engines.job import Job
-from muster.engines.joining import open_door, secret_removed
+from muster.engines.joining import listen_for_joiners, secret_removed
 from muster.engines.replica import Replica
+from muster.wire.messages import Broken, Stop, Welcome
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Cluster:
             synced = asyncio.create_task(self._sync(on_sync))
             try:
                 with secret_removed(self._job):
-                    await open_door(self.server, self._job, self._session)
+                    await listen_for_joiners(self.server, self._job, self._session)
                     for child in children:
                         await self.add(child)
                     await self._until_over()

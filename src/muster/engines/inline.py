@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from muster.coordinator.coordinator import Coordinator
 from muster.core import Completion, MusterError, RunError
 from muster.core.foreign_code import ForeignCode
 from muster.core.interruption import handling, interrupted_by
 from muster.core.saying import tell
-from muster.distributed.coordinator import Coordinator
-from muster.distributed.environment import host_name
-from muster.distributed.stream import ClaimedRequests, Pulled
-from muster.distributed.worker import capacity, load_model, log_notes, notes_of, video_form
 from muster.engines.job import Job
 from muster.engines.replica import MOST_FRUITLESS_STARTS
+from muster.machine.ranks import host_name
 from muster.models.protocol import Model
+from muster.worker.stream import ClaimedRequests, Pulled
+from muster.worker.worker import capacity, load_model, log_notes, notes_of, video_form
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class InlineEngine:
         if received:
             raise interrupted_by(received[0])
 
-    def dismiss(self) -> None:
+    def announce_end(self) -> None:
         """Nobody comes by himself."""
 
     def close(self, error: BaseException | None) -> None:

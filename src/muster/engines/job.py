@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from muster.coordinator.coordinator import Coordinator
 from muster.core import JSON
-from muster.distributed.coordinator import Coordinator
-from muster.distributed.endpoint import Endpoint
 from muster.models.protocol import ModelSettings
 from muster.results.folder import RunFolder
+from muster.wire.endpoint import Endpoint
 
 Collect = Literal["stream", "gather"]
 
@@ -74,7 +74,7 @@ class Engine(Protocol):
         """
         ...
 
-    def dismiss(self) -> None:
+    def announce_end(self) -> None:
         """Every answer is there, though the run isn't over: spare those that come only now a wait. Returns at once."""
         ...
 

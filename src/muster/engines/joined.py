@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 from muster.core import RunError
 from muster.core.interruption import handling
-from muster.distributed.acceptance import Accepted
-from muster.distributed.devices import share
-from muster.distributed.endpoint import Endpoint
-from muster.distributed.messages import Offer
-from muster.distributed.worker import Start
+from muster.engines.admission import Accepted
 from muster.engines.local import child_environment
 from muster.engines.placement import Shape
 from muster.engines.supervision import Supervisor
+from muster.machine.gpus import share
+from muster.wire.endpoint import Endpoint
+from muster.wire.messages import Offer
+from muster.worker.worker import Start
 
 _PATIENCE_SECONDS = 60.0
 """How long the coordinator may be out of reach when a replica has died."""
@@ -23,9 +23,9 @@ _PATIENCE_SECONDS = 60.0
 class JoinedReplicas:
     """The workers of one machine that joined a run."""
 
-    def __init__(self, address: Endpoint, key: bytes, party: str, say: Callable[[str], None]) -> None:
-        """`party`: as it has asked to join."""
-        self._address, self._key, self._party, self._say = address, key, party, say
+    def __init__(self, address: Endpoint, key: bytes, machine_id: str, say: Callable[[str], None]) -> None:
+        """`machine_id`: as it has asked to join."""
+        self._address, self._key, self._party, self._say = address, key, machine_id, say
         self._supervisors: list[Supervisor] = []
         self._signals: list[int] = []
 
@@ -83,7 +83,7 @@ class JoinedReplicas:
             self._key.hex(),
             ship_logs=True,
             session=offer.session,
-            party=self._party,
+            machine_id=self._party,
             backend=accepted.backend,
             settings=accepted.settings,
         )

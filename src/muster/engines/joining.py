@@ -9,20 +9,20 @@ from pathlib import Path
 
 import msgspec
 
+from muster.coordinator.join_names import JoinNames
+from muster.coordinator.server import CoordinatorServer
 from muster.core import RunError
-from muster.distributed.door import Door
-from muster.distributed.endpoint import LOOPBACK, Endpoint
-from muster.distributed.environment import host_name
-from muster.distributed.interfaces import interface_addresses, is_loopback
-from muster.distributed.join_secret import key_of, new_secret, write_secret
-from muster.distributed.messages import Offer
-from muster.distributed.server import CoordinatorServer
 from muster.engines.job import Job, Listening
+from muster.machine.interfaces import interface_addresses, is_loopback
+from muster.machine.ranks import host_name
 from muster.models.registry import backend_source
 from muster.results.environment import package_versions
+from muster.wire.endpoint import LOOPBACK, Endpoint
+from muster.wire.join_secret import key_of, new_secret, write_secret
+from muster.wire.messages import Offer
 
 
-async def open_door(server: CoordinatorServer, job: Job, session: str) -> None:
+async def listen_for_joiners(server: CoordinatorServer, job: Job, session: str) -> None:
     """Let machines join, if the run is to be joined, and tell the user how.
 
     Raises:
@@ -33,10 +33,10 @@ async def open_door(server: CoordinatorServer, job: Job, session: str) -> None:
     if listening is None:
         return
     secret = listening.secret or new_secret()
-    door = Door(_offer(job, listening, session))
+    names = JoinNames(_offer(job, listening, session))
     address = listening.address
     try:
-        port = await server.open_door(door, address.host, address.port, key_of(secret))
+        port = await server.listen_for_joiners(names, address.host, address.port, key_of(secret))
     except OSError as error:
         what = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:

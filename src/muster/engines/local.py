@@ -6,16 +6,16 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 
-from muster.distributed.coordinator import Coordinator
-from muster.distributed.devices import share, visible_gpus
-from muster.distributed.endpoint import LOOPBACK
-from muster.distributed.worker import Start
+from muster.coordinator.coordinator import Coordinator
 from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
 from muster.engines.loop import run_to_end
 from muster.engines.placement import Shape
+from muster.machine.gpus import share, visible_gpus
 from muster.models.registry import uses_gpus
+from muster.wire.endpoint import LOOPBACK
+from muster.worker.worker import Start
 
 
 class LocalEngine:
@@ -30,7 +30,7 @@ class LocalEngine:
         count = min(job.replicas, len(coordinator.workload))  # one without work would only load the model
         run_to_end(lambda: self._execute(cluster, secret, job, count, on_sync), cluster.interrupt)
 
-    def dismiss(self) -> None:
+    def announce_end(self) -> None:
         """Nobody comes by himself."""
 
     def close(self, error: BaseException | None) -> None:

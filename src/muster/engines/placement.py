@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError
-from muster.distributed.devices import sees_its_own, share, visible_gpus
-from muster.distributed.environment import Ranks
+from muster.machine.gpus import sees_its_own, share, visible_gpus
+from muster.machine.ranks import Ranks
 from muster.models.protocol import Parallelism
 from muster.models.registry import starts_processes, uses_gpus
 
@@ -113,7 +113,7 @@ def replicas_here(asked: Asked, wanted: int | None, gpus: int) -> tuple[int, Sha
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class RankPlacement:
     """What one of a launcher's ranks has to do."""
 
     shape: Shape
@@ -143,7 +143,7 @@ class Seat:
         return self.ranks.local_world_size // self.ranks_per_replica * self.shape.processes
 
 
-def take_seat(asked: Asked, ranks: Ranks, gpus: Sequence[str]) -> Seat:
+def take_seat(asked: Asked, ranks: Ranks, gpus: Sequence[str]) -> RankPlacement:
     """A rank's part in the run, which each finds out for itself and all in the same way.
 
     Where every rank has GPUs for a replica of its own (K times as many as ranks), each feeds one. With one rank per
@@ -156,7 +156,7 @@ def take_seat(asked: Asked, ranks: Ranks, gpus: Sequence[str]) -> Seat:
     here, size = ranks.local_world_size, asked.gpus
     if sees_its_own(ranks, gpus):
         _check_own(size, ranks, len(gpus))
-        return Seat(asked.shape(len(gpus), 1), gpus[:size], ranks)
+        return RankPlacement(asked.shape(len(gpus), 1), gpus[:size], ranks)
     shape = asked.shape(len(gpus), here)
     if size is not None and size > 1 and (here * size > len(gpus) if gpus else shape.processes > 1):
         _check_grouping(size, ranks, len(gpus))
@@ -167,14 +167,14 @@ def take_seat(asked: Asked, ranks: Ranks, gpus: Sequence[str]) -> Seat:
                 "or one per replica",
                 *(len(gpus) - here, len(gpus), here, here // size),
             )
-        return Seat(shape, gpus[first : first + size], ranks, size)
+        return RankPlacement(shape, gpus[first : first + size], ranks, size)
     if size is None and asked.spread and shape.gpus == 1 and len(gpus) > 1 and ranks.local_rank == 0:
         log.warning(
             "the model is to be spread over GPUs, but each of the %d processes on this node has one: start fewer "
             "processes, or say with --gpus-per-replica how many GPUs a replica takes",
             here,
         )
-    return Seat(shape, share(gpus, ranks.local_rank, here, size), ranks)
+    return RankPlacement(shape, share(gpus, ranks.local_rank, here, size), ranks)
 
 
 def _check_own(size: int | None, ranks: Ranks, gpus: int) -> None:

@@ -15,22 +15,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+from muster.coordinator.coordinator import Coordinator
 from muster.core import ConfigurationError, InterruptedRunError, MissingExtraError, RunError
-from muster.distributed.coordinator import Coordinator
-from muster.distributed.endpoint import LOOPBACK
-from muster.distributed.worker import Start
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
 from muster.engines.placement import Shape
 from muster.engines.ray_actor import ActorReplica
 from muster.engines.ray_resources import Need, Node, need_of_replica, node_from, room
 from muster.models.registry import uses_gpus
+from muster.wire.endpoint import LOOPBACK
+from muster.worker.worker import Start
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
 """How often the cluster's nodes are looked at."""
-_KNOCK_SECONDS = 10.0
+_CONNECT_SECONDS = 10.0
 
 
 class RayEngine:
@@ -60,7 +60,7 @@ class RayEngine:
         with _messages_in(job.folder.log("ray")), _connected(self._address, job.replicas) as host:
             asyncio.run(self._execute(coordinator, job, on_sync, host))
 
-    def dismiss(self) -> None:
+    def announce_end(self) -> None:
         """Nobody comes by himself."""
 
     def close(self, error: BaseException | None) -> None:
@@ -190,7 +190,7 @@ def _connected(address: str | None, replicas: int) -> Iterator[str]:
                 cpus = max(len(os.sched_getaffinity(0)), replicas * (_threads() or 1))
                 ray.init("local", num_cpus=cpus, include_dashboard=False, **_QUIET)
             else:
-                _knock(address)
+                _check_reached(address)
                 ray.init(address, **_QUIET)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         what = f"no Ray cluster at {address}" if address else "Ray could not be started"
@@ -204,11 +204,11 @@ def _connected(address: str | None, replicas: int) -> Iterator[str]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def _check_reached(address: str) -> None:
     """Raise `OSError` where nobody listens, for which Ray itself would wait for minutes."""
     host, _colon, port = address.rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 _QUIET = {"log_to_driver": False, "configure_logging": False}

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from muster.distributed.environment import host_name
-from muster.distributed.wire import HandshakeError
-from muster.distributed.worker import Start, connect_to_any, run_worker
 from muster.engines.children import describe_exit
 from muster.engines.ray_resources import Need
 from muster.engines.replica import Replica
+from muster.machine.ranks import host_name
+from muster.wire.transport import HandshakeError
+from muster.worker.worker import Start, connect_to_any, run_worker
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from muster.distributed.enquiring import NoStanding, enquire
-from muster.distributed.messages import Enquiry, Standing
-from muster.distributed.reports import PULSE_SECONDS, Met, Over, Report
-from muster.distributed.worker import EXIT_ALONE, EXIT_BROKEN, EXIT_UNLOADABLE, Start
 from muster.engines.children import Child
-from muster.engines.stragglers import is_stopped
+from muster.engines.leftover_ranks import is_stopped
+from muster.engines.status_query import NoStatus, query_status
+from muster.wire.messages import StatusQuery, WorkerStatus
+from muster.wire.worker_pipe import ALIVE_SECONDS, CoordinatorFound, Report, RunOver
+from muster.worker.worker import EXIT_ALONE, EXIT_BROKEN, EXIT_UNLOADABLE, Start
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Supervisor:
 
     async def until_over(self) -> None:
         """Wait for the run's end without a worker."""
-        while not self._told_to_stop and isinstance(await self._ask(), Standing):
+        while not self._told_to_stop and isinstance(await self._ask(), WorkerStatus):
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
 
     async def _once(self) -> str:
@@ -112,7 +112,7 @@ class Supervisor:
         answered = 0
         if self.met:
             standing = await self._ask()
-            if isinstance(standing, NoStanding):
+            if isinstance(standing, NoStatus):
                 return "left" if self.status == 0 else self._without(standing)
             if standing.session != self._session:
                 self.failure = "the run was started again: join it again"
@@ -127,7 +127,7 @@ class Supervisor:
             return await self._give_up()
         return "left" if self._told_to_stop else None
 
-    def _without(self, standing: NoStanding) -> Ended:
+    def _without(self, standing: NoStatus) -> Ended:
         self.failure = standing.reason
         match standing.state:
             case "over":
@@ -146,11 +146,11 @@ class Supervisor:
     async def _watch(self) -> None:
         """End a worker that stands still, when the coordinator has given it up or has no more use for it."""
         while True:
-            await asyncio.sleep(PULSE_SECONDS)
+            await asyncio.sleep(ALIVE_SECONDS)
             if time.monotonic() - self._heard < _SILENT_SECONDS:
                 continue
             standing = await self._ask_once() if self.met else None
-            if isinstance(standing, NoStanding):
+            if isinstance(standing, NoStatus):
                 if standing.state != "unreachable":
                     self._over = True
                     self.child.kill()
@@ -165,31 +165,31 @@ class Supervisor:
                 await self.child.abort()
                 return
 
-    async def _ask(self, given_up: str = "") -> Standing | NoStanding:
+    async def _ask(self, given_up: str = "") -> WorkerStatus | NoStatus:
         """Ask the coordinator, again while it can't be reached and patience lasts."""
         limit = time.monotonic() + self._patience
         while True:
             answer = await self._ask_once(given_up)
             late = self._told_to_stop or time.monotonic() > limit
-            if isinstance(answer, Standing) or answer.state != "unreachable" or late:
+            if isinstance(answer, WorkerStatus) or answer.state != "unreachable" or late:
                 return answer
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
 
-    async def _ask_once(self, given_up: str = "") -> Standing | NoStanding:
+    async def _ask_once(self, given_up: str = "") -> WorkerStatus | NoStatus:
         start = self.child.start
-        enquiry = Enquiry(start.name, given_up)
-        answer = await asyncio.to_thread(enquire, start.addresses, bytes.fromhex(start.secret), enquiry)
-        if isinstance(answer, Standing) and not self._session:
+        query = StatusQuery(start.name, given_up)
+        answer = await asyncio.to_thread(query_status, start.addresses, bytes.fromhex(start.secret), query)
+        if isinstance(answer, WorkerStatus) and not self._session:
             self._session = answer.session
         return answer
 
     def _hear(self, report: Report) -> None:
         self._heard = time.monotonic()
         match report:
-            case Met():
+            case CoordinatorFound():
                 self.met = True
                 self.child.start = replace(self.child.start, addresses=report.addresses, secret=report.secret)
-            case Over():
+            case RunOver():
                 self._over = True
                 self.missing = report.missing
             case _:

@@ -12,10 +12,8 @@ import threading
 
 from muster.core import Completion, ConfigurationError, MusterError, Request
 from muster.core.foreign_code import ForeignCode
-from muster.core.frames import send_frame
-from muster.distributed.stream import ClaimedRequests, Pulled
-from muster.distributed.worker import load_model
-from muster.judging.frames import (
+from muster.core.framing import send_frame
+from muster.judging.messages import (
     Ask,
     Broken,
     Finish,
@@ -27,6 +25,8 @@ from muster.judging.frames import (
     receive,
 )
 from muster.models.registry import load_backend, model_kind
+from muster.worker.stream import ClaimedRequests, Pulled
+from muster.worker.worker import load_model
 
 log = logging.getLogger("muster")
 

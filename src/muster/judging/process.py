@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from muster.core import ConfigurationError, RunError
-from muster.core.frames import send_frame
+from muster.core.framing import send_frame
 from muster.core.own_python import own_module
 from muster.engines.children import describe_exit
-from muster.judging.frames import (
+from muster.judging.judge import JudgeSpec, of_the_judge
+from muster.judging.messages import (
     Broken,
     FromJudge,
     Ready,
@@ -27,7 +28,6 @@ from muster.judging.frames import (
     decode_from_judge,
     receive,
 )
-from muster.judging.judge import JudgeSpec, of_the_judge
 
 MODULE = "muster.judging.child"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from muster.coordinator.progress import Progress
 from muster.core import RequestKey
-from muster.distributed.progress import Progress
 from muster.judging.judge import JudgeSpec
 from muster.judging.session import AnswerToJudge, Judging
 from muster.metrics.protocol import is_judged

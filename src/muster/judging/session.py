@@ -15,8 +15,8 @@ from typing import NamedTuple, Self
 
 from muster.core import Completion, Interruption, MusterError, Request, RequestKey, RunError, Sample
 from muster.core.foreign_code import ForeignCode
-from muster.judging.frames import Ask, Broken, Finish, Said
 from muster.judging.judge import JudgeSpec, in_its_options
+from muster.judging.messages import Ask, Broken, Finish, Said
 from muster.judging.process import JudgeProcess
 from muster.metrics.protocol import Inquiry, has_reference, is_judged
 from muster.results.journal import Journal

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from muster.coordinator.coordinator import Coordinator
+from muster.coordinator.server import CoordinatorServer
 from muster.core import RunError
-from muster.distributed.coordinator import Coordinator
-from muster.distributed.environment import Ranks
-from muster.distributed.messages import Broken, Stop, Welcome
-from muster.distributed.server import CoordinatorServer
 from muster.engines.job import Job
-from muster.engines.spmd import listen_addresses, worker_name
-from muster.live.party import Arrival, Meeting, Party
+from muster.engines.launcher import listen_addresses, worker_name
+from muster.live.party import Arrival, Meeting, RankGroup
+from muster.machine.ranks import Ranks
+from muster.wire.messages import Broken, Stop, Welcome
 
 _TICK_SECONDS = 0.25
 _RECONNECT_SECONDS = 10.0
@@ -34,7 +34,7 @@ class LiveEngine:
 
     name = "live"
 
-    def __init__(self, party: Party, arrivals: Mapping[int, Arrival], leading: list[int]) -> None:
+    def __init__(self, party: RankGroup, arrivals: Mapping[int, Arrival], leading: list[int]) -> None:
         """`leading`: the ranks that work, each for its copy of the model."""
         self._party, self._arrivals = party, arrivals
         self._ranks = {worker_name(rank): rank for rank in leading}
@@ -45,7 +45,7 @@ class LiveEngine:
         """See `Engine`. Raises `RunError` as soon as one rank can't go on."""
         asyncio.run(self._execute(coordinator, job, on_sync))
 
-    def dismiss(self) -> None:
+    def announce_end(self) -> None:
         """All ranks called together."""
 
     def close(self, error: BaseException | None) -> None:

@@ -18,22 +18,17 @@ from muster.attempt import attempt_of, begin, default_output
 from muster.config import RunConfig, load_config
 from muster.core import ConfigurationError, Failure, MusterError, RequestError
 from muster.core.text import valid_text
-from muster.distributed.environment import host_name
-from muster.distributed.link import SocketLink
-from muster.distributed.media_transfer import sees
-from muster.distributed.messages import Broken, Hello, Ready
-from muster.distributed.stream import ClaimedRequests
-from muster.distributed.worker import capacity, connect_to_any, notes_of, video_form
 from muster.engines.job import Job
-from muster.engines.spmd import worker_name
+from muster.engines.launcher import worker_name
 from muster.judging.judge import judge_spec
 from muster.judging.run_judge import judge_of_run
-from muster.live.as_found import as_found
+from muster.live.adapter import follower, leader, load_live
 from muster.live.copies import Copy, check_copies, find_copy
 from muster.live.engine import LiveEngine
 from muster.live.in_step import InStep, follow
-from muster.live.party import Meeting, Outcome, Party, store_reached
-from muster.live.replica import follower, leader, load_live
+from muster.live.party import Meeting, Outcome, RankGroup, store_reached
+from muster.live.restored import restored
+from muster.machine.ranks import host_name
 from muster.models.protocol import Model, ModelSettings
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.processor import check_processor
@@ -43,6 +38,11 @@ from muster.results.results import Results
 from muster.run import Silent, work
 from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
+from muster.wire.messages import Broken, Hello, Ready
+from muster.wire.probes import sees
+from muster.worker.link import SocketLink
+from muster.worker.stream import ClaimedRequests
+from muster.worker.worker import capacity, connect_to_any, notes_of, video_form
 
 OPTIONS = frozenset(
     {
@@ -93,10 +93,10 @@ def evaluate_live(
             f"{', '.join(sorted(OPTIONS))}, overwrite"
         )
     known = cast("Processor", processor)
-    party = Party.of_this_job()
+    party = RankGroup.of_this_job()
     held = find_copy(model, party.rank)
     config = load_config({**options, "model": _name(held), "tasks": tasks, "backend": "live"})
-    with as_found(held.model), store_reached():
+    with restored(held.model), store_reached():
         party.arrive(held.ranks)
         if party.rank != 0:
             return _take_part(party, held, known, config)
@@ -104,7 +104,7 @@ def evaluate_live(
             return _take_part(party, held, known, config)
 
 
-def _take_part(party: Party, held: Copy, processor: Processor, config: RunConfig) -> Results:
+def _take_part(party: RankGroup, held: Copy, processor: Processor, config: RunConfig) -> Results:
     """One rank's part, and then everybody's outcome."""
     try:
         _work_or_follow(party, held, processor, config)
@@ -130,7 +130,7 @@ def _failed(rank: int, error: BaseException) -> str:
     return valid_text(f"rank {rank} failed: {type(error).__name__}: {error}")
 
 
-def _work_or_follow(party: Party, held: Copy, processor: Processor, config: RunConfig) -> None:
+def _work_or_follow(party: RankGroup, held: Copy, processor: Processor, config: RunConfig) -> None:
     meeting = party.meeting(config.rendezvous_timeout, config.load_timeout)
     if meeting is None:
         return
@@ -149,7 +149,7 @@ def _work_or_follow(party: Party, held: Copy, processor: Processor, config: RunC
             group.close()
 
 
-def _meet_copy(party: Party, held: Copy, config: RunConfig) -> InStep | None:
+def _meet_copy(party: RankGroup, held: Copy, config: RunConfig) -> InStep | None:
     """The group of the ranks that hold this copy together, if there are several."""
     if len(held.ranks) == 1:
         return None
@@ -165,7 +165,7 @@ def _meet_copy(party: Party, held: Copy, config: RunConfig) -> InStep | None:
 
 
 @contextmanager
-def _link(party: Party, meeting: Meeting) -> Iterator[SocketLink]:
+def _link(party: RankGroup, meeting: Meeting) -> Iterator[SocketLink]:
     """The way to the coordinator, which hears how the context ended."""
     secret = bytes.fromhex(meeting.secret)
     replica = meeting.leading.index(party.rank)
@@ -203,7 +203,7 @@ class _Coordination:
     training job. Whatever comes of it is told to all ranks.
     """
 
-    def __init__(self, party: Party, held: Copy, config: RunConfig, *, overwrite: bool) -> None:
+    def __init__(self, party: RankGroup, held: Copy, config: RunConfig, *, overwrite: bool) -> None:
         self._party, self._held, self._config, self._overwrite = party, held, config, overwrite
         self._thread = threading.Thread(target=self._run, name="muster-coordinator", daemon=True)
 
@@ -220,7 +220,7 @@ class _Coordination:
         except BaseException as error:  # noqa: BLE001  raised again by every rank
             outcome = Outcome.of_error(error)
         self._party.close(outcome)
-        self._party.see_off()
+        self._party.announce_end()
 
     def _coordinate(self) -> Results:
         started = time.monotonic()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import msgspec
 
 from muster.core import ConfigurationError, MusterError, RunError
-from muster.distributed.environment import host_name, read_ranks
+from muster.machine.ranks import host_name, read_ranks
 from muster.results.results import Results
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Party:
+class RankGroup:
     """One rank's view of the ranks that evaluate together."""
 
     rank: int
@@ -182,7 +182,7 @@ class Party:
         """This rank doesn't want to know any more."""
         self.store.add("left", 1)
 
-    def see_off(self) -> None:
+    def announce_end(self) -> None:
         """The first rank: wait until all have read the outcome, and forget the call before this one."""
         limit = time.monotonic() + _READ_SECONDS
         while self.store.add("left", 0) < self.size and time.monotonic() < limit:

@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from muster.coordinator.progress import Progress
 from muster.core.text import printable
-from muster.distributed.progress import Progress
 
 _PLAIN_SECONDS = 10.0
 

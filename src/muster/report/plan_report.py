@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from muster.sizing.fit import GIB, Choice, Cluster, Fit
+from muster.sizing.fit import GIB, Choice, Fit, Gpus
 from muster.sizing.forecast import Expectation
 from muster.sizing.plan import GPUS_OF_A_NODE, Plan
 
@@ -43,7 +43,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         console.print(_time_table(plan))
 
 
-def recommendation(choice: Choice, cluster: Cluster) -> str:
+def recommendation(choice: Choice, cluster: Gpus) -> str:
     """What to run, in one sentence."""
     fit = choice.fit
     each = "1 GPU each" if fit.gpus == 1 else f"{fit.gpus} GPUs each ({fit.parallelism})"
@@ -51,7 +51,7 @@ def recommendation(choice: Choice, cluster: Cluster) -> str:
     return f"Take {choice.replicas} replica(s) of {each}{nodes}; up to {fit.largest_batch} requests at a time fit."
 
 
-def command_lines(plan: Plan, choice: Choice, cluster: Cluster) -> Iterator[str]:
+def command_lines(plan: Plan, choice: Choice, cluster: Gpus) -> Iterator[str]:
     """The command, on one node or on several."""
     fit = choice.fit
     options = f" --gpus-per-replica {fit.gpus} --parallelism {fit.parallelism}" if fit.gpus > 1 else ""

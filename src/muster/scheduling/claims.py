@@ -38,5 +38,5 @@ class Loss(NamedTuple):
     """What became of the unfinished claims of a worker that is gone."""
 
     requeued: tuple[int, ...]
-    condemned: tuple[int, ...]
+    poisoned: tuple[int, ...]
     """In flight in the third death: given up and counted as done; to be recorded as failed."""

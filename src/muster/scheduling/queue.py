@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from muster.scheduling import allowance
 from muster.scheduling.claims import Claim, ClaimState, Item, Loss
-from muster.scheduling.line import ALONE, BLOCKED, DONE, HELD, WAITING, Line
+from muster.scheduling.lane import ALONE, BLOCKED, DONE, HELD, WAITING, Lane
 from muster.scheduling.schedules import SCHEDULES, Schedule, longest_first
 from muster.scheduling.supply import CommonSupply, SharedOutSupply, Supply
 
@@ -125,7 +125,7 @@ class WorkQueue:
         """
         return self._part(worker, died=True)
 
-    def forgive(self, indices: Iterable[int]) -> None:
+    def undo_loss(self, indices: Iterable[int]) -> None:
         """Take back one death of each: the worker that held them turned out to live."""
         for index in indices:
             place = self._place_of(index)
@@ -178,11 +178,11 @@ class WorkQueue:
                 return self._give_suspect(me)
             if not idle and self._reserve(me):
                 return withheld
-        line = self._supply.line(me.share, batched=me.batched, common=idle or len(me.held) < me.slots)
-        if line is None:
+        lane = self._supply.lane(me.share, batched=me.batched, common=idle or len(me.held) < me.slots)
+        if lane is None:
             return Claim((), "empty")
-        allowed = self._allowance(me, line, limit, idle=idle)
-        return withheld if allowed is None else self._give(me, line, allowed)
+        allowed = self._allowance(me, lane, limit, idle=idle)
+        return withheld if allowed is None else self._give(me, lane, allowed)
 
     def complete(self, worker: str, index: int) -> Literal["accepted", "duplicate"]:
         """An answer has come. The first one counts, even from a worker that was lost in the meantime.
@@ -214,7 +214,7 @@ class WorkQueue:
         self._wait_again([place for place in places if place in me.held], me.share)
 
     def reopen(self, indices: Iterable[int]) -> None:
-        """Take completions back: their answers were lost with the worker that kept them. Nobody is blamed.
+        """Take completions back: their answers were lost with the worker that kept them. Nobody is lost_with.
 
         What came after them is not blocked again.
         """
@@ -251,7 +251,7 @@ class WorkQueue:
 
     @property
     def done(self) -> int:
-        """Requests that are completed or condemned."""
+        """Requests that are completed or poisoned."""
         return self._done
 
     @property
@@ -299,8 +299,8 @@ class WorkQueue:
             raise IndexError(f"no request {index}")
         return self._place[index]
 
-    def _allowance(self, me: _Worker, line: Line, limit: int, *, idle: bool) -> allowance.Allowance | None:
-        """What the worker may take from a line that has something; None: it must wait."""
+    def _allowance(self, me: _Worker, lane: Lane, limit: int, *, idle: bool) -> allowance.Allowance | None:
+        """What the worker may take from a lane that has something; None: it must wait."""
         if not self._dynamic:  # a static share is the worker's whatever it costs
             return allowance.Allowance(min(limit, me.slots), self._remaining_units)
         now = allowance.Standing(
@@ -312,14 +312,14 @@ class WorkQueue:
             slots=me.slots,
             held=len(me.held),
             held_units=me.units,
-            front_units=self._units[line.front()],
+            front_units=self._units[lane.front()],
         )
         return (allowance.batch if me.batched else allowance.one_by_one)(now, limit, idle=idle)
 
-    def _give(self, me: _Worker, line: Line, allowed: allowance.Allowance) -> Claim:
-        """Take from the front of a line: the first whatever it costs, then as the allowance says."""
+    def _give(self, me: _Worker, lane: Lane, allowed: allowance.Allowance) -> Claim:
+        """Take from the front of a lane: the first whatever it costs, then as the allowance says."""
         places: list[int] = []
-        spent, place = 0, line.front()
+        spent, place = 0, lane.front()
         key = self._keys[place]
         while place >= 0 and len(places) < allowed.requests:
             units = self._units[place]
@@ -328,7 +328,7 @@ class WorkQueue:
             self._states[place] = HELD
             places.append(place)
             spent += units
-            place = line.front()
+            place = lane.front()
         return self._hand_over(me, places, spent)
 
     def _hand_over(self, me: _Worker, places: list[int], units: int) -> Claim:
@@ -367,17 +367,17 @@ class WorkQueue:
         if me is None:
             return Loss((), ())
         self._reserved.discard(worker)
-        places, condemned = list(me.held), []
+        places, poisoned = list(me.held), []
         for place in places if died else ():
             self._deaths[place] = self._deaths.get(place, 0) + 1
             if self._deaths[place] >= CONDEMNED_AFTER:
                 self._take_from_holder(place)
                 self._finish(place)
-                condemned.append(place)
+                poisoned.append(place)
         requeued = [place for place in places if place in me.held]
         self._wait_again(requeued, None)
         self._abandon_unless_owned(me.share)
-        return Loss(self._indices(requeued), self._indices(condemned))
+        return Loss(self._indices(requeued), self._indices(poisoned))
 
     def _abandon_unless_owned(self, share: int | None) -> None:
         if share is not None and not any(worker.share == share for worker in self._workers.values()):

@@ -1,4 +1,4 @@
-"""Which line a worker is served from: one for all (dynamic), or its own share (static)."""
+"""Which lane a worker is served from: one for all (dynamic), or its own share (static)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from muster.scheduling.line import Line
+from muster.scheduling.lane import Lane
 from muster.scheduling.schedules import Schedule, static_share
 
 
 class Supply(Protocol):
     """Waiting requests by place. The queue owns their states; a supply only knows the lines."""
 
-    def line(self, share: int | None, *, batched: bool, common: bool) -> Line | None:
+    def lane(self, share: int | None, *, batched: bool, common: bool) -> Lane | None:
         """Where a worker with that share (or none) takes from next, or None where nothing waits for it.
 
         `common`: whether it may take from what belongs to nobody (always so where all is common).
@@ -32,22 +32,22 @@ class Supply(Protocol):
 
 
 class CommonSupply:
-    """One order for everybody, and one line per batch key for workers with static batches."""
+    """One order for everybody, and one lane per batch key for workers with static batches."""
 
     def __init__(self, keys: NDArray[np.int64], states: bytearray) -> None:
         """`keys`: the batch key of each place."""
-        self._all = Line(range(len(keys)), states)
+        self._all = Lane(range(len(keys)), states)
         self._keys: list[int] = []
-        self._lines: list[Line] = []
+        self._lines: list[Lane] = []
         names, inverse = np.unique(keys, return_inverse=True)
         if len(names) > 1:
             self._keys = inverse.tolist()
             by_key = np.argsort(inverse, kind="stable")
             starts = np.flatnonzero(np.diff(inverse[by_key])) + 1
-            self._lines = [Line(places.tolist(), states) for places in np.split(by_key, starts)]
+            self._lines = [Lane(places.tolist(), states) for places in np.split(by_key, starts)]
 
-    def line(self, share: int | None, *, batched: bool, common: bool) -> Line | None:  # noqa: ARG002
-        """The common line, or for batches the line of the longest request's key."""
+    def lane(self, share: int | None, *, batched: bool, common: bool) -> Lane | None:  # noqa: ARG002
+        """The common lane, or for batches the lane of the longest request's key."""
         front = self._all.front()
         if front < 0:
             return None
@@ -68,12 +68,12 @@ class SharedOutSupply:
     """A share per rank, decided beforehand, and a common pool of what lost its owner."""
 
     def __init__(self, schedule: Schedule, total: int, replicas: int, states: bytearray) -> None:
-        self._shares: Sequence[Line] = [
-            Line(static_share(schedule, total, replicas, rank), states) for rank in range(replicas)
+        self._shares: Sequence[Lane] = [
+            Lane(static_share(schedule, total, replicas, rank), states) for rank in range(replicas)
         ]
-        self._common = Line((), states)
+        self._common = Lane((), states)
 
-    def line(self, share: int | None, *, batched: bool, common: bool) -> Line | None:  # noqa: ARG002
+    def lane(self, share: int | None, *, batched: bool, common: bool) -> Lane | None:  # noqa: ARG002
         """The worker's own share while it lasts, then the pool."""
         if share is not None and (own := self._shares[share]).front() >= 0:
             return own
@@ -81,9 +81,9 @@ class SharedOutSupply:
 
     def put_back(self, places: Iterable[int], share: int | None) -> None:
         """Into the share, or the pool."""
-        line = self._common if share is None else self._shares[share]
+        lane = self._common if share is None else self._shares[share]
         for place in places:
-            line.put_back(place)
+            lane.put_back(place)
 
     def abandon(self, share: int) -> None:
         """Pour a share into the pool."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from muster.sizing.architecture import Architecture
-from muster.sizing.fit import GIB, Choice, Cluster, Fit
+from muster.sizing.fit import GIB, Choice, Fit, Gpus
 from muster.sizing.image_tokens import ImageRule
 from muster.sizing.memory import Demand
 from muster.sizing.parameters import Parameters
@@ -30,7 +30,7 @@ def find_problems(
     parameters: Parameters,
     rule: ImageRule,
     demand: Demand,
-    cluster: Cluster | None,
+    cluster: Gpus | None,
     fits: Sequence[Fit],
     choice: Choice | None,
 ) -> list[Problem]:
@@ -43,7 +43,7 @@ def find_problems(
     return sorted(found, key=lambda problem: problem.level)
 
 
-def why_nothing_fits(parameters: Parameters, cluster: Cluster, fits: Sequence[Fit]) -> Problem:
+def why_nothing_fits(parameters: Parameters, cluster: Gpus, fits: Sequence[Fit]) -> Problem:
     """The error where no K fits on a node."""
     possible = [fit for fit in fits if not fit.refusal]
     best = min(possible, key=lambda fit: fit.needed, default=None)
@@ -70,7 +70,7 @@ _SMALLER = (
 
 
 def _room(
-    parameters: Parameters, cluster: Cluster | None, fits: Sequence[Fit], choice: Choice | None
+    parameters: Parameters, cluster: Gpus | None, fits: Sequence[Fit], choice: Choice | None
 ) -> list[Problem]:
     if cluster is None:
         return []

@@ -11,7 +11,7 @@ from muster.core import JSON, ConfigurationError
 from muster.sizing.advice import why_nothing_fits
 from muster.sizing.checkpoint import read_folder
 from muster.sizing.demand import assumed_demand
-from muster.sizing.fit import GIB, Cluster, Fit, all_fits, choose
+from muster.sizing.fit import GIB, Fit, Gpus, all_fits, choose
 from muster.sizing.gpus import gpu_memory
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.parameters import LOAD_DTYPES, LoadDtype
@@ -59,7 +59,7 @@ def choose_for_run(
         return None  # loading the model will say it better
     if described is None:
         return None
-    cluster = Cluster(len(gpus), min(memory))
+    cluster = Gpus(len(gpus), min(memory))
     fit = _smallest(described, cluster, max_new_tokens)
     if fit is not None:
         return Chosen(fit.gpus, explain(described, fit))
@@ -94,7 +94,7 @@ def explain(model: Described, fit: Fit) -> str:
     return f"a replica gets {together}: {loaded}, {in_use}"
 
 
-def _smallest(model: Described, cluster: Cluster, answer: int | None) -> Fit | None:
+def _smallest(model: Described, cluster: Gpus, answer: int | None) -> Fit | None:
     alone = _fits(model, replace(cluster, gpus=1), MODEST_IMAGE, answer)[0]
     if alone.fits:
         return alone
@@ -105,6 +105,6 @@ def _smallest(model: Described, cluster: Cluster, answer: int | None) -> Fit | N
     return None
 
 
-def _fits(model: Described, cluster: Cluster, image: ImageSize | None, answer: int | None) -> list[Fit]:
+def _fits(model: Described, cluster: Gpus, image: ImageSize | None, answer: int | None) -> list[Fit]:
     wanted = assumed_demand(model.rule, answer=answer, image=image, limit=model.architecture.text.context)
     return all_fits(model.architecture, model.parameters, wanted.demand, cluster, "device-map")

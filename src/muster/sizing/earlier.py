@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from muster.coordinator.workload import Workload
 from muster.core import Completion, ConfigurationError
-from muster.distributed.workload import Workload
 from muster.results.folder import RunFolder
 from muster.results.journal_lines import Record
 from muster.results.journal_read import latest, read_journal

@@ -32,7 +32,7 @@ MAX_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class Gpus:
     """The GPUs there are."""
 
     gpus: int
@@ -168,7 +168,7 @@ def all_fits(
     architecture: Architecture,
     parameters: Parameters,
     demand: Demand,
-    cluster: Cluster,
+    cluster: Gpus,
     parallelism: Parallelism | None = None,
 ) -> list[Fit]:
     """Every K up to a node's GPUs, in each way that is asked for (None: both). One GPU is the same in both."""
@@ -181,7 +181,7 @@ def all_fits(
     ]
 
 
-def choose(fits: list[Fit], cluster: Cluster) -> Choice | None:
+def choose(fits: list[Fit], cluster: Gpus) -> Choice | None:
     """One GPU where that is enough, else the smallest K under tensor parallelism, else under a device map; or None.
 
     Tensor first, because all K GPUs then work at the same time. Where a larger K gives as many replicas and leaves

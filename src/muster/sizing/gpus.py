@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from muster.distributed.devices import visible_gpus
-from muster.sizing.fit import Cluster
+from muster.machine.gpus import visible_gpus
+from muster.sizing.fit import Gpus
 
 
-def this_machine(env: Mapping[str, str] = os.environ) -> Cluster | None:
+def this_machine(env: Mapping[str, str] = os.environ) -> Gpus | None:
     """The GPUs that this process may use, all taken for as large as the smallest; None where there are none."""
     gpus = visible_gpus(env)
     memory = gpu_memory(gpus)
-    return Cluster(len(gpus), min(memory)) if memory else None
+    return Gpus(len(gpus), min(memory)) if memory else None
 
 
 def gpu_memory(gpus: Sequence[str]) -> list[int]:

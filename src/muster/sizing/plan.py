@@ -8,7 +8,7 @@ from muster.sizing.advice import Problem, find_problems
 from muster.sizing.architecture import Architecture, read_architecture
 from muster.sizing.checkpoint import Checkpoint, Source
 from muster.sizing.demand import Assumption
-from muster.sizing.fit import GIB, Choice, Cluster, Fit, Parallelism, all_fits, choose
+from muster.sizing.fit import GIB, Choice, Fit, Gpus, Parallelism, all_fits, choose
 from muster.sizing.forecast import Expectation, Pace
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.image_tokens import ImageRule, image_rule
@@ -80,7 +80,7 @@ class Plan:
     model: ModelSummary
     images: ImageSummary
     assumption: Assumption
-    cluster: Cluster | None
+    cluster: Gpus | None
     fits: tuple[Fit, ...]
     choice: Choice | None
     elsewhere: dict[str, Choice | None]
@@ -103,7 +103,7 @@ def describe(checkpoint: Checkpoint, dtype: LoadDtype = "auto") -> Described:
 
 
 def make_plan(
-    model: Described, assumption: Assumption, cluster: Cluster | None, parallelism: Parallelism | None = None
+    model: Described, assumption: Assumption, cluster: Gpus | None, parallelism: Parallelism | None = None
 ) -> Plan:
     """Place the model on the cluster, or on common ones where none is known."""
     fits: list[Fit] = []
@@ -113,7 +113,7 @@ def make_plan(
         fits, choice = _place(model, assumption, cluster, parallelism)
     else:
         for name, memory in COMMON_GPUS.items():
-            elsewhere[name] = _place(model, assumption, Cluster(GPUS_OF_A_NODE, memory), parallelism)[1]
+            elsewhere[name] = _place(model, assumption, Gpus(GPUS_OF_A_NODE, memory), parallelism)[1]
     return Plan(
         model=_summary(model),
         images=_image_summary(model.rule),
@@ -132,7 +132,7 @@ def make_plan(
 
 
 def _place(
-    model: Described, assumption: Assumption, cluster: Cluster, parallelism: Parallelism | None
+    model: Described, assumption: Assumption, cluster: Gpus, parallelism: Parallelism | None
 ) -> tuple[list[Fit], Choice | None]:
     fits = all_fits(model.architecture, model.parameters, assumption.demand, cluster, parallelism)
     return fits, choose(fits, cluster)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from muster.core import ConfigurationError, RunError
-from muster.distributed.environment import first_host
+from muster.machine.ranks import first_host
 from muster.slurm.commands import client_environment, no_slurm
 from muster.slurm.job_state import JobState
 from muster.slurm.submission import Submission

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError
-from muster.distributed.environment import Ranks
 from muster.engines.placement import Asked, replicas_here, take_seat
+from muster.machine.ranks import Ranks
 from muster.models.registry import known_kind, list_backends, resolve_model
 from muster.slurm.request import JobRequest
 from muster.tasks.registry import load_tasks

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
 from muster.core.foreign_code import ForeignCode
-from muster.media.glance import glance
 from muster.media.images import open_picture
+from muster.media.preview import preview_media
 from muster.metrics.protocol import CategorisingMetric, Score, ScoredSample, UnscoredError, has_reference
 from muster.tasks.definition import Task
 from muster.tasks.dialogue import conversation
@@ -185,7 +185,7 @@ def _broken(media: Media, found: PictureCounts) -> str | None:
         return None  # fetched by whoever asks the model
     try:
         if media.kind == "video":
-            glance(media)
+            preview_media(media)
         else:
             found.add(open_picture(media))
     except SampleError as error:

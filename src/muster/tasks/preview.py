@@ -9,7 +9,7 @@ from pathlib import Path
 
 from muster.core import Media, Message, RunError, Sample, SampleError
 from muster.media import describe, load_image
-from muster.media.glance import glance
+from muster.media.preview import preview_media
 from muster.media.video import load_video
 from muster.tasks.definition import Task
 
@@ -61,7 +61,7 @@ def _media(media: Media | None) -> str:
         return f"[{describe(media)}]\n"
     try:
         if media.kind == "video":
-            return f"[{glance(media)}]\n"
+            return f"[{preview_media(media)}]\n"
         width, height = load_image(media).size
     except SampleError as error:
         return f"[{error}]\n"

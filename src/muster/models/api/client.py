@@ -22,11 +22,11 @@ from muster.models.api.failures import (
     UnsupportedError,
     WithheldError,
 )
-from muster.models.api.giving_up import GivingUp, Patience, pause_seconds
+from muster.models.api.lease_queue import LeaseQueue
 from muster.models.api.parameters import no_effect
 from muster.models.api.protocol import Api, Prepared, Reply
 from muster.models.api.repeated import Repeated
-from muster.models.api.turnstile import Turnstile
+from muster.models.api.retry_policy import GivingUp, Patience, pause_seconds
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Client(Generic[Body]):
         """`on_change` is called when the pool may have more places than before."""
         self._api, self._pool, self._patience = api, pool, patience
         self._media_threads, self._repeated = media_threads, repeated
-        self._turnstile = Turnstile(pool, on_change)
+        self._leases = LeaseQueue(pool, on_change)
         self._giving_up = GivingUp(pool, patience.request_seconds)
 
     async def complete(self, request: Request) -> Completion:
@@ -90,7 +90,7 @@ class Client(Generic[Body]):
         avoid: Endpoint | None = None
         while True:
             self._giving_up.check_pauses(deadline, last, failures + refusals)
-            lease = await self._turnstile.lease(deadline, avoid)
+            lease = await self._leases.lease(deadline, avoid)
             if lease is None:
                 raise self._giving_up.out_of_time(last, failures + refusals)
             try:
@@ -154,7 +154,7 @@ class Client(Generic[Body]):
             pool.answered(lease, time.monotonic() - began)
             return reply
         finally:
-            self._turnstile.dispatch()
+            self._leases.dispatch()
 
     async def _ask_once(self, endpoint: Endpoint, body: Body, *, stops: bool) -> Reply:
         """One exchange; more where the server refuses a parameter that may be left out."""

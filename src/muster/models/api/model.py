@@ -11,11 +11,11 @@ from typing import ClassVar, Generic, TypeVar
 from muster.core import JSON, Completion, ConfigurationError
 from muster.models.api.client import Client
 from muster.models.api.endpoints import EndpointPool
-from muster.models.api.giving_up import Patience
 from muster.models.api.limit import MOST, AdaptiveLimit
 from muster.models.api.options import ApiOptions, BaseUrl, base_urls, parse_options, providers
 from muster.models.api.protocol import Api
 from muster.models.api.repeated import Repeated
+from muster.models.api.retry_policy import Patience
 from muster.models.api.traffic import Traffic
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 

@@ -17,17 +17,17 @@ from queue import SimpleQueue
 import msgspec
 
 from muster.core import ConfigurationError
-from muster.core.frames import receive_header, send_frame
-from muster.models.transformers.frames import (
+from muster.core.framing import receive_header, send_frame
+from muster.models.transformers.interfaces import Processor
+from muster.models.transformers.options import Options
+from muster.models.transformers.preparation import Preparer
+from muster.models.transformers.preparation_messages import (
     READY,
     Reply,
     Setup,
     Work,
     send_prepared,
 )
-from muster.models.transformers.interfaces import Processor
-from muster.models.transformers.options import Options
-from muster.models.transformers.preparation import Preparer
 
 
 def main() -> None:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Self
 
 from muster.core import Request
-from muster.core.frames import receive_header, send_frame
+from muster.core.framing import receive_header, send_frame
 from muster.core.own_python import own_module
-from muster.models.transformers.frames import Setup, Work, receive_prepared
 from muster.models.transformers.options import Options
 from muster.models.transformers.preparation import Prepared
+from muster.models.transformers.preparation_messages import Setup, Work, receive_prepared
 
 log = logging.getLogger(__name__)
 

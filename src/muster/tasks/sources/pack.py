@@ -23,9 +23,9 @@ import msgspec
 from muster.core import Extent, RunError
 from muster.core.cache_folder import cache_folder
 from muster.tasks.sources.cache import locked
+from muster.tasks.sources.json_cells import plain
 from muster.tasks.sources.list_text import looks_like_list, parse_list
 from muster.tasks.sources.media_cells import embedded
-from muster.tasks.sources.plain import plain
 from muster.tasks.sources.row import Row
 from muster.tasks.yaml_lines import as_mapping
 

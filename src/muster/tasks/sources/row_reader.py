@@ -13,11 +13,11 @@ from muster.core import JSON, Clip, Extent, Media, MediaKind, Sample
 from muster.core.numbers import whole
 from muster.tasks.problems import shown
 from muster.tasks.sources.absent import absent
-from muster.tasks.sources.answers import as_letter
+from muster.tasks.sources.answer_letter import as_letter
 from muster.tasks.sources.field_rules import NATIVE_FIELDS, FieldRule, NativeField, Rules
+from muster.tasks.sources.json_cells import plain
 from muster.tasks.sources.list_text import looks_like_list, parse_list
 from muster.tasks.sources.media_cells import MediaPlace, read_media
-from muster.tasks.sources.plain import plain
 from muster.tasks.sources.references import Reference, TemplateReference
 from muster.tasks.sources.row import Row
 from muster.tasks.yaml_lines import as_mapping

@@ -12,7 +12,7 @@ from muster.core import ConfigurationError
 from muster.core.numbers import whole
 from muster.tasks.problems import did_you_mean, shown
 from muster.tasks.sources.absent import absent
-from muster.tasks.sources.plain import plain
+from muster.tasks.sources.json_cells import plain
 from muster.tasks.sources.protocol import RowSource
 from muster.tasks.sources.row import Row
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muster.core import ConfigurationError, Request
-from muster.core.frames import receive_header, send_frame
+from muster.core.framing import receive_header, send_frame
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.options import parse_options
 from muster.models.transformers.preparation import Batch, Row

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from muster.core import ConfigurationError, LostMemberError, ReplicaError
-from muster.core.frames import receive_header, send_frame
+from muster.core.framing import receive_header, send_frame
 from muster.core.own_python import own_module
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.device_errors import classify

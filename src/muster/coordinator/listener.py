@@ -1,0 +1,99 @@
+"""Where connections come in: sockets that listen, and strangers until they have proved that they belong to the run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from muster.wire import transport
+from muster.wire.transport import Channel
+
+log = logging.getLogger(__name__)
+
+_CLOSE_SECONDS = 2.0
+_MOST_TOLD = 5
+"""Refused connections that are reported one by one; somebody may make thousands."""
+_MOST_FILES = 1 << 16
+_STRANGERS_PART = 4
+"""Strangers may hold one in so many of the files that this process may open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One way in: the secret that opens it, and whether it is for machines that join a running run."""
+
+    secret: bytes
+    for_joiners: bool = False
+
+
+class Listener:
+    """Listens, and hands on who has shown the secret. A stranger costs a file and a few bytes, for seconds."""
+
+    def __init__(self, serve: Callable[[Channel, Entry], Awaitable[None]]) -> None:
+        """`serve` is awaited for every connection that has shown its entry's secret; then it is closed."""
+        self._serve = serve
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[asyncio.Task[None]] = set()
+        self._strangers: dict[asyncio.Task[None], None] = {}
+        self._most_strangers = max(16, _files_allowed() // _STRANGERS_PART)
+        self._refused = 0
+
+    async def listen(self, host: str, port: int, entry: Entry) -> int:
+        """Listen on `host` and return the port, chosen by the system where `port` is 0. Raises `OSError`."""
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._accept(reader, writer, entry)
+
+        server = await asyncio.start_server(accept, host, port, limit=1 << 20, backlog=1024)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Listen no more, and wait a moment for connections that end."""
+        for server in self._servers:
+            server.close()
+        for stranger in self._strangers:
+            stranger.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=_CLOSE_SECONDS)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, entry: Entry) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        self._strangers[task] = None
+        if len(self._strangers) > self._most_strangers:  # the oldest had most time to introduce itself
+            next(iter(self._strangers)).cancel()
+        try:
+            channel = await transport.accept(reader, writer, entry.secret)
+            del self._strangers[task]
+            await self._serve(channel, entry)
+        except transport.HandshakeError as error:
+            self._report(writer, error)
+        except asyncio.CancelledError:
+            log.debug("a stranger had to go")  # asyncio's servers would show a traceback
+        finally:
+            self._strangers.pop(task, None)
+            writer.close()
+
+    def _report(self, writer: asyncio.StreamWriter, error: transport.HandshakeError) -> None:
+        self._refused += 1
+        if self._refused <= _MOST_TOLD:
+            address = writer.get_extra_info("peername")
+            log.warning("%s: %s", address[0] if address else "somebody", error)
+        if self._refused == _MOST_TOLD:
+            log.warning("further connections without the secret are refused without a word")
+
+
+def _files_allowed() -> int:
+    """How many files this process may open, after asking for as many as the system gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return _MOST_FILES if soft == resource.RLIM_INFINITY else soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
