@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from benchmarks.aims import AIM_SHARE
 from benchmarks.demo_model import Measured, measure
-from benchmarks.overhead import AIM_SHARE
 from benchmarks.runs import scratch
 from benchmarks.tables import say, table, verdict
 from muster.config import load_config

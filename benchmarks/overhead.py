@@ -30,7 +30,6 @@ from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask
 
 AIM_MICROSECONDS = 150.0
-AIM_SHARE = 0.05
 ANSWER = "x" * 8
 ENGINES = (
     ("inline", 1, "Instant"),
@@ -175,6 +174,7 @@ def main() -> int:
     quick = asked_for_quick(__doc__)
     print(f"# Overhead\n\n{machine()}")
     met = answers_at_once(5_000, 1, QUICK) if quick else answers_at_once(50_000, 3, ENGINES)
+
     from benchmarks.demo_overhead import demo_model
 
     met &= demo_model(quick=quick)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from muster.core import Media, Message, Part, SampleError, VideoSettings
+from muster.media.decoded_video import Video
 from muster.media.opening import frame_sequence, open_prompt, said_in
 from muster.media.subtitles import Cue, interleaved, load_subtitles, parse_json, parse_srt, spoken_at
-from muster.media.video import Video, load_video
+from muster.media.video import load_video
 from video_files import write_video
 
 SRT = """\

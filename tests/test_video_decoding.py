@@ -18,11 +18,12 @@ import pytest
 import muster.media.readers.pyav
 import muster.media.video
 from muster.core import Clip, Extent, Media, SampleError, VideoSettings
+from muster.media.decoded_video import Video
 from muster.media.readers.choice import has_torchcodec, reader_name
 from muster.media.readers.decoding import decoded_frames
 from muster.media.readers.protocol import VideoReader
 from muster.media.readers.pyav import PyAvReader
-from muster.media.video import Video, load_video
+from muster.media.video import load_video
 from video_files import HEIGHT, WIDTH, number_of, write_frame_folder, write_video
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="makes its file with ffmpeg")

@@ -11,7 +11,7 @@ TYPE_CHECKING = (
 )
 if TYPE_CHECKING:
     from muster.export.loaded import load as load
-    from muster.run import evaluate as evaluate
+    from muster.python_api import evaluate as evaluate
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "evaluate", "load"]
@@ -19,7 +19,7 @@ __all__ = ["__version__", "evaluate", "load"]
 
 def __getattr__(name: str) -> object:
     if name == "evaluate":
-        from muster.run import evaluate
+        from muster.python_api import evaluate
 
         return evaluate
     if name == "load":

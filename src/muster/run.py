@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, Protocol, overload
+from typing import Protocol
 
 from muster.attempt import (
     Findings,
@@ -18,7 +17,7 @@ from muster.attempt import (
     ended_by_nobody_else,
     how_to_go_on,
 )
-from muster.config import RunConfig, load_config
+from muster.config import RunConfig
 from muster.coordinator.coordinator import Coordinator, RecordSink
 from muster.coordinator.progress import Progress, TaskProgress
 from muster.coordinator.workload import Workload
@@ -31,7 +30,7 @@ from muster.engines.placement import Shape
 from muster.judging.judge import judge_spec
 from muster.judging.run_judge import RunJudge, judge_of_run
 from muster.models.protocol import ModelKind, ModelSettings
-from muster.models.registry import check_settings, load_backend, model_kind, require, resolve_model, served_by
+from muster.models.registry import check_settings, load_backend, model_kind, resolve_model, served_by
 from muster.planning import groups_of, plan
 from muster.results.data_faults import record_faults
 from muster.results.folder import RunFolder
@@ -78,63 +77,6 @@ class Silent:
     def announce(self, line: str) -> None:
         """Write a line to standard error; where that is impossible the run goes on without."""
         tell(line)
-
-
-@overload
-def evaluate(model: str | os.PathLike[str], tasks: str | Sequence[str], **options: object) -> Results: ...
-
-
-@overload
-def evaluate(
-    model: object,
-    tasks: str | Sequence[str],
-    processor: object,
-    *,
-    overwrite: bool = False,
-    **options: object,
-) -> Results: ...
-
-
-def evaluate(
-    model: object,
-    tasks: str | Sequence[str],
-    processor: object | None = None,
-    *,
-    overwrite: Any = False,
-    **options: object,
-) -> Results:
-    """Evaluate a model on tasks: one that is loaded for it, or one that is here already, even in training.
-
-    `muster.evaluate("demo", ["digits"], output="runs/one", replicas=2).tasks["digits_read"].metrics`
-    `muster.evaluate(model, ["digits"], processor, output=f"evals/step-{step}", limit=100)`
-
-    Args:
-        model: a folder, a hub id or whatever `--model` may name; or one of transformers' models, also wrapped by DDP or
-            divided by FSDP or tensor parallelism. Then all ranks of the default process group call together.
-        tasks: names, groups or files, as `--tasks`.
-        processor: of a model that is here.
-        overwrite: of a model that is here: replace what a folder `output` holds, instead of refusing to.
-        options: those of `muster run`, with underscores; of a model that is here, `muster.live.evaluation.OPTIONS`.
-
-    Returns:
-        The results; of a model that is here, on every rank.
-
-    Raises:
-        ConfigurationError: what was asked can't be done; nothing was started.
-        RunError: the run failed; what was answered is in the run folder.
-    """
-    if isinstance(model, str | os.PathLike):
-        if processor is not None or overwrite:
-            raise ConfigurationError(
-                "muster.evaluate: processor and overwrite are for a model that is here already, not for one that is "
-                "loaded by its name"
-            )
-        config = load_config({"model": os.fspath(model), "tasks": tasks, **options})
-        return run(config, Silent())
-    require("transformers", "torch", "transformers")
-    from muster.live.evaluation import evaluate_live
-
-    return evaluate_live(model, tasks, processor, overwrite=overwrite, options=options)
 
 
 def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> Results:

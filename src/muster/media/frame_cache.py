@@ -13,16 +13,14 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from muster.core import ConfigurationError, Media, SampleError
 from muster.core.cache_folder import cache_folder
+from muster.media.decoded_video import Video
 from muster.media.gate import open_checked
-
-if TYPE_CHECKING:
-    from muster.media.video import Video
+from muster.media.packed_frames import is_packed, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +49,6 @@ def limit_bytes(env: Mapping[str, str] = os.environ) -> int:
 
 def find(media: Media) -> Video | None:
     """The video's frames, where they were kept."""
-    from muster.media.packed_frames import is_packed, unpack
-
     file = _file(media)
     if file is None:
         return None
@@ -67,8 +63,6 @@ def find(media: Media) -> Video | None:
 
 def keep(media: Media, video: Video) -> None:
     """Keep the video's frames. A cache that can't be written costs time, and nothing else."""
-    from muster.media.packed_frames import pack
-
     file = _file(media)
     if file is None:
         return

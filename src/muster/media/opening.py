@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from muster.core import Media, Message, Part, VideoSettings
+from muster.media.decoded_video import Video
 from muster.media.images import describe, load_image
 from muster.media.subtitles import interleaved, spoken_at
-from muster.media.video import Video, load_video
+from muster.media.video import load_video
 
 if TYPE_CHECKING:
     from PIL.Image import Image

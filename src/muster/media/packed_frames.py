@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from muster.core import Media, SampleError
+from muster.media.decoded_video import MOST_BYTES, Video
 from muster.media.images import load_image
 from muster.media.subtitles import Cue
-
-if TYPE_CHECKING:
-    from muster.media.video import Video
 
 MAGIC = b"muster-frames-1\n"
 COMPRESSION = 1
@@ -60,8 +57,6 @@ def pack(video: Video) -> bytes:
 def unpack(content: bytes) -> Video:
     """The video of `pack`. Raises `SampleError` for anything else."""
     import numpy as np
-
-    from muster.media.video import MOST_BYTES, Video
 
     try:
         packed = msgspec.msgpack.decode(memoryview(content)[len(MAGIC) :], type=_Packed)

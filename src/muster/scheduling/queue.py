@@ -5,7 +5,6 @@ Pure bookkeeping: no clock, no threads, no I/O. The coordinator calls it, the si
 
 from __future__ import annotations
 
-import heapq
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +16,12 @@ from numpy.typing import NDArray
 from muster.scheduling import allowance
 from muster.scheduling.claims import Claim, ClaimState, Item, Loss
 from muster.scheduling.lane import ALONE, BLOCKED, DONE, HELD, WAITING, Lane
+from muster.scheduling.ledger import Ledger
 from muster.scheduling.schedules import SCHEDULES, Schedule, longest_first
 from muster.scheduling.supply import CommonSupply, SharedOutSupply, Supply
+from muster.scheduling.suspects import Suspects
 
 __all__ = ["Claim", "ClaimState", "Item", "Loss", "WorkQueue"]
-
-ALONE_AFTER = 2
-"""Deaths with a request in flight after which it is run alone."""
-CONDEMNED_AFTER = 3
-"""Deaths after which it is given up."""
 
 
 @dataclass(slots=True)
@@ -70,9 +66,10 @@ class WorkQueue:
         keys = np.fromiter((item.batch_key for item in items), np.int64, len(items))[order]
         self._index = array("q", order.tobytes())
         self._place = array("q", np.argsort(order).tobytes())
-        self._scale, self._units = _whole_units(costs[order])
+        self._scale, units = _whole_units(costs[order])
         self._keys = array("q", keys.tobytes())
-        self._states = bytearray(len(items))
+        self._ledger = Ledger(units)
+        self._states = self._ledger.states
         self._followers = self._block(items)
         self._supply: Supply = (
             CommonSupply(keys, self._states)
@@ -84,16 +81,7 @@ class WorkQueue:
         self._absent = set(range(replicas))
         self._workers: dict[str, _Worker] = {}
         self._holder: dict[int, _Worker] = {}
-        self._deaths: dict[int, int] = {}
-        self._suspects: list[int] = []
-        self._reserved: set[str] = set()
-        self._blocked = self._states.count(BLOCKED)
-        self._unclaimed = len(items) - self._blocked
-        self._remaining_units = sum(self._units)
-        self._unclaimed_units = self._remaining_units - sum(
-            self._units[place] for places in self._followers.values() for place in places
-        )
-        self._done = 0
+        self._suspects = Suspects(self._states)
 
     # Workers come and go
 
@@ -129,11 +117,8 @@ class WorkQueue:
         """Take back one death of each: the worker that held them turned out to live."""
         for index in indices:
             place = self._place_of(index)
-            deaths = self._deaths.get(place, 0) - 1
-            self._deaths[place] = max(0, deaths)
-            if self._states[place] == ALONE and deaths < ALONE_AFTER:
-                self._states[place] = WAITING
-                self._supply.put_back([place], None)
+            if self._suspects.undo_death(place):
+                self._wait([place], None)
 
     def leave(self, worker: str) -> Loss:
         """A worker ends in good order: what it still held waits again; nothing is held against it."""
@@ -173,10 +158,10 @@ class WorkQueue:
         withheld = Claim((), "empty" if idle else "wait")
         if me.alone:
             return withheld
-        if self._next_suspect() is not None:
+        if self._suspects.any_waiting():
             if not me.held:
                 return self._give_suspect(me)
-            if not idle and self._reserve(me):
+            if not idle and self._suspects.reserve(me.name):
                 return withheld
         lane = self._supply.lane(me.share, batched=me.batched, common=idle or len(me.held) < me.slots)
         if lane is None:
@@ -192,16 +177,10 @@ class WorkQueue:
         """
         del worker  # whose answer it is makes no difference: the first one counts
         place = self._place_of(index)
-        state = self._states[place]
-        if state == DONE:
+        if self._states[place] == DONE:
             return "duplicate"
-        if state == HELD:
+        if self._states[place] == HELD:
             self._take_from_holder(place)
-        elif state == BLOCKED:
-            self._blocked -= 1
-        else:
-            self._unclaimed -= 1
-            self._unclaimed_units -= self._units[place]
         self._finish(place)
         return "accepted"
 
@@ -214,18 +193,11 @@ class WorkQueue:
         self._wait_again([place for place in places if place in me.held], me.share)
 
     def reopen(self, indices: Iterable[int]) -> None:
-        """Take completions back: their answers were lost with the worker that kept them. Nobody is lost_with.
+        """Take completions back: their answers were lost with the worker that kept them. Nobody is blamed.
 
         What came after them is not blocked again.
         """
-        places = [place for index in indices if self._states[place := self._place_of(index)] == DONE]
-        for place in places:
-            self._states[place] = WAITING
-            self._done -= 1
-            self._unclaimed += 1
-            self._unclaimed_units += self._units[place]
-            self._remaining_units += self._units[place]
-        self._supply.put_back(places, None)
+        self._wait([p for index in indices if self._states[p := self._place_of(index)] == DONE], None)
 
     # What is where
 
@@ -237,12 +209,12 @@ class WorkQueue:
     @property
     def unclaimed(self) -> int:
         """Requests that wait and can be claimed."""
-        return self._unclaimed
+        return self._ledger.unclaimed
 
     @property
     def blocked(self) -> int:
         """Requests that can't be claimed before another one is done."""
-        return self._blocked
+        return self._ledger.blocked
 
     @property
     def outstanding(self) -> int:
@@ -252,22 +224,22 @@ class WorkQueue:
     @property
     def done(self) -> int:
         """Requests that are completed or poisoned."""
-        return self._done
+        return self._ledger.done
 
     @property
     def finished(self) -> bool:
         """Whether everything is done."""
-        return self._done == len(self._states)
+        return self._ledger.done == len(self._states)
 
     @property
     def remaining_cost(self) -> float:
         """Predicted cost of everything that is not done, in the unit of the items."""
-        return self._remaining_units / self._scale
+        return self._ledger.remaining_units / self._scale
 
     @property
     def unclaimed_cost(self) -> float:
         """Predicted cost of everything that waits and can be claimed, in the unit of the items."""
-        return self._unclaimed_units / self._scale
+        return self._ledger.unclaimed_units / self._scale
 
     def holder(self, index: int) -> str | None:
         """The worker that holds a request."""
@@ -290,7 +262,7 @@ class WorkQueue:
                     raise ValueError(
                         f"item {index} can't come after {item.after}: that must be an earlier one"
                     )
-                self._states[self._place[index]] = BLOCKED
+                self._ledger.move([self._place[index]], BLOCKED)
                 followers.setdefault(self._place[item.after], []).append(self._place[index])
         return followers
 
@@ -302,17 +274,17 @@ class WorkQueue:
     def _allowance(self, me: _Worker, lane: Lane, limit: int, *, idle: bool) -> allowance.Allowance | None:
         """What the worker may take from a lane that has something; None: it must wait."""
         if not self._dynamic:  # a static share is the worker's whatever it costs
-            return allowance.Allowance(min(limit, me.slots), self._remaining_units)
+            return allowance.Allowance(min(limit, me.slots), self._ledger.remaining_units)
         now = allowance.Standing(
             replicas=len(self._workers) + len(self._absent),
-            unclaimed=self._unclaimed,
-            unclaimed_units=self._unclaimed_units,
-            remaining=len(self._states) - self._done,
-            remaining_units=self._remaining_units,
+            unclaimed=self._ledger.unclaimed,
+            unclaimed_units=self._ledger.unclaimed_units,
+            remaining=len(self._states) - self._ledger.done,
+            remaining_units=self._ledger.remaining_units,
             slots=me.slots,
             held=len(me.held),
             held_units=me.units,
-            front_units=self._units[lane.front()],
+            front_units=self._ledger.units[lane.front()],
         )
         return (allowance.batch if me.batched else allowance.one_by_one)(now, limit, idle=idle)
 
@@ -322,10 +294,10 @@ class WorkQueue:
         spent, place = 0, lane.front()
         key = self._keys[place]
         while place >= 0 and len(places) < allowed.requests:
-            units = self._units[place]
+            units = self._ledger.units[place]
             if places and (spent + units > allowed.units or (me.batched and self._keys[place] != key)):
                 break
-            self._states[place] = HELD
+            self._ledger.move((place,), HELD)
             places.append(place)
             spent += units
             place = lane.front()
@@ -335,42 +307,23 @@ class WorkQueue:
         me.held.update(dict.fromkeys(places))
         me.units += units
         self._holder.update(dict.fromkeys(places, me))
-        self._unclaimed -= len(places)
-        self._unclaimed_units -= units
         return Claim(tuple([self._index[place] for place in places]), "work")
 
-    def _next_suspect(self) -> int | None:
-        """The first request that waits to be run alone; answers of the lost may have settled some."""
-        while self._suspects and self._states[self._suspects[0]] != ALONE:
-            heapq.heappop(self._suspects)
-        if not self._suspects:
-            self._reserved.clear()
-            return None
-        return self._suspects[0]
-
     def _give_suspect(self, me: _Worker) -> Claim:
-        """The request, and nothing beside it."""
-        place = heapq.heappop(self._suspects)
-        self._states[place] = HELD
-        self._reserved.discard(me.name)
+        """A request that must be run alone, and nothing beside it."""
+        place = self._suspects.take(me.name)
+        self._ledger.move((place,), HELD)
         me.alone = True
-        return self._hand_over(me, [place], self._units[place])
-
-    def _reserve(self, me: _Worker) -> bool:
-        """Whether this worker is to run dry, so that it can take a suspect: one worker for each of them."""
-        if me.name not in self._reserved and len(self._reserved) < len(self._suspects):
-            self._reserved.add(me.name)
-        return me.name in self._reserved
+        return self._hand_over(me, [place], self._ledger.units[place])
 
     def _part(self, worker: str, *, died: bool) -> Loss:
         me = self._workers.pop(worker, None)
         if me is None:
             return Loss((), ())
-        self._reserved.discard(worker)
+        self._suspects.release(worker)
         places, poisoned = list(me.held), []
         for place in places if died else ():
-            self._deaths[place] = self._deaths.get(place, 0) + 1
-            if self._deaths[place] >= CONDEMNED_AFTER:
+            if self._suspects.count_death(place):
                 self._take_from_holder(place)
                 self._finish(place)
                 poisoned.append(place)
@@ -385,40 +338,29 @@ class WorkQueue:
 
     def _wait_again(self, places: list[int], share: int | None) -> None:
         """Claims return to where they stood in the order: the longest, or the oldest, come first again."""
-        innocent: list[int] = []
         for place in places:
             self._take_from_holder(place)
-            self._unclaimed += 1
-            self._unclaimed_units += self._units[place]
-            if self._deaths.get(place, 0) >= ALONE_AFTER:
-                self._states[place] = ALONE
-                heapq.heappush(self._suspects, place)
-            else:
-                self._states[place] = WAITING
-                innocent.append(place)
-        self._supply.put_back(innocent, share)
+        for place in (suspected := [each for each in places if self._suspects.suspected(each)]):
+            self._suspects.add(place)
+        self._ledger.move(suspected, ALONE)
+        self._wait([each for each in places if not self._suspects.suspected(each)], share)
+
+    def _wait(self, places: list[int], share: int | None) -> None:
+        """Everybody may claim these, or first the one whose share it is."""
+        self._ledger.move(places, WAITING)
+        self._supply.put_back(places, share)
 
     def _take_from_holder(self, place: int) -> None:
         holder = self._holder.pop(place)
         del holder.held[place]
-        holder.units -= self._units[place]
+        holder.units -= self._ledger.units[place]
         if not holder.held:
             holder.alone = False
 
     def _finish(self, place: int) -> None:
-        self._states[place] = DONE
-        self._done += 1
-        self._remaining_units -= self._units[place]
+        self._ledger.move((place,), DONE)
         if followers := self._followers.pop(place, None):
-            self._unblock([each for each in followers if self._states[each] == BLOCKED])
-
-    def _unblock(self, places: list[int]) -> None:
-        for place in places:
-            self._states[place] = WAITING
-            self._blocked -= 1
-            self._unclaimed += 1
-            self._unclaimed_units += self._units[place]
-        self._supply.put_back(places, None)
+            self._wait([each for each in followers if self._states[each] == BLOCKED], None)
 
     def _indices(self, places: Iterable[int]) -> tuple[int, ...]:
         return tuple([self._index[place] for place in places])

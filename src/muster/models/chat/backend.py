@@ -20,8 +20,9 @@ from muster.core import (
     VideoSettings,
 )
 from muster.media import load_image
+from muster.media.decoded_video import Video
 from muster.media.opening import frame_sequence, said_in
-from muster.media.video import Video, load_video
+from muster.media.video import load_video
 from muster.models.chat.options import chat_options, check_settings
 from muster.models.chat.questions import IMAGE, Question, question_of
 from muster.models.fetch import fetch_model

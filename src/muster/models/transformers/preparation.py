@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from muster.core import Completion, ConfigurationError, Failure, Request, SampleError
+from muster.media.decoded_video import Video
 from muster.media.opening import open_prompt
-from muster.media.video import Video
 from muster.models.transformers.interfaces import Inputs, Processor
 from muster.models.transformers.options import VideoForm
 from muster.models.transformers.prompts import PromptRenderer

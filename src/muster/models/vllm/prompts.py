@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from muster.core import Request
+from muster.media.decoded_video import Video
 from muster.media.opening import open_prompt
-from muster.media.video import Video
 from muster.models.api.prompts import check_images
 from muster.models.transformers.prompts import PromptRenderer
 
