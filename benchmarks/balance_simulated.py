@@ -21,8 +21,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from muster.core.choices import Schedule
 from muster.scheduling.queue import Claim, Item, WorkQueue
-from muster.scheduling.schedules import Schedule
 from muster.scheduling.simulator import Replica, lower_bound, simulate
 
 Costs = NDArray[np.float64]

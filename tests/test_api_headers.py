@@ -14,7 +14,6 @@ import pytest
 
 import muster
 from api_servers import ask, chat, claude, error, question, serving
-from muster.config import parse_model_args
 from muster.core import JSON, ConfigurationError, MusterError
 from muster.models.anthropic import AnthropicModel
 from muster.models.api.headers import read_headers
@@ -23,6 +22,7 @@ from muster.models.openai import OpenAIModel
 from muster.models.protocol import Model, ModelSettings
 from muster.results.fingerprint import model_fingerprint
 from muster.results.redaction import redact_command, redact_settings
+from muster.settings_text import parse_model_args
 from processes import write_benchmark
 from test_api_vendors import gemini
 

@@ -12,8 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from muster.core.choices import Schedule
 from muster.scheduling.queue import Claim, Item, WorkQueue
-from muster.scheduling.schedules import SCHEDULES, Schedule
+from muster.scheduling.schedules import SCHEDULES
 
 NAMES = ("a", "b", "c", "d")
 ITEMS = st.builds(

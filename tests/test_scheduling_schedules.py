@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.core import Media
+from muster.core.choices import Schedule
 from muster.scheduling.cost import predict
 from muster.scheduling.queue import Item, WorkQueue
 from muster.scheduling.schedules import (
     ABOUT_AS_MUCH,
-    Schedule,
     contiguous_share,
     longest_first,
     strided_share,

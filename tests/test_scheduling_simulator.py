@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muster.scheduling.schedules import SCHEDULES, Schedule
+from muster.core.choices import Schedule
+from muster.scheduling.schedules import SCHEDULES
 from muster.scheduling.simulator import Replica, batch_time, lower_bound, simulate
 
 

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muster.core import JSON, ConfigurationError
+from muster.core.choices import Parallelism
 from muster.sizing import choice as choice_module
 from muster.sizing.checkpoint import read_folder
 from muster.sizing.choice import choose_for_run
 from muster.sizing.demand import assumed_demand
-from muster.sizing.fit import Gpus, Parallelism, all_fits, choose, refusal
+from muster.sizing.fit import Gpus, all_fits, choose, refusal
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.memory import Demand
 from muster.sizing.plan import Described, Plan, describe, make_plan

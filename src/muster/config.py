@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from muster.compat_options import AUTO, translate
-from muster.core import JSON, ConfigurationError
+from muster.core import ConfigurationError
+from muster.core.choices import CollectMode, Parallelism, ProcessGroup, Schedule
 from muster.core.regular_files import regular
 from muster.metrics.thinking import parse_thinking
+from muster.settings_text import parse_model_args
 from muster.wire.endpoint import LOOPBACK, Endpoint, parse_endpoint
 
 ENVIRONMENT_PREFIX = "MUSTER_"
@@ -23,61 +24,7 @@ FOREIGN_VARIABLES = {"DIST_TIMEOUT": "rendezvous_timeout", "RAY_ADDRESS": "ray_a
 """Variables of other tools that set an option, below everything else."""
 
 
-def parse_model_args(text: str) -> dict[str, JSON]:
-    """`k=v,k=v` with values read as JSON where they are JSON, else as text; or one JSON object.
-
-    Raises:
-        ValueError: a part without `=`.
-    """
-    if text.lstrip().startswith("{"):
-        parsed = json.loads(text)
-        if not isinstance(parsed, dict):
-            raise ValueError("must be k=v,k=v or a JSON object")
-        return parsed
-    args: dict[str, JSON] = {}
-    for part in _split(text):
-        name, separator, value = part.partition("=")
-        if not separator or not name.strip():
-            raise ValueError(f"{part!r} is not of the form name=value")
-        args[name.strip()] = _value(value.strip())
-    return _with_headers(args)
-
-
-def _with_headers(args: dict[str, JSON]) -> dict[str, JSON]:
-    """`extra_headers.NAME=value` as what it is short for, `extra_headers={"NAME": "value"}`."""
-    prefix = "extra_headers."
-    named: dict[str, JSON] = {
-        name.removeprefix(prefix): args.pop(name) for name in list(args) if name.startswith(prefix)
-    }
-    if named:
-        together = args.get("extra_headers")
-        args["extra_headers"] = {**(together if isinstance(together, dict) else {}), **named}
-    return args
-
-
-def _split(text: str) -> list[str]:
-    """At commas outside brackets and braces."""
-    parts, depth, start = [], 0, 0
-    for position, character in enumerate(text):
-        depth += (character in "[{") - (character in "]}")
-        if character == "," and depth == 0:
-            parts.append(text[start:position])
-            start = position + 1
-    return [part for part in [*parts, text[start:]] if part.strip()]
-
-
-def _value(text: str) -> JSON:
-    words: dict[str, JSON] = {"True": True, "False": False, "None": None}
-    if text in words:
-        return words[text]
-    try:
-        value: JSON = json.loads(text)
-    except ValueError:
-        return text
-    return value
-
-
-def _model_args(value: object) -> object:
+def _settings(value: object) -> object:
     return parse_model_args(value) if isinstance(value, str) else value
 
 
@@ -118,60 +65,163 @@ def _endpoint(value: object) -> object:
 
 Names = Annotated[list[str], BeforeValidator(_names)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share), Field(ge=0)]
+Settings = Annotated[dict[str, Any], BeforeValidator(_settings)]
 Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+Panel = Literal[
+    "What is asked", "How much", "Generation", "Where", "How fast", "Scoring", "Time-outs", "Output"
+]
+"""The groups of options in `muster run --help`, in their order."""
+
+
+def _option(panel: Panel, text: str, default: Any = ..., **constraints: Any) -> Any:
+    """A field with what `muster run --help` says of it. Without a default it must be given."""
+    return Field(default, description=text, json_schema_extra={"panel": panel}, **constraints)
+
+
+_what = partial(_option, "What is asked")
+_how_much = partial(_option, "How much")
+_generation = partial(_option, "Generation")
+_where = partial(_option, "Where")
+_how_fast = partial(_option, "How fast")
+_scoring = partial(_option, "Scoring")
+_time_out = partial(_option, "Time-outs")
+_output = partial(_option, "Output")
 
 
 class RunConfig(BaseModel):
-    """One run. The names are those of the command line's options, with underscores."""
+    """One run. The fields are the options of `muster run`: names, help and defaults are said here and nowhere else."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
-    model: str
-    tasks: Names = Field(min_length=1)
-    output: Path | None = None
-    name: Annotated[str | None, AfterValidator(_label)] = None
-    backend: str = "transformers"
-    model_args: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
-    trust_remote_code: bool = False
-    data: Names = Field(default_factory=list)
-    split: Names = Field(default_factory=list)
-    prompt_variant: Names = Field(default_factory=list)
-    video: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
-    image: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
-    limit: CountOrShare | None = None
-    sample_ids: Names | None = None
-    engine: Literal["auto", "inline", "local", "torchrun", "ray"] = "auto"
-    ray_address: str | None = None
-    replicas: int | None = Field(None, ge=0)
-    gpus_per_replica: int | None = Field(None, ge=1)
-    parallelism: Literal["device-map", "tensor"] | None = None
-    listen: Annotated[Endpoint | None, BeforeValidator(_endpoint)] = None
-    secret_file: Path | None = None
-    schedule: Literal["dynamic", "contiguous", "strided"] = "dynamic"
-    lengths_from: Annotated[list[Path], BeforeValidator(_names)] = Field(default_factory=list)
-    collect: Literal["stream", "gather"] = "stream"
-    dist_backend: Literal["auto", "nccl", "gloo"] = "auto"
-    batch_size: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], BeforeValidator(_batch_size)] = (
-        "auto"
+    model: str = _what("A local folder or hub id; `demo` is the small model that ships with Muster.")
+    tasks: Names = _what(
+        "Names, groups or files, separated by commas: digits,./my_benchmark.yaml", min_length=1
     )
-    max_in_flight: int | None = Field(None, ge=1)
-    max_new_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0)
-    top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = None
-    repeats: int = Field(1, ge=1)
-    scoring: Names | None = Field(None, min_length=1)
-    thinking: Annotated[Names | None, AfterValidator(_thinking)] = Field(None, min_length=1)
-    judge: str | None = None
-    judge_backend: str | None = None
-    judge_args: Annotated[dict[str, Any], BeforeValidator(_model_args)] = Field(default_factory=dict)
-    max_failures: CountOrShare = 0
-    worker_timeout: Seconds = 120.0
-    request_timeout: Seconds = 600.0
-    load_timeout: Seconds = 3600.0
-    rendezvous_timeout: Seconds = 600.0
-    run_timeout: Seconds | None = None
-    progress: Literal["auto", "rich", "plain", "none"] = "auto"
+    backend: str = _what(
+        "What loads the model or asks for it: a name that `muster models` lists, module:Class or ./file.py:Class.",
+        "transformers",
+    )
+    model_args: Settings = _what(
+        "Handed to the backend: dtype=bfloat16,device_map=auto,…", default_factory=dict
+    )
+    trust_remote_code: bool = _what("Run Python code that comes with the model.", False)
+    data: Names = _what(
+        "Where benchmarks' files are: DIR for all, TASK=DIR for one task's, separated by commas.",
+        default_factory=list,
+    )
+    split: Names = _what(
+        "Another split of the tasks' datasets: NAME, or TASK=NAME for one task.", default_factory=list
+    )
+    prompt_variant: Names = _what(
+        "Another of the tasks' prompts: NAME, or TASK=NAME for one task.", default_factory=list
+    )
+    video: Settings = _what(
+        "What is shown of videos: frames=32,sampling=uniform,max_pixels=… (docs/video.md).",
+        default_factory=dict,
+    )
+    image: Settings = _what(
+        "How images are opened: transparency=drop,max_pixels=…,limit=… (docs/models.md).",
+        default_factory=dict,
+    )
+
+    limit: CountOrShare | None = _how_much("First N samples of each task, or that fraction (0.1).", None)
+    sample_ids: Names | None = _how_much("Only these samples: id,id or task/id,…", None)
+    repeats: Count = _how_much("Answers per sample.", 1)
+    max_failures: CountOrShare = _how_much(
+        "Errored samples, or their fraction, tolerated before the exit code is 3.", 0
+    )
+
+    max_new_tokens: Count | None = _generation("Instead of the task's.", None)
+    temperature: float | None = _generation("Instead of the task's; 0 is greedy.", None, ge=0)
+    top_p: float | None = _generation("Instead of the task's.", None, gt=0, le=1)
+    seed: int | None = _generation("Of sampled generation (default 0).", None)
+    thinking: Annotated[Names | None, AfterValidator(_thinking)] = _generation(
+        "Tags around what a model thinks: auto (those in use, default), none, or <t>...</t> (docs/metrics.md).",
+        None,
+        min_length=1,
+    )
+
+    engine: str = _where(
+        "What starts the replicas: auto, inline, local, torchrun, ray, module:function or ./file.py:function.",
+        "auto",
+    )
+    replicas: int | None = _where(
+        "Data-parallel replicas of the model (default: as many as fit); 0 with --listen: only those that join.",
+        None,
+        ge=0,
+    )
+    gpus_per_replica: Count | None = _where("GPUs that one copy of the model takes (default 1).", None)
+    parallelism: Parallelism | None = _where(
+        "How these share it: device-map (layers, one process; default) or tensor (K processes).", None
+    )
+    ray_address: str | None = _where(
+        "With --engine ray: a cluster's HOST:PORT, or `auto` on one of its nodes (default: RAY_ADDRESS, else a Ray "
+        "that is started here).",
+        None,
+    )
+    listen: Annotated[Endpoint | None, BeforeValidator(_endpoint)] = _where(
+        "HOST[:PORT] where machines may join with `muster worker --join` (127.0.0.1: this one alone; 0.0.0.0: all "
+        "addresses).",
+        None,
+    )
+    secret_file: Path | None = _where(
+        "With --listen: a file with the secret that joining takes (default: one is made, in the run folder).",
+        None,
+    )
+
+    batch_size: Annotated[Count | Literal["auto"], BeforeValidator(_batch_size)] = _how_fast(
+        "Requests in a static batch, or auto: as many as fit.", "auto"
+    )
+    max_in_flight: Count | None = _how_fast(
+        "Requests at the same time, for backends without static batches.", None
+    )
+    schedule: Schedule = _how_fast(
+        "One queue, longest request first, or a share for each replica from the start.", "dynamic"
+    )
+    lengths_from: Annotated[list[Path], BeforeValidator(_names)] = _how_fast(
+        "Earlier runs, of any model, whose answer lengths tell what to start first.", default_factory=list
+    )
+    collect: CollectMode = _how_fast(
+        "Each answer at once, or all over the process group at the end.", "stream"
+    )
+    dist_backend: ProcessGroup = _how_fast("The process group of --collect gather.", "auto")
+
+    scoring: Names | None = _scoring(
+        "Whose conventions score the answers: lmms-eval, or several, or all (default: the task's).",
+        None,
+        min_length=1,
+    )
+    judge: str | None = _scoring(
+        "The model that judges answers, where a task's scores need one (MM-Vet, …).", None
+    )
+    judge_backend: str | None = _scoring(
+        "Backend of the judge (default openai: any compatible server).", None
+    )
+    judge_args: Settings = _scoring(
+        "Handed to it: base_url=http://…/v1,api_key_env=NAME,max_new_tokens=2048,…", default_factory=dict
+    )
+
+    worker_timeout: Seconds = _time_out(
+        "Seconds of silence after which a worker's samples go to the others.", 120.0
+    )
+    request_timeout: Seconds = _time_out(
+        "Seconds without an answer after which a replica is taken for stuck.", 600.0
+    )
+    load_timeout: Seconds = _time_out("Seconds that loading the model may take.", 3600.0)
+    rendezvous_timeout: Seconds = _time_out("Seconds that ranks wait for each other at the start.", 600.0)
+    run_timeout: Seconds | None = _time_out(
+        "Seconds after which the run stops, resumable, with exit code 124 (default: never).", None
+    )
+
+    output: Path | None = _output(
+        "The run folder; resumes when it holds part of the same run (default: runs/MODEL-TIME).", None
+    )
+    name: Annotated[str | None, AfterValidator(_label)] = _output(
+        "What tables, comparisons and reports call the run, instead of its model.", None
+    )
+    progress: Literal["auto", "rich", "plain", "none"] = _output("Bars, or lines for a log.", "auto")
 
 
 def load_config(
@@ -218,6 +268,8 @@ def load_config(
 def _read_file(file: Path | None) -> dict[str, object]:
     if file is None:
         return {}
+    import yaml
+
     try:
         content = yaml.safe_load(regular(file).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

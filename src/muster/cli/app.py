@@ -24,6 +24,7 @@ from muster.cli import (
     tasks,
     worker,
 )
+from muster.cli.config_options import add_command
 from muster.core.foreign_code import ForeignCode
 
 
@@ -62,9 +63,9 @@ def root(
     """Options of `muster` itself."""
 
 
-app.command("run")(run.command)
+add_command(app, "run", run.command)
 app.command("worker")(worker.command)
-app.command("score")(score.command)
+add_command(app, "score", score.command, score.OPTIONS_OF_RUN)
 app.command("compare")(compare.command)
 app.command("export")(export.command)
 app.command("repair")(repair.command)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from muster.core.choices import Parallelism
     from muster.sizing.checkpoint import Checkpoint
     from muster.sizing.demand import Assumption
-    from muster.sizing.fit import Gpus, Parallelism
+    from muster.sizing.fit import Gpus
     from muster.sizing.image_grids import ImageSize
     from muster.sizing.plan import Described, Plan
     from muster.tasks.plan import PlannedTask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,191 +23,36 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[
-        str | None,
-        typer.Option(help="A local folder or hub id; `demo` is the small model that ships with Muster."),
-    ] = None,
-    tasks: Annotated[
-        str | None,
-        typer.Option(help="Names, groups or files, separated by commas: digits,./my_benchmark.yaml"),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="The run folder; resumes when it holds part of the same run.")
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(help="What tables, comparisons and reports call the run, instead of its model."),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file with any of these options.")] = None,
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            help="transformers (default), openai, anthropic, gemini, chat, replay, module:Class or ./file.py:Class"
-        ),
-    ] = None,
-    model_args: Annotated[
-        str | None, typer.Option(help="Handed to the backend: dtype=bfloat16,device_map=auto,…")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool | None, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Where benchmarks' files are: DIR for all, TASK=DIR for one task's, separated by commas."
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="Another split of the tasks' datasets: NAME, or TASK=NAME for one task."),
-    ] = None,
-    prompt_variant: Annotated[
-        str | None,
-        typer.Option(help="Another of the tasks' prompts: NAME, or TASK=NAME for one task."),
-    ] = None,
-    video: Annotated[
-        str | None,
-        typer.Option(
-            help="What is shown of videos: frames=32,sampling=uniform,max_pixels=… (docs/video.md)."
-        ),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(help="How images are opened: transparency=drop,max_pixels=…,limit=… (docs/models.md)."),
-    ] = None,
-    limit: Annotated[
-        str | None, typer.Option(help="First N samples of each task, or that fraction (0.1).")
-    ] = None,
-    sample_ids: Annotated[str | None, typer.Option(help="Only these samples: id,id or task/id,…")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto (default), inline, local, torchrun or ray")] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            help="With --engine ray: a cluster's HOST:PORT, or `auto` on one of its nodes (default: RAY_ADDRESS, "
-            "else a Ray that is started here)."
-        ),
-    ] = None,
-    replicas: Annotated[
-        str | None,
-        typer.Option(
-            help="Data-parallel replicas of the model (default: as many as fit); 0 with --listen: only those that join."
-        ),
-    ] = None,
-    listen: Annotated[
-        str | None,
-        typer.Option(
-            help="HOST[:PORT] where machines may join with `muster worker --join` (127.0.0.1: this one alone; "
-            "0.0.0.0: all addresses)."
-        ),
-    ] = None,
-    secret_file: Annotated[
+    config: Annotated[
         Path | None,
-        typer.Option(
-            help="With --listen: a file with the secret that joining takes (default: one is made, in the run folder)."
-        ),
-    ] = None,
-    gpus_per_replica: Annotated[
-        str | None, typer.Option(help="GPUs that one copy of the model takes (default 1).")
-    ] = None,
-    parallelism: Annotated[
-        str | None,
-        typer.Option(
-            help="How these share it: device-map (layers, one process; default) or tensor (K processes)."
-        ),
+        typer.Option(help="A YAML file with any of these options.", rich_help_panel="What is asked"),
     ] = None,
     auto: Annotated[
         bool | None,
         typer.Option(
-            "--auto", help="Spread a replica over all of its GPUs, as --model-args device_map=auto."
+            "--auto",
+            help="Spread a replica over all of its GPUs, as --model-args device_map=auto.",
+            rich_help_panel="Where",
         ),
     ] = None,
-    schedule: Annotated[str | None, typer.Option(help="dynamic (default), contiguous or strided")] = None,
-    lengths_from: Annotated[
-        str | None,
-        typer.Option(help="Earlier runs, of any model, whose answer lengths tell what to start first."),
-    ] = None,
-    collect: Annotated[
-        str | None, typer.Option(help="stream (default), or gather over the process group at the end")
-    ] = None,
-    dist_backend: Annotated[
-        str | None, typer.Option(help="Process group of --collect gather: auto (default), nccl or gloo")
-    ] = None,
-    batch_size: Annotated[str | None, typer.Option(help="N, or auto (default)")] = None,
-    max_in_flight: Annotated[
-        str | None, typer.Option(help="Requests at the same time, for backends without static batches.")
-    ] = None,
-    max_new_tokens: Annotated[str | None, typer.Option(help="Instead of the task's.")] = None,
-    temperature: Annotated[str | None, typer.Option(help="Instead of the task's; 0 is greedy.")] = None,
-    top_p: Annotated[str | None, typer.Option(help="Instead of the task's.")] = None,
-    seed: Annotated[str | None, typer.Option(help="Of sampled generation (default 0).")] = None,
-    repeats: Annotated[str | None, typer.Option(help="Answers per sample (default 1).")] = None,
-    scoring: Annotated[
-        str | None,
-        typer.Option(
-            help="Whose conventions score the answers: lmms-eval, or several, or all (default: the task's)."
-        ),
-    ] = None,
-    thinking: Annotated[
-        str | None,
-        typer.Option(
-            help="Tags around what a model thinks: auto (those in use, default), none, or <t>...</t> (docs/metrics.md)."
-        ),
-    ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(help="The model that judges answers, where a task's scores need one (MM-Vet, …)."),
-    ] = None,
-    judge_backend: Annotated[
-        str | None, typer.Option(help="Backend of the judge (default openai: any compatible server).")
-    ] = None,
-    judge_args: Annotated[
-        str | None,
-        typer.Option(help="Handed to it: base_url=http://…/v1,api_key_env=NAME,max_new_tokens=2048,…"),
-    ] = None,
-    max_failures: Annotated[
-        str | None,
-        typer.Option(
-            help="Errored samples, or their fraction, tolerated before the exit code is 3 (default 0)."
-        ),
-    ] = None,
-    worker_timeout: Annotated[
-        str | None,
-        typer.Option(
-            help="Seconds of silence after which a worker's samples go to the others (default 120)."
-        ),
-    ] = None,
-    request_timeout: Annotated[
-        str | None,
-        typer.Option(
-            help="Seconds without an answer after which a replica is taken for stuck (default 600)."
-        ),
-    ] = None,
-    load_timeout: Annotated[
-        str | None, typer.Option(help="Seconds that loading the model may take (default 3600).")
-    ] = None,
-    rendezvous_timeout: Annotated[
-        str | None, typer.Option(help="Seconds that ranks wait for each other at the start (default 600).")
-    ] = None,
-    run_timeout: Annotated[
-        str | None,
-        typer.Option(
-            help="Seconds after which the run stops, resumable, with exit code 124 (default: never)."
-        ),
-    ] = None,
-    progress: Annotated[str | None, typer.Option(help="auto (default), rich, plain or none")] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print results.json to standard output at the end.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print results.json to standard output at the end.",
+            rich_help_panel="Output",
+        ),
     ] = False,
+    **given: Any,
 ) -> None:
     """Evaluate a model on tasks.
 
     Under torchrun, accelerate launch, srun or mpirun every process is one replica, or K of them with
     --gpus-per-replica K: start it with `-m muster run …` and no further options.
     """
-    given = {name: value for name, value in locals().items() if name not in ("config", "json")}
     from muster.config import load_config
 
-    raise typer.Exit(execute(load_config(given, config), as_json=json))
+    raise typer.Exit(execute(load_config({**given, "auto": auto}, config), as_json=json))
 
 
 def execute(config: RunConfig, *, as_json: bool) -> int:

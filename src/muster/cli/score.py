@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from muster.results.results import Results
 
 Form = Literal["table", "json", "markdown", "csv"]
+OPTIONS_OF_RUN = ("scoring", "thinking", "judge", "judge_backend", "judge_args")
 
 
 def command(
@@ -29,22 +30,6 @@ def command(
         Path | None, typer.Option(help="Samples in the native format, instead of the task's own.")
     ] = None,
     per_sample: Annotated[Path | None, typer.Option(help="Write each sample's scores to this file.")] = None,
-    scoring: Annotated[
-        str | None,
-        typer.Option(help="Whose conventions: lmms-eval, or several, or all (default: the run's or task's)."),
-    ] = None,
-    thinking: Annotated[
-        str | None,
-        typer.Option(
-            help="Tags around what a model thinks: auto (those in use, default), none, or <t>...</t> (docs/metrics.md)."
-        ),
-    ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(help="Have a model judge the answers that need it and weren't judged by it before."),
-    ] = None,
-    judge_backend: Annotated[str | None, typer.Option(help="Its backend (default openai).")] = None,
-    judge_args: Annotated[str | None, typer.Option(help="Handed to it: base_url=…,api_key_env=…")] = None,
     verdicts: Annotated[
         Path | None,
         typer.Option(
@@ -68,6 +53,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown table.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print them as CSV, unrounded.")] = False,
+    **given: Any,
 ) -> None:
     """Score a run from its journal, or a file of predictions. Needs no model, and a judge where one was asked for."""
     from muster.core import ConfigurationError
@@ -76,7 +62,8 @@ def command(
         raise ConfigurationError("--json, --markdown and --csv: give one of them")
     form: Form = "json" if json else "markdown" if markdown else "csv" if csv else "table"
     keys = _words(",".join(by or ()))
-    spec = _judge(judge, judge_backend, judge_args)
+    scoring, thinking = given["scoring"], given["thinking"]
+    spec = _judge(given["judge"], given["judge_backend"], given["judge_args"])
     if spec is not None and import_verdicts is not None:
         raise ConfigurationError(
             "--judge asks for verdicts, --import-verdicts brings them: give one of the two"
@@ -97,9 +84,9 @@ def command(
 
 
 def _judge(model: str | None, backend: str | None, args: str | None) -> JudgeSpec | None:
-    from muster.config import parse_model_args
     from muster.core import ConfigurationError
     from muster.judging.judge import judge_spec
+    from muster.settings_text import parse_model_args
 
     try:
         parsed = parse_model_args(args or "")

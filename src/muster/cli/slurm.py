@@ -184,10 +184,11 @@ def fetch(
 def _run_config(words: list[str]) -> RunConfig:
     """The configuration that the words mean to `muster run`."""
     from muster.cli import run
+    from muster.cli.config_options import add_command
     from muster.config import load_config
 
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command()(run.command)
+    add_command(alone, "run", run.command)
     command = typer.main.get_command(alone)
     with command.make_context("muster run", list(words)) as context:
         given = {name: value for name, value in context.params.items() if name not in ("config", "json")}

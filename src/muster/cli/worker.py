@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +14,7 @@ from muster.core import ConfigurationError, RunError
 from muster.core.saying import tell
 
 if TYPE_CHECKING:
+    from muster.core.choices import RequestedBatch
     from muster.engines.admission import Own
     from muster.wire.endpoint import Endpoint
     from muster.wire.messages import JoinRequest, Offer, Stop
@@ -61,8 +61,8 @@ def command(
     Model, settings, questions and images come from the run. Ctrl-C or SIGTERM finishes what is started, gives the
     rest back and leaves; a second one leaves at once.
     """
-    from muster.config import parse_model_args
     from muster.engines.admission import Own
+    from muster.settings_text import parse_model_args
     from muster.wire.endpoint import parse_endpoint
 
     try:
@@ -74,7 +74,7 @@ def command(
     raise typer.Exit(_join(address, secret_file, replicas, own, name, rendezvous_timeout))
 
 
-def _batch_size(text: str | None) -> int | Literal["auto"] | None:
+def _batch_size(text: str | None) -> RequestedBatch | None:
     if text is None:
         return None
     if text == "auto":
@@ -87,6 +87,8 @@ def _batch_size(text: str | None) -> int | Literal["auto"] | None:
 def _join(
     address: Endpoint, secret_file: Path | None, replicas: int | None, own: Own, name: str, patience: float
 ) -> int:
+    import asyncio
+
     import msgspec
 
     from muster.coordinator.join_names import new_machine_id

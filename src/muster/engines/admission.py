@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from muster.core import JSON, ConfigurationError, RunError
+from muster.core.choices import RequestedBatch
 from muster.models.protocol import ModelSettings
 from muster.models.registry import BUILTIN, backend_source, known_kind, resolve_model
 from muster.results.environment import package_versions
@@ -36,7 +37,7 @@ class Own:
     trust_remote_code: bool = False
     args: Mapping[str, JSON] = field(default_factory=dict)
     """Model arguments that say where and how fast, not what."""
-    batch_size: int | Literal["auto"] | None = None
+    batch_size: RequestedBatch | None = None
 
 
 class Accepted(NamedTuple):

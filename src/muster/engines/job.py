@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from muster.coordinator.coordinator import Coordinator
 from muster.core import JSON
+from muster.core.choices import CollectMode, ProcessGroup
 from muster.models.protocol import ModelSettings
 from muster.results.folder import RunFolder
 from muster.wire.endpoint import Endpoint
-
-Collect = Literal["stream", "gather"]
 
 
 def _say_nothing(line: str) -> None:
@@ -43,8 +42,8 @@ class Job:
     replicas: int
     gpus_each: int | None = None
     """GPUs that a replica gets; None: an equal part of those that are there."""
-    collect: Collect = "stream"
-    process_group: Literal["auto", "nccl", "gloo"] = "auto"
+    collect: CollectMode = "stream"
+    process_group: ProcessGroup = "auto"
     worker_timeout: float = 120.0
     request_timeout: float = 600.0
     rendezvous_timeout: float = 600.0

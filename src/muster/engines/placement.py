@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError
+from muster.core.choices import Parallelism
 from muster.machine.gpus import sees_its_own, share, visible_gpus
 from muster.machine.ranks import Ranks
-from muster.models.protocol import Parallelism
 from muster.models.registry import starts_processes, uses_gpus
 
 log = logging.getLogger(__name__)

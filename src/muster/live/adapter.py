@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 
 from muster.core import ConfigurationError
+from muster.core.choices import RequestedBatch
 from muster.live.copies import Copy
 from muster.live.fsdp2 import forget_forward, gather_for_features
 from muster.live.in_step import InStep, Leading, SharedTokens
@@ -110,7 +111,7 @@ def load_live(held: Copy, processor: Processor) -> Loaded:
     return Loaded(model, prepared, context_limit(held.model), (held.device,), ends)
 
 
-def leader(loaded: Loaded, batch_size: int | Literal["auto"], group: InStep | None) -> TransformersModel:
+def leader(loaded: Loaded, batch_size: RequestedBatch, group: InStep | None) -> TransformersModel:
     """The replica's model for a worker to run: alone, or with the ranks that follow it."""
     size = (
         (GPU_BATCH if loaded.input_device.type != "cpu" else CPU_BATCH)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from muster.core import JSON, Completion, Request
-
-Parallelism: TypeAlias = Literal["device-map", "tensor"]
-"""How the GPUs of one replica share a model: whole layers on each, or a part of every layer on each."""
+from muster.core.choices import Parallelism, RequestedBatch
 
 
 class RequestStream(Protocol):
@@ -83,7 +81,7 @@ class ModelSettings:
     """As the backend's `ModelKind` says: a local folder or a hub id, a server's name for it, or free text."""
     args: Mapping[str, JSON] = field(default_factory=dict)
     """`--model-args`: for the backend alone to understand."""
-    batch_size: int | Literal["auto"] = "auto"
+    batch_size: RequestedBatch = "auto"
     max_in_flight: int | None = None
     seed: int = 0
     trust_remote_code: bool = False

@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from muster.core.choices import Schedule
 from muster.scheduling import allowance
 from muster.scheduling.claims import Claim, ClaimState, Item, Loss
 from muster.scheduling.lane import ALONE, BLOCKED, DONE, HELD, WAITING, Lane
 from muster.scheduling.ledger import Ledger
-from muster.scheduling.schedules import SCHEDULES, Schedule, longest_first
+from muster.scheduling.schedules import SCHEDULES, longest_first
 from muster.scheduling.supply import CommonSupply, SharedOutSupply, Supply
 from muster.scheduling.suspects import Suspects
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-Schedule = Literal["dynamic", "contiguous", "strided"]
-"""`dynamic`: one queue, longest first, pulled by whoever is free. `contiguous`: rank r gets the r-th range
-(InternVL's InferenceSampler). `strided`: rank r gets r, r + W, r + 2W … (VLMEvalKit, lmms-eval)."""
+from muster.core.choices import Schedule
 
 ABOUT_AS_MUCH = 0.9
 """Of the cost of a group's longest member."""
 
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+"""`dynamic`: one queue, longest first, pulled by whoever is free. `contiguous`: rank r gets the r-th range
+(InternVL's InferenceSampler). `strided`: rank r gets r, r + W, r + 2W … (VLMEvalKit, lmms-eval)."""
 
 
 def contiguous_share(total: int, world_size: int, rank: int) -> range:

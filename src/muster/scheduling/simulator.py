@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from muster.core.choices import Schedule
 from muster.scheduling.queue import Claim, Item, WorkQueue
-from muster.scheduling.schedules import Schedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from muster.core.choices import Schedule
 from muster.scheduling.lane import Lane
-from muster.scheduling.schedules import Schedule, static_share
+from muster.scheduling.schedules import static_share
 
 
 class Supply(Protocol):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
+from muster.core.choices import Parallelism
 from muster.sizing.architecture import Architecture
 from muster.sizing.memory import Demand, activation_bytes, cache_bytes
 from muster.sizing.parameters import Parameters
 
-Parallelism = Literal["tensor", "device-map"]
+PARALLELISMS: tuple[Parallelism, ...] = ("tensor", "device-map")
 """`tensor`: every layer is cut into K pieces, and K processes work at the same time. `device-map`: one process, whole
 layers, one GPU works at a time."""
-
-PARALLELISMS: tuple[Parallelism, ...] = get_args(Parallelism)
 
 GIB = 2**30
 CUDA_CONTEXT = 600 * 2**20

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from muster.core.choices import Parallelism
 from muster.sizing.advice import Problem, find_problems
 from muster.sizing.architecture import Architecture, read_architecture
 from muster.sizing.checkpoint import Checkpoint, Source
 from muster.sizing.demand import Assumption
-from muster.sizing.fit import GIB, Choice, Fit, Gpus, Parallelism, all_fits, choose
+from muster.sizing.fit import GIB, Choice, Fit, Gpus, all_fits, choose
 from muster.sizing.forecast import Expectation, Pace
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.image_tokens import ImageRule, image_rule

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from muster.core import Completion, Failure, Request
+from muster.core.choices import CollectMode, ProcessGroup
 from muster.wire.probes import Probe
 
 SCHEMA = 3
@@ -127,8 +128,8 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     """`ModelSettings` as a MessagePack map."""
     heartbeat_seconds: float
     reconnect_seconds: float
-    collect: Literal["stream", "gather"] = "stream"
-    process_group: Literal["auto", "nccl", "gloo"] = "auto"
+    collect: CollectMode = "stream"
+    process_group: ProcessGroup = "auto"
     group_seconds: float = 600.0
     probes: list[Probe] = []
     """Files of the plan, for the worker to find out whether it sees them."""

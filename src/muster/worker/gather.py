@@ -7,15 +7,14 @@ rank dies. This is the alternative, for networks where only NCCL or Gloo may tal
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
 
 import msgspec
 
 from muster.core import Completion
+from muster.core.choices import ProcessGroup
 from muster.machine import rendezvous
 from muster.machine.ranks import Ranks
 
-ProcessGroup = Literal["auto", "nccl", "gloo"]
 Answered = list[tuple[int, Completion]]
 
 CHUNK_BYTES = 16 << 20

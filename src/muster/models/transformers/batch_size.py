@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 from muster.core import Failure, ReplicaError, TransientError
+from muster.core.choices import RequestedBatch
 from muster.models.transformers.device_errors import classify
 
 CPU_BATCH = 16
@@ -27,7 +28,7 @@ class BatchSize:
     """The limit never exceeds this."""
 
     @classmethod
-    def choose(cls, requested: int | Literal["auto"], *, on_gpu: bool) -> Self:
+    def choose(cls, requested: RequestedBatch, *, on_gpu: bool) -> Self:
         """What `--batch-size` asks for. `auto` grows from small on a GPU and is fixed on a CPU."""
         if requested != "auto":
             return cls(requested, requested)
