@@ -261,7 +261,7 @@ def test_only_a_provider_is_part_of_what_answers() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"base_ulr": "x"}, "did you mean base_url"),
+        ({"base_ulr": "x"}, "did you mean 'base_url'"),
         ({"timeout": 0}, "timeout"),
         ({"max_retries": -1}, "max_retries"),
         ({"extra_body": "x"}, "extra_body"),

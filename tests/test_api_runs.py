@@ -254,7 +254,7 @@ def test_nobody_listening_is_said_at_once(tmp_path: Path) -> None:
 
 def test_wrong_model_arguments_are_said_before_anything_is_written(tmp_path: Path) -> None:
     task = write_benchmark(tmp_path, 5)
-    with pytest.raises(ConfigurationError, match="did you mean base_url"):
+    with pytest.raises(ConfigurationError, match="did you mean 'base_url'"):
         muster.evaluate(
             "m", [str(task)], backend="openai", model_args={"baseurl": "x"}, output=tmp_path / "run"
         )

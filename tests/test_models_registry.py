@@ -45,7 +45,7 @@ def test_musters_own_backend_is_found_by_name() -> None:
 
 
 def test_a_misspelt_backend_gets_a_suggestion() -> None:
-    with pytest.raises(ConfigurationError, match=r"no backend 'transformer' \(did you mean transformers\?\)"):
+    with pytest.raises(ConfigurationError, match=r"no backend 'transformer'; did you mean 'transformers'\?"):
         load_backend("transformer")
 
 
@@ -64,7 +64,7 @@ def test_a_class_in_a_module_and_in_a_file(tmp_path: Path, monkeypatch: pytest.M
     ("reference", "message"),
     [
         ("no_such_module:Echo", "no module 'no_such_module'"),
-        ("echo.py:Ecko", r"no class 'Ecko' \(did you mean Echo\?\)"),
+        ("echo.py:Ecko", r"no class 'Ecko'; did you mean 'Echo'\?"),
         ("missing.py:Echo", "no file missing.py"),
         ("needs.py:Echo", "isn't installed: no_such_dependency"),
         (":Echo", "lacks its module"),

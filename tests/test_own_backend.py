@@ -102,7 +102,7 @@ def test_it_is_listed_and_what_breaks_elsewhere_does_no_harm(site: Path) -> None
 @pytest.mark.parametrize(
     ("backend", "why"),
     [
-        ("inc", "did you mean ink?"),
+        ("inc", "did you mean 'ink'?"),
         ("needy", "needs a package that isn't installed: a_package_that_nobody_has"),
         ("bad", "ZeroDivisionError"),
     ],

@@ -240,7 +240,7 @@ def test_a_run_that_stops_leaves_nothing_in_the_engine(vllm: Any, behaviour: Mod
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"max_num_seq": 4}, r"max_num_seq: neither .*did you mean max_num_seqs"),
+        ({"max_num_seq": 4}, r"max_num_seq: neither .*did you mean 'max_num_seqs'"),
         ({"dtype": "nonsense"}, r"vLLM can't load .*demo/model so: Unknown dtype"),
     ],
 )

@@ -35,8 +35,8 @@ def command(
     """Write a run's answers as a table, as lmms-eval's or VLMEvalKit's files, or as a benchmark's server wants them."""
     from muster.core import ConfigurationError
     from muster.core.saying import tell
+    from muster.core.text import did_you_mean
     from muster.result_files.scored_run import scored_run
-    from muster.tasks.problems import did_you_mean
 
     if to not in FORMS:
         raise ConfigurationError(f"--to {to}: no such form{did_you_mean(to, FORMS)} ({', '.join(FORMS)})")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from muster.core.open_files import allow_files
 from muster.wire import transport
 from muster.wire.transport import Channel
 
@@ -38,7 +38,7 @@ class Listener:
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
         self._strangers: dict[asyncio.Task[None], None] = {}
-        self._most_strangers = max(16, _files_allowed() // _STRANGERS_PART)
+        self._most_strangers = max(16, allow_files(_MOST_FILES) // _STRANGERS_PART)
         self._refused = 0
 
     async def listen(self, host: str, port: int, entry: Entry) -> int:
@@ -87,13 +87,3 @@ class Listener:
             log.warning("%s: %s", address[0] if address else "somebody", error)
         if self._refused == _MOST_TOLD:
             log.warning("further connections without the secret are refused without a word")
-
-
-def _files_allowed() -> int:
-    """How many files this process may open, after asking for as many as the system gives."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return _MOST_FILES if soft == resource.RLIM_INFINITY else soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted

@@ -9,7 +9,7 @@ from pathlib import Path
 from muster.core import ConfigurationError
 from muster.doctor.observation import Devices, Gpu, GpuProcess
 from muster.doctor.within import within
-from muster.machine.gpus import share_of, visible_gpus
+from muster.machine.gpus import handle_of, share_of, visible_gpus
 from muster.machine.ranks import Ranks
 
 _SECONDS = 20.0
@@ -96,10 +96,7 @@ def _see_gpu(entry: str) -> Gpu:
     import pynvml
 
     try:
-        if entry.isdigit():
-            handle = pynvml.nvmlDeviceGetHandleByIndex(int(entry))
-        else:
-            handle = pynvml.nvmlDeviceGetHandleByUUID(entry)
+        handle = handle_of(entry)
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         uuid, name = _text(pynvml.nvmlDeviceGetUUID(handle)), _text(pynvml.nvmlDeviceGetName(handle))
     except pynvml.NVMLError as error:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from muster.core import ConfigurationError
-from muster.tasks.problems import did_you_mean
+from muster.core.text import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa

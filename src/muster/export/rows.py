@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from muster.core import JSON, ConfigurationError
+from muster.core.text import did_you_mean
 from muster.result_files.scored_run import ScoredRun
-from muster.tasks.problems import did_you_mean
 
 _BATCH = 1024
 

@@ -78,6 +78,35 @@ def _mig_instances(index: int) -> list[str]:
     return instances
 
 
+def gpu_memory(gpus: Sequence[str]) -> list[int]:
+    """Bytes of each GPU in `CUDA_VISIBLE_DEVICES` entries; empty where the driver can't say."""
+    import pynvml
+
+    if not gpus:
+        return []
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        return [int(pynvml.nvmlDeviceGetMemoryInfo(handle_of(entry)).total) for entry in gpus]
+    except pynvml.NVMLError:
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def handle_of(entry: str) -> object:
+    """The driver's handle of an entry of `CUDA_VISIBLE_DEVICES`. NVML is initialised; raises its errors."""
+    import pynvml
+
+    by_index = entry.isdigit()
+    handle: object = (
+        pynvml.nvmlDeviceGetHandleByIndex(int(entry)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(entry)
+    )
+    return handle
+
+
 def share(gpus: Sequence[str], local_rank: int, local_world_size: int, each: int | None = None) -> list[str]:
     """The GPUs of one local process: `each`, or an equal part of them, in order; none on a CPU machine.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import typing
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from muster.core import JSON, ConfigurationError
+from muster.core.text import did_you_mean
 from muster.metrics.own_code import load_own
 from muster.metrics.protocol import Metric
 from muster.metrics.variants import VariantMetric
@@ -134,7 +134,8 @@ def _load(name: str, folder: Path | None) -> MetricClass:
     target = _METRICS.get(name)
     if target is None and ":" not in name:
         raise ConfigurationError(
-            f"unknown metric {name!r}{_suggestion(name, metric_names())}. There are {', '.join(metric_names())}; "
+            f"unknown metric {name!r}{did_you_mean(name, metric_names()) or '.'} There are "
+            f"{', '.join(metric_names())}; "
             f"one of your own is named module:Class or ./file.py:Class."
         )
     if target is None:
@@ -152,7 +153,7 @@ def _check_variant(name: str, variant: str, variants: list[str], *, takes_one: b
         raise ConfigurationError(f"metric {name!r} has no variants; remove {variant!r}.")
     if variants and variant not in variants:
         raise ConfigurationError(
-            f"metric {name!r} has no variant {variant!r}{_suggestion(variant, variants)}. "
+            f"metric {name!r} has no variant {variant!r}{did_you_mean(variant, variants) or '.'} "
             f"There are {', '.join(variants)}."
         )
 
@@ -176,7 +177,7 @@ def _checked(
         if key not in known and not (open_ended and key != _VARIANT):
             listed = ", ".join(known) or "none"
             raise ConfigurationError(
-                f"metric {name!r} has no parameter {key!r}{_suggestion(key, known)}. It takes: {listed}."
+                f"metric {name!r} has no parameter {key!r}{did_you_mean(key, known) or '.'} It takes: {listed}."
             )
         checked[key] = _converted(name, key, value, hints.get(key, object))
     return checked
@@ -212,8 +213,3 @@ def _is_named(parameter: inspect.Parameter) -> bool:
 
 def _required(parameter: inspect.Parameter) -> bool:
     return parameter.default is parameter.empty and _is_named(parameter)
-
-
-def _suggestion(word: str, candidates: list[str]) -> str:
-    close = difflib.get_close_matches(word, candidates, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

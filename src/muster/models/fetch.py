@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from muster.core import ConfigurationError, MissingExtraError, MusterError, RunError
+from muster.core import ConfigurationError, MissingExtraError, RunError
+from muster.core.hub import hub_errors
 
 OTHER_FORMATS = [
     "*.gguf",
@@ -58,49 +57,19 @@ def _download(model: str, revision: str | None) -> Path:
     """The snapshot, without the weights' older format where there is safetensors."""
     from huggingface_hub import snapshot_download
 
-    with explained(model, revision):
+    with hub_errors(model, revision, lambda: unreachable_model(model, revision)):
         folder = Path(snapshot_download(model, revision=revision, ignore_patterns=[*OTHER_FORMATS, "*.bin"]))
         if not any(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(model, revision=revision, ignore_patterns=OTHER_FORMATS))
     if not (folder / "config.json").is_file():
-        raise ConfigurationError(f"{_unreachable(model, revision)} (the cache holds only a part: {folder})")
+        raise ConfigurationError(
+            f"{unreachable_model(model, revision)} (the cache holds only a part: {folder})"
+        )
     return folder
 
 
-@contextmanager
-def explained(model: str, revision: str | None) -> Iterator[None]:
-    """What goes wrong with the hub, as Muster's errors: `ConfigurationError`, or `RunError` for what may pass."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        yield
-    except MusterError:
-        raise
-    except GatedRepoError as error:
-        raise ConfigurationError(
-            f"{model} is gated: accept its terms on the hub, then log in (`hf auth login`) or set HF_TOKEN"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ConfigurationError(f"{model} has no revision {revision!r} on the hub") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ConfigurationError(
-            f"{model} is neither a folder here nor a model on the hub (a private one needs HF_TOKEN)"
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise ConfigurationError(_unreachable(model, revision)) from error
-    except Exception as error:
-        # The connection broke, the disk is full …: what came so far stays in the cache and is continued from.
-        raise RunError(f"{model} could not be fetched from the hub: {error}") from error
-
-
-def _unreachable(model: str, revision: str | None) -> str:
+def unreachable_model(model: str, revision: str | None) -> str:
+    """That a model is neither in the cache nor to be fetched, and what to do."""
     from huggingface_hub.constants import HF_HUB_CACHE, is_offline_mode
 
     why = "HF_HUB_OFFLINE is set" if is_offline_mode() else "the hub can't be reached"

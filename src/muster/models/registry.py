@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.metadata
@@ -10,13 +9,14 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, TypeAlias, cast, get_args
 
 from muster.core import JSON, ConfigurationError, MissingExtraError, MusterError
 from muster.core.foreign_code import ForeignCode
+from muster.core.text import did_you_mean
 from muster.models.protocol import Model, ModelKind, ModelSettings
 from muster.models.weights import MERGE, base_of, has_adapter
 
@@ -107,7 +107,7 @@ def load_backend(name: str) -> Backend:
         return _import_backend(entry.value)
     known = list_backends()
     raise ConfigurationError(
-        f"there is no backend {name!r}{_suggestion(name, known)}. Known: {', '.join(known) or 'none'}. "
+        f"there is no backend {name!r}{did_you_mean(name, known) or '.'} Known: {', '.join(known) or 'none'}. "
         "A class of your own is given as module:Class or ./file.py:Class"
     )
 
@@ -238,7 +238,7 @@ def _import_backend(reference: str) -> Backend:
     if not callable(backend):
         candidates = [key for key, value in vars(module).items() if isinstance(value, type)]
         raise ConfigurationError(
-            f"backend {reference}: {module_name} has no class {attribute!r}{_suggestion(attribute, candidates)}"
+            f"backend {reference}: {module_name} has no class {attribute!r}{did_you_mean(attribute, candidates)}"
         )
     return cast("Backend", backend)
 
@@ -316,8 +316,3 @@ def _check_model_folder(folder: Path) -> None:
         raise ConfigurationError(
             f"{folder} is not a complete model folder: it has a config.json but no weights (*.safetensors)"
         )
-
-
-def _suggestion(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from muster.core import JSON, ConfigurationError
+from muster.machine.gpus import gpu_memory
 from muster.sizing.advice import why_nothing_fits
 from muster.sizing.checkpoint import read_folder
 from muster.sizing.demand import assumed_demand
 from muster.sizing.fit import GIB, Fit, Gpus, all_fits, choose
-from muster.sizing.gpus import gpu_memory
 from muster.sizing.image_grids import ImageSize
 from muster.sizing.parameters import LOAD_DTYPES, LoadDtype
 from muster.sizing.plan import Described, describe

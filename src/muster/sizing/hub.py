@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from muster.core import ConfigurationError, MissingExtraError
-from muster.models.fetch import explained
+from muster.core.hub import hub_errors
+from muster.models.fetch import unreachable_model
 from muster.sizing.checkpoint import (
     DTYPE_BITS,
     INDEX,
@@ -41,7 +42,7 @@ def read_hub(model: str, revision: str | None = None) -> Checkpoint:
 
     if (folder := _cached(model, revision)) is not None:
         return replace(read_folder(folder), name=model)
-    with explained(model, revision):
+    with hub_errors(model, revision, lambda: unreachable_model(model, revision)):
         files = [_small_file(model, name, revision) for name in ("config.json", *PROCESSOR_FILES)]
         if files[0] is None:
             raise ConfigurationError(

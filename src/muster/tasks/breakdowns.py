@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from muster.core import ConfigurationError, Sample
+from muster.core.text import did_you_mean
 from muster.metrics.protocol import CategorisingMetric
 from muster.tasks.definition import Task
-from muster.tasks.problems import did_you_mean
 
 
 def with_breakdowns(asked: Sequence[tuple[Task, Sequence[Sample]]], keys: Sequence[str]) -> list[Task]:

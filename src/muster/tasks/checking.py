@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError, Media, Message, MusterError, Sample, SampleError
 from muster.core.foreign_code import ForeignCode
+from muster.core.text import did_you_mean
 from muster.media.images import open_picture
 from muster.media.preview import preview_media
 from muster.metrics.protocol import CategorisingMetric, Score, ScoredSample, UnscoredError, has_reference
@@ -16,7 +17,7 @@ from muster.tasks.definition import Task
 from muster.tasks.dialogue import conversation
 from muster.tasks.picture_counts import PictureCounts
 from muster.tasks.plan import with_media_settings, with_settings
-from muster.tasks.problems import did_you_mean, shown
+from muster.tasks.problems import shown
 from muster.tasks.reach import out_of_reach
 from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.special_tokens import lookalikes

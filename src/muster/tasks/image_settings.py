@@ -9,7 +9,7 @@ from typing import get_args
 import msgspec
 
 from muster.core import JSON, ConfigurationError, ImageSettings, Transparency
-from muster.tasks.problems import did_you_mean
+from muster.core.text import did_you_mean
 
 NAMES = tuple(each.name for each in fields(ImageSettings))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from muster.core import ConfigurationError
@@ -50,9 +49,3 @@ def shown(value: object) -> str:
     """A value as messages quote it: as written in Python, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:56]}…{text[-1]}"
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """`; did you mean 'x'?` for the nearest known words, or an empty string."""
-    near = get_close_matches(word, sorted(known), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
+from muster.core.text import did_you_mean
 from muster.tasks.definition import EarlierAnswers, Prompt, Source
 from muster.tasks.entries import Complaint, Entry, Name, complain
 from muster.tasks.few_shot import FewShotPrompt
-from muster.tasks.problems import did_you_mean
 from muster.tasks.prompts import DEFAULT_TEMPLATE, TemplatePrompt, TemplateTurn, check_template
 from muster.tasks.source_schema import SourceEntry
 from muster.tasks.variants import DEFAULT_VARIANT

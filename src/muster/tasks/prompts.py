@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from muster.core import ConfigurationError, Message, Part, Sample
 from muster.core.numbers import whole
+from muster.core.text import did_you_mean
 from muster.metrics.letters.options import lettered
 from muster.tasks.markers import place_media, protect
-from muster.tasks.problems import did_you_mean
 from muster.tasks.sandbox import rendered, sandbox
 from muster.tasks.special_tokens import written_in
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError
 from muster.core.foreign_code import ForeignCode
+from muster.core.text import did_you_mean
 from muster.tasks.definition import Task
-from muster.tasks.problems import did_you_mean
 from muster.tasks.python_tasks import built_tasks, load_python_file
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.task_file import load_task_file, outline_task_file

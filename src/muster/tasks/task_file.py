@@ -10,8 +10,9 @@ import yaml
 
 from muster.core import ConfigurationError
 from muster.core.regular_files import regular
+from muster.core.text import did_you_mean
 from muster.tasks.definition import Source, Task
-from muster.tasks.problems import Problem, did_you_mean, raise_problems, shown
+from muster.tasks.problems import Problem, raise_problems, shown
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.sources.protocol import KINDS
 from muster.tasks.yaml_lines import (

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from muster.core import ConfigurationError
+from muster.core.text import did_you_mean
 from muster.tasks.definition import Task
-from muster.tasks.problems import did_you_mean
 
 DEFAULT_VARIANT = "default"
 """The prompt itself."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, get_args
 import msgspec
 
 from muster.core import JSON, ConfigurationError, SamplingName, SubtitleUse, VideoSettings
-from muster.tasks.problems import did_you_mean
+from muster.core.text import did_you_mean
 
 NAMES = tuple(each.name for each in fields(VideoSettings))
 _COUNTS = ("frames", "fps", "min_frames", "max_frames")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Generic, TypeVar
 
 from muster.core import JSON, Completion, ConfigurationError
+from muster.core.open_files import allow_files
 from muster.models.api.client import Client
 from muster.models.api.endpoints import EndpointPool
 from muster.models.api.limit import MOST, AdaptiveLimit
@@ -91,16 +91,12 @@ def _allow_connections(wanted: int, *, explicit: bool) -> int:
     Raises:
         ConfigurationError: the user asked for more than the system's hard limit.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + SPARE_FILES
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return wanted
-    if hard == resource.RLIM_INFINITY or hard >= needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    possible = allow_files(wanted + SPARE_FILES) - SPARE_FILES
+    if possible >= wanted:
         return wanted
     if explicit:
         raise ConfigurationError(
-            f"--max-in-flight {wanted} needs as many open files, and this process may have {hard} (ulimit -Hn): "
-            f"at most {max(1, hard - SPARE_FILES)}"
+            f"--max-in-flight {wanted} needs as many open files, and this process may have {possible + SPARE_FILES} "
+            f"(ulimit -Hn): at most {max(1, possible)}"
         )
-    return max(1, hard - SPARE_FILES)
+    return max(1, possible)

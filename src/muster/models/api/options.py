@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
@@ -13,6 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import msgspec
 
 from muster.core import JSON, ConfigurationError
+from muster.core.text import did_you_mean
 from muster.models.template_settings import TOGETHER, take_template_settings
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -65,11 +65,10 @@ def parse_options(args: Mapping[str, JSON], kind: type[T]) -> T:
         args[TOGETHER] = take_template_settings(args)
     for name in args:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
             raise ConfigurationError(
-                f"--model-args {name}: this backend has no such argument{hint}. Known: {', '.join(known)}. What is "
-                'for the server goes into extra_body={"NAME": value}'
+                f"--model-args {name}: this backend has no such argument{did_you_mean(name, known) or '.'} Known: "
+                f"{', '.join(known)}. What is for the server goes into "
+                'extra_body={"NAME": value}'
             )
     try:
         return msgspec.convert(dict(args), kind, strict=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import difflib
 import multiprocessing
 import re
 import signal
@@ -25,6 +24,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
 from muster.core import ConfigurationError, LostMemberError, ReplicaError, SampleError
+from muster.core.text import did_you_mean
 from muster.models.keeper import Keeper
 from muster.models.surroundings import own_surroundings
 from muster.models.transformers.preparation import video_metadata
@@ -213,8 +213,7 @@ def _check_names(arguments: Mapping[str, object]) -> None:
     known = [each.name for each in dataclasses.fields(AsyncEngineArgs)]
     for name in arguments:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
             raise ConfigurationError(
-                f"--model-args {name}: neither this backend nor vLLM's AsyncEngineArgs has such an argument{hint}"
+                f"--model-args {name}: neither this backend nor vLLM's AsyncEngineArgs has such an argument"
+                f"{did_you_mean(name, known)}"
             )

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from muster.tasks.problems import did_you_mean, shown
+from muster.core.text import did_you_mean
+from muster.tasks.problems import shown
 from muster.tasks.sources.field_rules import AnswerForm
 
 _LETTER = re.compile(r"\(?([A-Za-z])[).]?")

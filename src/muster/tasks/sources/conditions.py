@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from muster.core import JSON
 from muster.core.numbers import whole
-from muster.tasks.problems import did_you_mean
+from muster.core.text import did_you_mean
 
 _VALUES = 1000
 """Different values of a column that are remembered, to be named where none is wanted."""

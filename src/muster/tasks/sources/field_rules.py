@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, cast, get_args
 
-from muster.tasks.problems import did_you_mean, shown
+from muster.core.text import did_you_mean
+from muster.tasks.problems import shown
 from muster.tasks.sources.references import (
     ColumnReference,
     Reference,

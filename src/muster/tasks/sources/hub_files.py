@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from muster.core import ConfigurationError, MissingExtraError, RunError
+from muster.core import ConfigurationError, MissingExtraError
+from muster.core.hub import hub_errors
 from muster.tasks.sources.cache import locked
 from muster.tasks.sources.hub_layout import SplitFiles
 from muster.tasks.sources.offline import offline_variable
@@ -81,15 +82,8 @@ class HubDataset:
 
     def _download(self, choose: Chooser) -> Snapshot:
         from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-        from huggingface_hub.errors import (
-            GatedRepoError,
-            HFValidationError,
-            OfflineModeIsEnabled,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
 
-        try:
+        with hub_errors(self.dataset, self.revision, self._unreached, "dataset"):
             names = HfApi().list_repo_files(self.dataset, revision=self.revision, repo_type="dataset")
             card = ""
             if CARD in names:
@@ -100,29 +94,10 @@ class HubDataset:
             folder = snapshot_download(
                 self.dataset, repo_type="dataset", revision=self.revision, allow_patterns=wanted
             )
-        except GatedRepoError as error:
-            raise ConfigurationError(
-                f"the dataset {self.dataset} is gated: accept its terms on the hub, then log in (`hf auth login`) or "
-                "set HF_TOKEN"
-            ) from error
-        except RevisionNotFoundError as error:
-            raise ConfigurationError(
-                f"the dataset {self.dataset} has no revision {self.revision!r} on the hub"
-            ) from error
-        except (RepositoryNotFoundError, HFValidationError) as error:
-            raise ConfigurationError(
-                f"there is no dataset {self.dataset} on the hub (a private one needs HF_TOKEN)"
-            ) from error
-        except (OfflineModeIsEnabled, ConnectionError) as error:
-            raise ConfigurationError(self._unreachable("the hub can't be reached")) from error
-        except (ConfigurationError, RunError):
-            raise
-        except Exception as error:
-            # The hub's client raises its HTTP library's errors, whichever that is in its version.
-            if "Connect" in type(error).__name__ or "Timeout" in type(error).__name__:
-                raise ConfigurationError(self._unreachable("the hub can't be reached")) from error
-            raise RunError(f"{self.dataset} could not be fetched from the hub: {error}") from error
         return Snapshot(Path(folder), tuple(splits))
+
+    def _unreached(self) -> str:
+        return self._unreachable("the hub can't be reached")
 
     def _unreachable(self, why: str) -> str:
         return (

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import yaml
 
 from muster.core import ConfigurationError
-from muster.tasks.problems import did_you_mean
+from muster.core.text import did_you_mean
 from muster.tasks.yaml_lines import as_mapping
 
 FORMATS = (

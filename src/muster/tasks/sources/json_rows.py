@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from muster.core import ConfigurationError
-from muster.tasks.problems import did_you_mean
+from muster.core.text import did_you_mean
 from muster.tasks.sources.row import Row
 from muster.tasks.sources.text_files import open_bytes
 from muster.tasks.yaml_lines import as_mapping

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from muster.core import JSON, Sample
-from muster.tasks.problems import Problem, did_you_mean, listed_problems, raise_problems
+from muster.core.text import did_you_mean
+from muster.tasks.problems import Problem, listed_problems, raise_problems
 from muster.tasks.sources.conditions import Condition, why_nothing
 from muster.tasks.sources.field_rules import Columns, NamedColumn, Rules, parse_rules
 from muster.tasks.sources.media_cells import MediaPlace

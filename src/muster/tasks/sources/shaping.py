@@ -10,7 +10,8 @@ import msgspec
 
 from muster.core import ConfigurationError
 from muster.core.numbers import whole
-from muster.tasks.problems import did_you_mean, shown
+from muster.core.text import did_you_mean
+from muster.tasks.problems import shown
 from muster.tasks.sources.absent import absent
 from muster.tasks.sources.json_cells import plain
 from muster.tasks.sources.protocol import RowSource

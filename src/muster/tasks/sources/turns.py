@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from muster.tasks.problems import did_you_mean, shown
+from muster.core.text import did_you_mean
+from muster.tasks.problems import shown
 from muster.tasks.sources.row import Row
 from muster.tasks.sources.row_reader import FieldProblem
 from muster.tasks.yaml_lines import as_mapping
