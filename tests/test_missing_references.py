@@ -111,6 +111,9 @@ def test_a_metric_that_fails_is_not_a_missing_answer(tmp_path: Path, monkeypatch
     assert "retries" not in ran.stderr
     assert "3 could not be scored" in ran.stdout
     assert "3 × metric: t: metric exact raised" in CliRunner().invoke(app, ["status", "run"]).stdout
+    again = CliRunner().invoke(app, ["score", "run"])
+    assert again.exit_code == 3
+    assert "3 answers could not be scored" in again.stderr
 
 
 class Undeclared(ToyMetric):

@@ -219,12 +219,12 @@ def _show(results: Results, form: Form, by: Sequence[str]) -> None:
 
 
 def _finish(results: Results, form: Form, by: Sequence[str], *, judged: bool) -> None:
-    """Show the scores; where a judge was asked and answers are unscored all the same, exit 3 as a run would."""
+    """Show the scores; exit 3, as a run would, where a metric failed on answers or a judge that was asked left some."""
     from muster.cli.run import tell_unscorable, tell_unscored
     from muster.results.results import TOO_MANY_FAILURES
 
     _show(results, form, by)
     tell_unscored(results)
     tell_unscorable(results, "this command again")
-    if judged and results.unscored:
+    if results.unscorable or (judged and results.unscored):
         raise typer.Exit(TOO_MANY_FAILURES)
