@@ -167,7 +167,7 @@ def test_a_judge_that_nobody_serves_is_said_before_anything_else(task: Task, tmp
         pytest.raises(ConfigurationError, match=r"judge: no server can be reached.*--judge-args"),
     ):
         judged(judge_at(f"http://127.0.0.1:{port}/v1"), task, tmp_path / "verdicts.jsonl")
-    with pytest.raises(ConfigurationError, match="has no class 'NoSuch'"):
+    with pytest.raises(ConfigurationError, match="has no 'NoSuch'"):
         judge_spec("x", fake("NoSuch"), {})
     with pytest.raises(ConfigurationError, match="there is none: name it with --judge"):
         judge_spec(None, None, {"base_url": "http://x"})

@@ -64,7 +64,7 @@ def test_a_class_in_a_module_and_in_a_file(tmp_path: Path, monkeypatch: pytest.M
     ("reference", "message"),
     [
         ("no_such_module:Echo", "no module 'no_such_module'"),
-        ("echo.py:Ecko", r"no class 'Ecko'; did you mean 'Echo'\?"),
+        ("echo.py:Ecko", r"has no 'Ecko'; did you mean 'Echo'\?"),
         ("missing.py:Echo", "no file missing.py"),
         ("needs.py:Echo", "isn't installed: no_such_dependency"),
         (":Echo", "lacks its module"),

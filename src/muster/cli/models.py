@@ -1,4 +1,4 @@
-"""`muster models`: list the backends, or show what is known of one model."""
+"""`muster models`: list the backends and engines, or show what is known of one model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ def command(
         str | None, typer.Argument(help="A model folder or `demo`; all backends without it.")
     ] = None,
 ) -> None:
-    """List the backends, or show a model folder: architecture, files, fingerprint."""
+    """List the backends and engines, or show a model folder: architecture, files, fingerprint."""
     from rich.table import Table
     from rich.text import Text
 
+    from muster.engines.registry import BUILTIN as engines  # noqa: N811
+    from muster.engines.registry import list_engines
     from muster.models.registry import BUILTIN, list_backends, resolve_model
     from muster.report.console import terminal
 
@@ -29,8 +31,14 @@ def command(
         console.print(table)
         console.print(
             "--model: `demo`, a folder or a hub id; for servers, their name for it. "
-            "A class of your own: --backend module:Class"
+            "A class of your own: --backend module:Class\n"
         )
+        table = Table("engine", "", header_style="bold", pad_edge=False)
+        for engine in list_engines():
+            kind = engines.get(engine)
+            table.add_row(Text(engine), Text(kind.summary if kind else "of an installed package"))
+        console.print(table)
+        console.print("--engine: one of these, or auto, which takes the one that fits; docs/own-engine.md")
         return
     table = Table(title=Text(name, style="bold"), show_header=False, pad_edge=False, title_justify="left")
     for label, text in _describe(resolve_model(name)).items():

@@ -58,10 +58,11 @@ def command(
 def execute(config: RunConfig, *, as_json: bool) -> int:
     """Run as what this process is, and return the exit status."""
     from muster.cli.leftovers import adopt_orphans
+    from muster.engines.registry import takes_ranks
     from muster.machine.ranks import read_ranks
 
     adopt_orphans()
-    ranks = read_ranks() if config.engine in ("auto", "torchrun") else None
+    ranks = read_ranks() if takes_ranks(config.engine) else None
     if ranks is None:
         _hint_at_srun(config)
         return _run(config, as_json=as_json)

@@ -9,11 +9,12 @@ from typing import NamedTuple
 from muster.config import RunConfig
 from muster.core import ConfigurationError
 from muster.engines.inline import InlineEngine
-from muster.engines.job import Engine
+from muster.engines.job import Chosen
 from muster.engines.local import LocalEngine
 from muster.engines.placement import Asked, Shape, replicas_here, take_seat
+from muster.engines.registry import AUTO, load_engine, takes_ranks
 from muster.machine.accelerate import accelerate_processes
-from muster.machine.ranks import Ranks, read_ranks
+from muster.machine.ranks import read_ranks
 from muster.models.registry import resolve_model
 
 log = logging.getLogger(__name__)
@@ -21,33 +22,49 @@ log = logging.getLogger(__name__)
 _NO_GATHER = "--collect gather needs a launcher's ranks: start with torchrun"
 
 
-class Chosen(NamedTuple):
-    """How a run is carried out."""
-
-    engine: Engine
-    replicas: int
-    shape: Shape
-
-
 def choose_engine(config: RunConfig) -> Chosen:
-    """The engine and the replicas.
+    """The engine and the replicas: `--engine`'s, or for `auto` the one that fits how this process was started.
 
     Raises:
         ConfigurationError: an engine that doesn't fit how this process was started, or replicas that don't fit.
     """
-    ranks = read_ranks()
-    if config.engine == "torchrun" and ranks is None:
-        raise ConfigurationError(
-            "--engine torchrun, but no launcher set any ranks: start with `torchrun … -m muster run …`, or leave "
-            "--engine out"
-        )
-    if ranks is not None and config.engine in ("auto", "torchrun"):
-        return _spmd(config, ranks)
+    if config.engine == AUTO and read_ranks() is not None:
+        return launched(config)
+    if config.collect == "gather" and not takes_ranks(config.engine):
+        raise ConfigurationError(_NO_GATHER)
+    return automatic(config) if config.engine == AUTO else load_engine(config.engine)(config)
+
+
+def automatic(config: RunConfig) -> Chosen:
+    """On this machine: one replica in this very process, where nothing speaks against it."""
     if config.collect == "gather":
         raise ConfigurationError(_NO_GATHER)
-    if config.engine == "ray":
-        return _ray(config)
-    return _here(config)
+    _check_joining(config)
+    here = _look_here(config, None)
+    alone = here.replicas == 1 and config.listen is None
+    return here.inline() if alone and here.fits_inline and here.shape.alone else here.local()
+
+
+def inline(config: RunConfig) -> Chosen:
+    """`--engine inline`."""
+    if config.listen is not None:
+        raise ConfigurationError("--engine inline has one replica, which nobody can join: leave --engine out")
+    _check_joining(config)
+    if config.replicas not in (None, 1):
+        raise ConfigurationError("--engine inline has one replica: use --engine local for more")
+    here = _look_here(config, 1)
+    if not here.fits_inline:
+        raise ConfigurationError(
+            f"--engine inline can't do {here.shape}: its replica is this very process, with all GPUs that it sees. Use "
+            "--engine local"
+        )
+    return here.inline()
+
+
+def local(config: RunConfig) -> Chosen:
+    """`--engine local`."""
+    _check_joining(config)
+    return _look_here(config, None).local()
 
 
 def asked_for(config: RunConfig, *, aloud: bool = True) -> Asked:
@@ -75,27 +92,29 @@ def asked_for(config: RunConfig, *, aloud: bool = True) -> Asked:
     return replace(asked, gpus=chosen.gpus_per_replica)
 
 
-def _here(config: RunConfig) -> Chosen:
-    _check_joining(config)
+class _Here(NamedTuple):
+    """Replicas on this machine."""
+
+    replicas: int
+    shape: Shape
+    fits_inline: bool
+    """This very process sees all GPUs, and can't be replaced when a part of it is lost."""
+
+    def inline(self) -> Chosen:
+        return Chosen(InlineEngine(), 1, self.shape)
+
+    def local(self) -> Chosen:
+        return Chosen(LocalEngine(), self.replicas, self.shape)
+
+
+def _look_here(config: RunConfig, default: int | None) -> _Here:
+    """`default`: how many there are where neither --replicas nor accelerate says it; None: as many as fit."""
     asked = asked_for(config)
     gpus = len(asked.visible())
     if config.replicas == 0:  # all will join
-        return Chosen(LocalEngine(), 0, asked.shape(gpus, 1))
-    wanted = config.replicas or _accelerates(asked) or (1 if config.engine == "inline" else None)
-    replicas, shape = replicas_here(asked, wanted, gpus)
-    # This very process sees all GPUs, and can't be replaced when a part of it is lost.
-    fits_inline = shape.processes == 1 and (shape.gpus == 1 or gpus in (0, shape.gpus))
-    if config.engine == "inline" and config.replicas not in (None, 1):
-        raise ConfigurationError("--engine inline has one replica: use --engine local for more")
-    if config.engine == "inline" and not fits_inline:
-        raise ConfigurationError(
-            f"--engine inline can't do {shape}: its replica is this very process, with all GPUs that it sees. Use "
-            "--engine local"
-        )
-    may_be_alone = config.engine == "auto" and replicas == 1 and config.listen is None
-    if config.engine == "inline" or (may_be_alone and fits_inline and shape.alone):
-        return Chosen(InlineEngine(), 1, shape)
-    return Chosen(LocalEngine(), replicas, shape)
+        return _Here(0, asked.shape(gpus, 1), fits_inline=False)
+    replicas, shape = replicas_here(asked, config.replicas or _accelerates(asked) or default, gpus)
+    return _Here(replicas, shape, shape.processes == 1 and (shape.gpus == 1 or gpus in (0, shape.gpus)))
 
 
 def _accelerates(asked: Asked) -> int | None:
@@ -111,9 +130,15 @@ def _accelerates(asked: Asked) -> int | None:
     return processes // size
 
 
-def _spmd(config: RunConfig, ranks: Ranks) -> Chosen:
+def launched(config: RunConfig) -> Chosen:
+    """`--engine torchrun`: this process is one of a launcher's ranks."""
     from muster.engines.launcher import SpmdEngine
 
+    if (ranks := read_ranks()) is None:
+        raise ConfigurationError(
+            "--engine torchrun, but no launcher set any ranks: start with `torchrun … -m muster run …`, or leave "
+            "--engine out"
+        )
     if config.listen is not None and config.collect == "gather":
         raise ConfigurationError(
             "--collect gather: machines that join (--listen) are not in the launcher's process group"
@@ -134,29 +159,7 @@ def _spmd(config: RunConfig, ranks: Ranks) -> Chosen:
     return Chosen(SpmdEngine(seat), replicas, seat.shape)
 
 
-def _ray(config: RunConfig) -> Chosen:
-    from muster.engines.ray import RayEngine
-
-    if config.replicas == 0:
-        raise ConfigurationError("--engine ray --replicas 0: Ray places at least one replica")
-    if config.schedule != "dynamic" and config.replicas is None:
-        raise ConfigurationError(
-            f"--schedule {config.schedule} divides the samples before the start: with --engine ray, where nodes come "
-            "and go, say --replicas"
-        )
-    asked = Asked.by(config)
-    if asked.spread and asked.gpus is None:
-        raise ConfigurationError(
-            "a model that is spread over several GPUs, and --engine ray: say with --gpus-per-replica how many each "
-            "replica takes"
-        )
-    shape = asked.shape(0, 1)
-    return Chosen(RayEngine(config.ray_address, config.replicas, shape), config.replicas or 1, shape)
-
-
 def _check_joining(config: RunConfig) -> None:
-    if config.listen is not None and config.engine == "inline":
-        raise ConfigurationError("--engine inline has one replica, which nobody can join: leave --engine out")
     if config.replicas == 0 and config.listen is None:
         raise ConfigurationError(
             "--replicas 0 leaves all the work to machines that join: say where, with --listen"

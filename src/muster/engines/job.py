@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from muster.coordinator.coordinator import Coordinator
 from muster.core import JSON
 from muster.core.choices import CollectMode, ProcessGroup
+from muster.engines.placement import Shape
 from muster.models.protocol import ModelSettings
 from muster.results.folder import RunFolder
 from muster.wire.endpoint import Endpoint
@@ -80,3 +81,12 @@ class Engine(Protocol):
     def close(self, error: BaseException | None) -> None:
         """The last step of a run, after its results or its `error` were shown: let go of other processes."""
         ...
+
+
+class Chosen(NamedTuple):
+    """How a run is carried out."""
+
+    engine: Engine
+    replicas: int
+    """At the start; 0: all of them join later."""
+    shape: Shape

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+from muster.config import RunConfig
 from muster.coordinator.coordinator import Coordinator
 from muster.core import ConfigurationError, InterruptedRunError, MissingExtraError, RunError
 from muster.engines.cluster import Cluster, Expected
-from muster.engines.job import Job
-from muster.engines.placement import Shape
+from muster.engines.job import Chosen, Job
+from muster.engines.placement import Asked, Shape
 from muster.engines.ray_actor import ActorReplica
 from muster.engines.ray_resources import Need, Node, need_of_replica, node_from, room
 from muster.models.registry import uses_gpus
@@ -31,6 +32,25 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 """How often the cluster's nodes are looked at."""
 _CONNECT_SECONDS = 10.0
+
+
+def choose(config: RunConfig) -> Chosen:
+    """`--engine ray`. Raises `ConfigurationError`."""
+    if config.replicas == 0:
+        raise ConfigurationError("--engine ray --replicas 0: Ray places at least one replica")
+    if config.schedule != "dynamic" and config.replicas is None:
+        raise ConfigurationError(
+            f"--schedule {config.schedule} divides the samples before the start: with --engine ray, where nodes come "
+            "and go, say --replicas"
+        )
+    asked = Asked.by(config)
+    if asked.spread and asked.gpus is None:
+        raise ConfigurationError(
+            "a model that is spread over several GPUs, and --engine ray: say with --gpus-per-replica how many each "
+            "replica takes"
+        )
+    shape = asked.shape(0, 1)
+    return Chosen(RayEngine(config.ray_address, config.replicas, shape), config.replicas or 1, shape)
 
 
 class RayEngine:

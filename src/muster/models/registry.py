@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.metadata
 import importlib.util
 import re
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple, TypeAlias, cast, get_args
 
-from muster.core import JSON, ConfigurationError, MissingExtraError, MusterError
-from muster.core.foreign_code import ForeignCode
+from muster.core import JSON, ConfigurationError, MissingExtraError
+from muster.core.plugins import add_working_directory, import_object
 from muster.core.text import did_you_mean
 from muster.models.protocol import Model, ModelKind, ModelSettings
 from muster.models.weights import MERGE, base_of, has_adapter
@@ -100,11 +96,11 @@ def load_backend(name: str) -> Backend:
     Raises `ConfigurationError` where there is none, and `MissingExtraError` where what it needs isn't installed.
     """
     if ":" in name:
-        return _import_backend(name)
+        return cast("Backend", import_object(name, "backend"))
     if name in BUILTIN:
-        return _import_backend(BUILTIN[name].reference)
+        return cast("Backend", import_object(BUILTIN[name].reference, "backend"))
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
-        return _import_backend(entry.value)
+        return cast("Backend", import_object(entry.value, "backend"))
     known = list_backends()
     raise ConfigurationError(
         f"there is no backend {name!r}{did_you_mean(name, known) or '.'} Known: {', '.join(known) or 'none'}. "
@@ -133,7 +129,7 @@ def backend_source(name: str) -> str:
     if module.endswith(".py") or "/" in module:
         file = Path(module).expanduser()
     else:
-        _add_working_directory()
+        add_working_directory()
         try:
             spec = importlib.util.find_spec(module)
         except ModuleNotFoundError:
@@ -228,84 +224,6 @@ def require(extra: str, *modules: str) -> None:
             found = None
         if found is None:
             raise MissingExtraError(f"the {extra} backend (it imports {module})", extra)
-
-
-def _import_backend(reference: str) -> Backend:
-    """The object that `module:Class` or `file.py:Class` names."""
-    module_name, _, attribute = reference.rpartition(":")
-    module = _import_module(module_name, reference)
-    backend = getattr(module, attribute, None)
-    if not callable(backend):
-        candidates = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise ConfigurationError(
-            f"backend {reference}: {module_name} has no class {attribute!r}{did_you_mean(attribute, candidates)}"
-        )
-    return cast("Backend", backend)
-
-
-def _import_module(name: str, reference: str) -> ModuleType:
-    if not name:
-        raise ConfigurationError(
-            f"backend {reference!r} lacks its module: write module:Class or ./file.py:Class"
-        )
-    try:
-        if name.endswith(".py") or "/" in name:
-            return _import_file(Path(name).expanduser(), reference)
-        _add_working_directory()
-        with ForeignCode():
-            return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise ConfigurationError(
-                f"backend {reference}: there is no module {name!r}; "
-                "it must be installed, in the working directory, or given as ./file.py:Class"
-            ) from error
-        raise ConfigurationError(
-            f"backend {reference} needs a package that isn't installed: {error.name}"
-        ) from error
-    except MusterError:
-        raise
-    except Exception as error:
-        raise _broken(reference, name, error) from error
-
-
-def _broken(reference: str, module: object, error: Exception) -> ConfigurationError:
-    where = traceback.format_exc(limit=-1)
-    return ConfigurationError(
-        f"backend {reference}: {module} could not be imported: {type(error).__name__}: {error}\n{where}"
-    )
-
-
-def _add_working_directory() -> None:
-    """A backend may lie beside the user's work, as for python -m; at the end, so that it shadows nothing."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-
-
-def _import_file(path: Path, reference: str) -> ModuleType:
-    """The module in a file; the same module object for every call."""
-    if not path.is_file():
-        raise ConfigurationError(f"backend {reference}: there is no file {path}")
-    name = f"muster_backend_{path.stem}_{abs(hash(path.resolve())):x}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(
-            f"backend {reference}: {path} is not a Python file (its name must end in .py)"
-        )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        with ForeignCode():
-            spec.loader.exec_module(module)
-    except ModuleNotFoundError:
-        del sys.modules[name]
-        raise  # explained by the caller
-    except Exception as error:
-        del sys.modules[name]
-        raise _broken(reference, path, error) from error
-    return module
 
 
 def _check_model_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from muster.config import RunConfig
 from muster.core import ConfigurationError
 from muster.engines.placement import Asked, replicas_here, take_seat
+from muster.engines.registry import launcher_of, takes_ranks
 from muster.machine.ranks import Ranks
 from muster.models.registry import known_kind, list_backends, resolve_model
 from muster.slurm.request import JobRequest
@@ -22,13 +23,13 @@ def check_run(config: RunConfig, request: JobRequest, *, elsewhere: bool) -> Non
     _check_backend(config.backend, elsewhere=elsewhere)
     tasks = request.nodes * request.tasks
     if tasks > 1:
-        if config.engine not in ("auto", "torchrun"):
+        if not takes_ranks(config.engine):
             raise ConfigurationError(
                 f"--engine {config.engine} is for one process, and this job has {tasks}: leave --engine out, or submit "
                 "with --nodes 1 --tasks-per-node 1"
             )
         _check_replicas(config, request, tasks)
-    elif config.engine != "ray" and (gpus := _gpus_of_a_node(config, request)) is not None:
+    elif launcher_of(config.engine) != "cluster" and (gpus := _gpus_of_a_node(config, request)) is not None:
         replicas_here(Asked.by(config), config.replicas, len(gpus))
     if not (elsewhere and _is_path(config.model)):
         resolve_model(config.model, known_kind(config.backend))

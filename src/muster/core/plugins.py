@@ -1,0 +1,95 @@
+"""Objects of somebody else's Python, by name: `package.module:name` or `./file.py:name`.
+
+For the parts of Muster that users may bring themselves: backends, engines.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from muster.core.errors import ConfigurationError, MusterError
+from muster.core.foreign_code import ForeignCode
+from muster.core.text import did_you_mean
+
+
+def import_object(reference: str, what: str) -> Callable[..., Any]:
+    """The callable that a reference names. `what`: `backend`, `engine`; for messages.
+
+    Raises:
+        ConfigurationError: there is none, its module can't be imported or needs a package that isn't there.
+    """
+    module_name, _, attribute = reference.rpartition(":")
+    module = _import_module(module_name, f"{what} {reference}")
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        candidates = [key for key, value in vars(module).items() if callable(value) and key[:1] != "_"]
+        raise ConfigurationError(
+            f"{what} {reference}: {module_name} has no {attribute!r}{did_you_mean(attribute, candidates)}"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def add_working_directory() -> None:
+    """Such a module may lie beside the user's work, as for python -m; at the end, so that it shadows nothing."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+
+
+def _import_module(name: str, reference: str) -> ModuleType:
+    if not name:
+        raise ConfigurationError(f"{reference} lacks its module: write module:NAME or ./file.py:NAME")
+    try:
+        if name.endswith(".py") or "/" in name:
+            return _import_file(Path(name).expanduser(), reference)
+        add_working_directory()
+        with ForeignCode():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise ConfigurationError(
+                f"{reference}: there is no module {name!r}; "
+                "it must be installed, in the working directory, or given as ./file.py:NAME"
+            ) from error
+        raise ConfigurationError(f"{reference} needs a package that isn't installed: {error.name}") from error
+    except MusterError:
+        raise
+    except Exception as error:
+        raise _broken(reference, name, error) from error
+
+
+def _broken(reference: str, module: object, error: Exception) -> ConfigurationError:
+    where = traceback.format_exc(limit=-1)
+    return ConfigurationError(
+        f"{reference}: {module} could not be imported: {type(error).__name__}: {error}\n{where}"
+    )
+
+
+def _import_file(path: Path, reference: str) -> ModuleType:
+    """The module in a file; the same module object for every call."""
+    if not path.is_file():
+        raise ConfigurationError(f"{reference}: there is no file {path}")
+    name = f"muster_own_{path.stem}_{abs(hash(path.resolve())):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{reference}: {path} is not a Python file (its name must end in .py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with ForeignCode():
+            spec.loader.exec_module(module)
+    except ModuleNotFoundError:
+        del sys.modules[name]
+        raise  # explained by the caller
+    except Exception as error:
+        del sys.modules[name]
+        raise _broken(reference, path, error) from error
+    return module
