@@ -73,5 +73,5 @@ def test_an_installed_package_names_its_engine(monkeypatch: pytest.MonkeyPatch) 
     entry = importlib.metadata.EntryPoint("polite", "json:loads", registry.ENTRY_POINTS)
     monkeypatch.setattr(registry, "_entry_points", lambda: importlib.metadata.EntryPoints([entry]))
     assert list_engines() == [*BUILTIN, "polite"]
-    assert load_engine("polite") is json.loads
+    assert load_engine("polite").__module__ == "json"
     assert launcher_of("polite") == "itself"

@@ -106,6 +106,6 @@ def _entry_points() -> importlib.metadata.EntryPoints:
 def _unknown(name: str) -> ConfigurationError:
     known = [AUTO, *list_engines()]
     return ConfigurationError(
-        f"--engine {name}: there is no such engine{did_you_mean(name, known) or '.'} Known: {', '.join(known)}. One of your "
-        "own is given as module:function or ./file.py:function"
+        f"--engine {name}: there is no such engine{did_you_mean(name, known) or '.'} Known: {', '.join(known)}. One of "
+        "your own is given as module:function or ./file.py:function"
     )
