@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from muster.compare.paired_interval import paired_estimate, t_cdf, t_quantile
+from muster.compare.paired_interval import paired_estimate
 from muster.compare.paired_tests import binomial_cdf_half, holm, mcnemar_exact, sign_flip_test
 from muster.compare.power import chances, normal_chances, pairs_needed, smallest_detectable
+from muster.results.quantiles import t_cdf, t_quantile
 
 Differences = NDArray[np.float64]
 

@@ -17,7 +17,8 @@ from muster.metrics.protocol import CorpusMetric, Metric, MetricInfo, Score, Sco
 from muster.metrics.registry import build_metric
 from muster.results.bootstrap import bootstrap_estimates, effort
 from muster.results.groups import group_results
-from muster.results.intervals import Estimate, mean_estimate, t95, wilson
+from muster.results.intervals import Estimate, mean_estimate, wilson
+from muster.results.quantiles import t_quantile
 from muster.results.results import MetricResult, SampleCounts, TaskResults
 from muster.results.statistics import bootstrap_estimate, cluster_ids, estimate_metrics
 
@@ -54,7 +55,7 @@ def test_textbook_values() -> None:
     [(1, 12.7062047362), (10, 2.2281388520), (11, 2.2009851601), (30, 2.0422724563), (10**9, 1.9599639845)],
 )
 def test_student_t(degrees: int, expected: float) -> None:
-    assert t95(degrees) == pytest.approx(expected, abs=3e-5)
+    assert t_quantile(0.975, degrees) == pytest.approx(expected, abs=1e-8)
 
 
 def test_perfect_scores_keep_an_interval() -> None:

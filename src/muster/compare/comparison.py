@@ -339,7 +339,7 @@ def _pooled(
     """Weighted means of the tasks' differences, taken as independent of each other."""
     import math
 
-    from muster.results.intervals import Z95
+    from muster.results.quantiles import Z95
 
     counted = [task for task in tasks if task.pairs]
     if len(counted) < 2 or len({task.unit for task in counted}) > 1:

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from muster.results.intervals import Z95
+from muster.results.quantiles import normal_quantile, t_quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,63 +97,6 @@ def adjusted_interval(
     up, down = (better * pairs + 1.0) / size, (worse * pairs + 1.0) / size
     margin = reach * np.sqrt((up + down - (up - down) ** 2) / size)
     return step * np.maximum(-1.0, up - down - margin), step * np.minimum(1.0, up - down + margin)
-
-
-def normal_quantile(probability: float) -> float:
-    """The standard normal's quantile."""
-    from statistics import NormalDist
-
-    return Z95 if probability == 0.975 else NormalDist().inv_cdf(probability)
-
-
-def t_quantile(probability: float, degrees: float) -> float:
-    """Student's t quantile for `degrees` > 0, to 1e-10: by Newton's steps on the distribution function."""
-    if degrees > 1e7:
-        return normal_quantile(probability)
-    if probability < 0.5:
-        return -t_quantile(1.0 - probability, degrees)
-    low, high = 0.0, 2.0
-    while t_cdf(high, degrees) < probability:
-        low, high = high, 2.0 * high
-    for _ in range(200):
-        middle = (low + high) / 2
-        if t_cdf(middle, degrees) < probability:
-            low = middle
-        else:
-            high = middle
-        if high - low <= 1e-13 * high:
-            break
-    return (low + high) / 2
-
-
-def t_cdf(value: float, degrees: float) -> float:
-    """P(T <= value) of Student's t, by the incomplete beta function (Abramowitz & Stegun 26.7.1)."""
-    tail = 0.5 * _incomplete_beta(degrees / (degrees + value * value), degrees / 2, 0.5)
-    return 1.0 - tail if value >= 0 else tail
-
-
-def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function, by its continued fraction (Abramowitz & Stegun 26.5.8)."""
-    if x <= 0.0 or x >= 1.0:
-        return 0.0 if x <= 0.0 else 1.0
-    if x > (a + 1) / (a + b + 2):
-        return 1.0 - _incomplete_beta(1.0 - x, b, a)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    )
-    tiny = 1e-300
-    c, d = 1.0, 1.0 / max(tiny, 1.0 - (a + b) * x / (a + 1))
-    fraction = d
-    for m in range(1, 10_000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for term in (even, odd):
-            d = 1.0 / (1.0 + term * d or tiny)
-            c = 1.0 + term / c or tiny
-            fraction *= c * d
-        if abs(c * d - 1.0) < 1e-15:
-            break
-    return front * fraction / a
 
 
 def _degrees(sizes: NDArray[np.float64], count: int) -> float:

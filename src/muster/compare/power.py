@@ -11,7 +11,8 @@ import math
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
-from muster.compare.paired_interval import PairedEstimate, adjusted_interval, normal_quantile
+from muster.compare.paired_interval import PairedEstimate, adjusted_interval
+from muster.results.quantiles import normal_quantile
 
 if TYPE_CHECKING:
     import numpy as np

@@ -171,7 +171,7 @@ def _selected(task: LoadedTask, where: dict[str, tuple[str, ...]]) -> NDArray[np
 
 
 def _drop(claim: _Claim, parts: Sequence[_Differences], margin: float, one: float, widened: float) -> Finding:
-    from muster.compare.paired_interval import normal_quantile
+    from muster.results.quantiles import normal_quantile
 
     if any(not differences.size for differences, _ in parts):
         return Finding(claim.text, "open", "no sample to decide by", claim.rule.tier)
@@ -221,8 +221,9 @@ def _floor(claim: _Claim, task: LoadedTask, floor: float, one: float, widened: f
         if not kept.any():
             return Finding(claim.text, "open", "no sample to decide by", claim.rule.tier)
         scale = 100.0 if headline is not None and headline.unit == "percent" else 1.0
-        value, bounds = _mean(scores[kept], _of(cluster_array(task), kept), one, scale)
-        wide = _mean(scores[kept], _of(cluster_array(task), kept), widened, scale)[1]
+        clusters = _of(cluster_array(task), kept)
+        value, bounds = _mean(scores[kept], clusters, one, scale)
+        wide = _mean(scores[kept], clusters, widened, scale)[1]
     outcome: Outcome = "holds" if bounds[0] >= floor else "broken" if wide[1] < floor else "open"
     said = f"the score is {value:.4f} (interval {bounds[0]:.4f} … {bounds[1]:.4f})"
     sentence = {
@@ -241,8 +242,8 @@ def _mean(
     scores: NDArray[np.float64], clusters: NDArray[np.int64] | None, quantile: float, scale: float
 ) -> tuple[float, tuple[float, float]]:
     """A mean with its interval at `quantile` on each side: Wilson's for scores between 0 and 1 (results/intervals)."""
-    from muster.compare.paired_interval import normal_quantile
     from muster.results.intervals import wilson
+    from muster.results.quantiles import normal_quantile
 
     estimate = paired_estimate(scores, clusters, quantile=quantile)
     if estimate.interval is None:

@@ -13,7 +13,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from muster.results.intervals import ROUNDING, Z95, Estimate
+from muster.results.intervals import ROUNDING, Estimate
+from muster.results.quantiles import Z95
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,16 +16,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Z95 = 1.959963984540054
-"""The 97.5 % point of the normal distribution."""
+from muster.results.quantiles import Z95, t_quantile
+
 ROUNDING = 1e-12
 """Relative; what is smaller than this is a difference of sums that should be equal."""
-
-_T95 = (
-    12.706204736432, 4.302652729911, 3.182446305284, 2.776445105198, 2.570581835636,
-    2.446911851145, 2.364624251593, 2.306004135204, 2.262157162855, 2.228138851965,
-)  # fmt: skip
-"""The 97.5 % points of Student's t with 1 to 10 degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +52,11 @@ def mean_estimate(values: Sequence[float], clusters: Sequence[str] | None = None
     stderr = _stderr(values, clusters, mean, groups)
     if all(0 <= value <= 1 for value in values):
         independent = groups == count and all(value in (0, 1) for value in values)
-        quantile = Z95 if independent else t95(groups - 1)
+        quantile = Z95 if independent else t_quantile(0.975, groups - 1)
         return Estimate(mean, stderr, wilson(mean, _effective_size(mean, stderr, groups), quantile))
     if stderr == 0:
         return Estimate(mean, stderr)
-    margin = t95(groups - 1) * stderr
+    margin = t_quantile(0.975, groups - 1) * stderr
     return Estimate(mean, stderr, (mean - margin, mean + margin))
 
 
@@ -74,23 +68,6 @@ def wilson(share: float, size: float, quantile: float = Z95) -> tuple[float, flo
     margin = quantile / (1 + squared / size) * spread
     # At 0 and 1 the bound is the share itself; rounding must not put it a hair on the wrong side.
     return min(share, max(0.0, centre - margin)), max(share, min(1.0, centre + margin))
-
-
-def t95(degrees: int) -> float:
-    """The 97.5 % point of Student's t: exact to 12 digits up to 10 degrees of freedom, to 3e-5 above.
-
-    Above, the Cornish-Fisher expansion about the normal point (Abramowitz & Stegun 26.7.5).
-    """
-    if degrees <= len(_T95):
-        return _T95[degrees - 1]
-    z = Z95
-    return (
-        z
-        + (z**3 + z) / (4 * degrees)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * degrees**4)
-    )
 
 
 def _stderr(values: Sequence[float], clusters: Sequence[str] | None, mean: float, groups: int) -> float:
