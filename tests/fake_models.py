@@ -16,11 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from muster.core import Completion, ConfigurationError, Failure, ReplicaError, Request, Usage
-from muster.media import load_image
-from muster.media.video import load_video
-from muster.models.api.traffic import Traffic
 from muster.models.protocol import ModelSettings, RequestStream
-from muster.models.transformers.prefetch import OneAhead
 
 
 class Echo:
@@ -52,6 +48,9 @@ class Looks(Echo):
     """Decodes the prompt's media, and answers with the number and sizes of its images, and its videos' frames."""
 
     def reply(self, request: Request) -> Completion:
+        from muster.media import load_image  # most fakes need none of these, and are loaded hundreds of times
+        from muster.media.video import load_video
+
         sizes = [load_image(media).size for media in request.media if media.kind == "image"]
         videos = [load_video(media).indices for media in request.media if media.kind == "video"]
         text = f"{len(sizes)} images {sizes}, {len(videos)} videos {videos}"
@@ -101,6 +100,8 @@ class RemembersAtOnce(Remembers):
     slots = 2
 
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        from muster.models.api.traffic import Traffic
+
         self.asked = asyncio.Event()
         yield from Traffic(requests, lambda _more: contextlib.nullcontext(self)).answers()
 
@@ -273,6 +274,8 @@ class PrefetchingRaises(Raises):
         self.slots, self.batched = 4, True
 
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
+        from muster.models.transformers.prefetch import OneAhead
+
         with OneAhead(lambda: requests.take(self.slots) or None, list[Request]) as batches:
             for batch in batches:
                 time.sleep(self.number("seconds"))

@@ -20,6 +20,7 @@ from muster.results.journal import Record, read_journal
 from muster.results.results import Results
 
 FAKES = Path(__file__).parent / "fake_models.py"
+SMALL_LAUNCHER = Path(__file__).parent / "small_launcher.py"
 DEADLINE = 120.0
 """Seconds after which a process that should have ended counts as hung."""
 
@@ -186,8 +187,13 @@ def stop_for_good(rank: psutil.Process) -> None:
         waker.kill()
 
 
+def launched(ranks: int, *options: str) -> list[str]:
+    """`ranks` processes on this machine, of the small launcher: for what Muster does under any."""
+    return [sys.executable, "-I", "-S", str(SMALL_LAUNCHER), str(ranks), *options]
+
+
 def torchrun(ranks: int, *options: str) -> list[str]:
-    """The launcher for `ranks` processes on this machine."""
+    """The same of torchrun, for what is torchrun's or c10d's own doing."""
     return [
         sys.executable,
         "-m",

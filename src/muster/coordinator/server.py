@@ -99,9 +99,9 @@ class CoordinatorServer:
         self.error: MusterError | None = None
         """Why the run cannot go on: the journal could not be written."""
 
-    async def start(self, host: str) -> int:
-        """Listen on `host` at a free port for the run's own workers, and return the port."""
-        return await self._reception.listen(host, 0, self._inside)
+    async def start(self, host: str, port: int = 0) -> int:
+        """Listen for the run's own workers; see `Listener.listen`."""
+        return await self._reception.listen(host, port, self._inside)
 
     async def listen_for_joiners(self, names: JoinNames, host: str, port: int, secret: bytes) -> int:
         """Listen for machines that join, also with workers that the run didn't start; see `Listener.listen`."""

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 from muster.config import RunConfig
 from muster.core import ConfigurationError
-from muster.engines.inline import InlineEngine
 from muster.engines.job import Chosen
-from muster.engines.local import LocalEngine
 from muster.engines.placement import Asked, Shape, replicas_here, take_seat
 from muster.engines.registry import AUTO, load_engine, takes_ranks
 from muster.machine.accelerate import accelerate_processes
+from muster.machine.given_coordinator import ADDRESS, given_coordinator
 from muster.machine.ranks import read_ranks
 from muster.models.registry import resolve_model
 
@@ -37,6 +36,11 @@ def choose_engine(config: RunConfig) -> Chosen:
 
 def automatic(config: RunConfig) -> Chosen:
     """On this machine: one replica in this very process, where nothing speaks against it."""
+    if given_coordinator() is not None:
+        raise ConfigurationError(
+            f"{ADDRESS} is set, but nothing says which rank this process is: export RANK, WORLD_SIZE, LOCAL_RANK and "
+            "LOCAL_WORLD_SIZE, or unset it"
+        )
     if config.collect == "gather":
         raise ConfigurationError(_NO_GATHER)
     _check_joining(config)
@@ -101,9 +105,13 @@ class _Here(NamedTuple):
     """This very process sees all GPUs, and can't be replaced when a part of it is lost."""
 
     def inline(self) -> Chosen:
+        from muster.engines.inline import InlineEngine  # a launcher's ranks need neither of them
+
         return Chosen(InlineEngine(), 1, self.shape)
 
     def local(self) -> Chosen:
+        from muster.engines.local import LocalEngine
+
         return Chosen(LocalEngine(), self.replicas, self.shape)
 
 
@@ -142,6 +150,10 @@ def launched(config: RunConfig) -> Chosen:
     if config.listen is not None and config.collect == "gather":
         raise ConfigurationError(
             "--collect gather: machines that join (--listen) are not in the launcher's process group"
+        )
+    if config.collect == "gather" and given_coordinator() is not None:
+        raise ConfigurationError(
+            f"--collect gather: a process group is formed through the launcher's rendezvous; unset {ADDRESS}"
         )
     asked = asked_for(config)
     seat = take_seat(asked, ranks, asked.visible())

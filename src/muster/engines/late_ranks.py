@@ -7,6 +7,7 @@ when rank 0 does.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -15,10 +16,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from muster.coordinator.listener import Entry, Listener
 from muster.core import RunError
 from muster.core.own_python import own_module
 from muster.machine import rendezvous
+from muster.machine.given_coordinator import GivenCoordinator, given_coordinator
 from muster.machine.ranks import read_ranks
+from muster.wire.messages import Hello, Stop, decode_from_worker, encode
+from muster.wire.transport import Channel
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +70,37 @@ def _stay() -> bool:
     return not select.select([sys.stdin], [], [], _LOOK_SECONDS)[0]
 
 
+async def _answer_in_its_place(given: GivenCoordinator, absent: int) -> None:
+    """Where the coordinator listened, tell whoever introduces itself that the run is over."""
+    told: set[str] = set()
+
+    async def serve(channel: Channel, _entry: Entry) -> None:
+        payload = await channel.receive()
+        first = decode_from_worker(payload) if payload is not None else None
+        channel.send(encode(Stop("over", "rank 0 has ended, and left nothing to do")))
+        await channel.drain()
+        if isinstance(first, Hello):
+            told.add(first.worker)
+
+    listener = Listener(serve)
+    await listener.listen(given.listen_host(), given.endpoint.port, Entry(given.key))
+    while len(told) < absent and await asyncio.to_thread(_stay):
+        pass
+    await listener.close()
+
+
 def main() -> None:
     """The process."""
-    ranks = read_ranks()
-    if ranks is not None:
-        try:
-            rendezvous.announce_end(ranks, int(sys.argv[1]), _stay)
-        except RunError as error:
-            sys.exit(str(error))
+    ranks, absent = read_ranks(), int(sys.argv[1])
+    if ranks is None:
+        return
+    try:
+        if (given := given_coordinator()) is not None:
+            asyncio.run(_answer_in_its_place(given, absent))
+        else:
+            rendezvous.announce_end(ranks, absent, _stay)
+    except (OSError, RunError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

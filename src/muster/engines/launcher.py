@@ -2,7 +2,8 @@
 
 No rank is its model's process: each starts a child that works in its place, so that a model may die without its
 launcher ending the whole group. Rank 0's process is the coordinator. Its child tells those of the other ranks, through
-the launcher's rendezvous, where the coordinator is; from then on they talk to it directly.
+the launcher's rendezvous, where the coordinator is, if they weren't told in their environment; from then on they talk
+to it directly.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from muster.engines.leftover_ranks import end_leftover_ranks, siblings
 from muster.engines.placement import RankPlacement
 from muster.engines.supervision import Supervisor
 from muster.machine import rendezvous
+from muster.machine.given_coordinator import ADDRESS, GivenCoordinator, given_coordinator
 from muster.machine.interfaces import (
     chosen_by,
     describe_interfaces,
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 60.0
 """How long ranks stay, when all is over, for others that the launcher started and that never came."""
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Where this machine's own worker finds what listens at all addresses."""
 LEAVE_SECONDS = OVER_SECONDS + 2.0
 """What a rank that was told that all is over may take to end by itself, in good order for the launcher."""
 
@@ -52,7 +56,10 @@ class SpmdEngine:
     name = "torchrun"
 
     def __init__(self, seat: RankPlacement) -> None:
+        """Raises `ConfigurationError` where the address that was given to the ranks can't be used."""
         self._seat, self._ranks = seat, seat.ranks
+        self._given = given_coordinator()
+        self._agents_store = self._given is None and rendezvous.uses_agent_store()
         self._coordinator: Coordinator | None = None
         self._late_ranks: LateRanks | None = None
         self._patient_until = time.monotonic() + _PATIENCE_SECONDS
@@ -68,7 +75,7 @@ class SpmdEngine:
         if self._late_ranks is not None:
             return
         workers = self._coordinator.workers if self._coordinator is not None else {}
-        if rendezvous.uses_agent_store():
+        if self._agents_store:
             left = sum(worker.state == "left" for worker in workers.values())
             if left < len(self._seat.leading_ranks):
                 self._late_ranks = LateRanks(0, rank_variables(self._ranks))
@@ -92,18 +99,24 @@ class SpmdEngine:
             end_leftover_ranks(range(1, self._ranks.world_size), max(LEAVE_SECONDS, patience))
 
     async def _execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
-        ranks, secret = self._ranks, secrets.token_bytes(32)
+        ranks = self._ranks
         others = {worker_name(rank): rank for rank in self._seat.leading_ranks[1:]}
         replicas = {worker_name(rank): number for number, rank in enumerate(self._seat.leading_ranks)}
+        secret = self._given.key if self._given is not None else secrets.token_bytes(32)
         cluster = Cluster(coordinator, job, secret, Expected(others, job.rendezvous_timeout, replicas))
-        bound, hosts = listen_addresses(ranks)
-        if not rendezvous.uses_agent_store():
-            _check_port_is_free(ranks)
-        port = await cluster.server.start(bound)
+        hosts: list[str] = []
+        if self._given is not None:
+            bound = self._given.listen_host()
+            port = await _listen_as_given(cluster, self._given, bound)
+        else:
+            bound, hosts = listen_addresses(ranks)
+            if not self._agents_store:
+                _check_port_is_free(ranks)
+            port = await cluster.server.start(bound)
         start = Start(
             worker_name(0),
             0,
-            [("127.0.0.1" if bound == "0.0.0.0" else bound, port)],  # noqa: S104
+            [(_EVERYWHERE.get(bound, bound), port)],
             secret.hex(),
             publish=[(host, port) for host in hosts],
             rendezvous_timeout=job.rendezvous_timeout,
@@ -130,7 +143,8 @@ def serve_rank(seat: RankPlacement, rendezvous_timeout: float, worker_timeout: f
             f"{first + seat.ranks_per_replica - 1} ({seat.shape}); this process is not needed and ends\n"
         )
         return 0
-    master_address(ranks)
+    if given_coordinator() is None:
+        master_address(ranks)
     if ranks.local_world_size != ranks.world_size:
         _warn_of_a_wrong_interface()
     name = worker_name(ranks.rank)
@@ -202,6 +216,16 @@ def rank_variables(ranks: Ranks) -> dict[str, str]:
         "LOCAL_RANK": str(ranks.local_rank),
         "LOCAL_WORLD_SIZE": str(ranks.local_world_size),
     }
+
+
+async def _listen_as_given(cluster: Cluster, given: GivenCoordinator, host: str) -> int:
+    try:
+        return await cluster.server.start(host, given.endpoint.port)
+    except OSError as error:
+        raise RunError(
+            f"{ADDRESS}={given.endpoint}: can't listen there ({error.strerror or error}). If another run does, choose "
+            "another port on all ranks"
+        ) from error
 
 
 def _check_port_is_free(ranks: Ranks) -> None:

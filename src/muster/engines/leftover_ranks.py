@@ -12,12 +12,21 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError
 from muster.engines.resume_watch import state_and_parent
+from muster.machine.given_coordinator import ADDRESS
 from muster.machine.ranks import read_ranks
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
-_GROUP = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "SLURM_JOB_ID", "SLURM_STEP_ID", "OMPI_COMM_WORLD_SIZE")
+_GROUP = (
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "WORLD_SIZE",
+    "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+    "OMPI_COMM_WORLD_SIZE",
+    ADDRESS,
+)
 """Variables that are the same for all ranks of a group."""
 
 

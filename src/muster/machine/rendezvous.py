@@ -1,5 +1,7 @@
 """How ranks find the coordinator: rank 0 writes its address into the launcher's c10d store, the others read it.
 
+Unless all were told beforehand (`given_coordinator`): then there is nothing to write, and torch isn't needed.
+
 The name it is written under is the same for every attempt: torchrun counts restarts per node, so that after a node
 was restarted alone its ranks and rank 0 disagree about the attempt. What an earlier attempt left behind is recognised
 by nobody answering there with its secret.
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from muster.core import RunError
+from muster.machine import given_coordinator as given
 from muster.machine.interfaces import describe_interfaces
 from muster.machine.ranks import Ranks, host_name, master_address
 from muster.wire.transport import HandshakeError
@@ -36,6 +39,8 @@ _ARRIVED = "muster/told_that_it_is_over"
 _LONGEST_PAUSE = 1.0
 """Between two looks; thousands of ranks may look."""
 _COMPLAIN_SECONDS = 5.0
+_COMPLAIN_LATER_SECONDS = 60.0
+"""Where an address was given, nobody answers there until rank 0 has planned the run."""
 _CONNECT_SECONDS = 5.0
 
 
@@ -55,7 +60,7 @@ Reach = Callable[[Meeting], tuple[str, int]]
 
 
 def publish(ranks: Ranks, meeting: Meeting, timeout: float) -> None:
-    """Rank 0: tell the others. Raises `RunError` when the store can't be reached."""
+    """Rank 0: tell the others through the store. Raises `RunError` when that can't be reached."""
     open_store(ranks, timeout).set(_KEY, msgspec.json.encode(meeting).decode())
 
 
@@ -68,14 +73,15 @@ def join(ranks: Ranks, timeout: float, reach: Reach) -> Meeting:
         RunError: rank 0 never came, or can't be reached from here; says where and for how long it was tried.
     """
     limit = time.monotonic() + timeout
-    complain_at = min(limit, time.monotonic() + _COMPLAIN_SECONDS)
-    store = open_store(ranks, timeout)
+    told = given.given_coordinator()
+    complain_at = min(limit, time.monotonic() + (_COMPLAIN_LATER_SECONDS if told else _COMPLAIN_SECONDS))
+    look = (
+        _Published(ranks, timeout).read if told is None else lambda: Meeting([told.endpoint], told.key.hex())
+    )
     problem, pause = "", 0.1
     while True:
-        meeting, lost = _read(store)
-        if lost:
-            store = _reopen(ranks, limit)
-        elif meeting is not None:
+        meeting = look()
+        if meeting is not None:
             if meeting.state == "over":
                 return meeting
             try:
@@ -121,6 +127,12 @@ def _never_came(ranks: Ranks, timeout: float) -> str:
 
 def _cannot_reach(ranks: Ranks, meeting: Meeting, reason: str) -> str:
     places = ", ".join(f"{host}:{port}" for host, port in meeting.addresses)
+    if given.ADDRESS in os.environ:
+        return (
+            f"rank {ranks.rank} on {host_name()} cannot reach the coordinator at {given.ADDRESS}={places}: {reason}. "
+            f"Look at rank 0's output; check that this is its node's address, that {given.SECRET_FILE} has the same "
+            "secret there, and that no firewall is between"
+        )
     return (
         f"rank {ranks.rank} on {host_name()} cannot reach the coordinator, which rank 0 says is at {places}: {reason}. "
         "If that is not an address of the network that joins the nodes, set GLOO_SOCKET_IFNAME (or "
@@ -129,27 +141,34 @@ def _cannot_reach(ranks: Ranks, meeting: Meeting, reason: str) -> str:
     )
 
 
-def _read(store: Store) -> tuple[Meeting | None, bool]:
-    """What is published, and whether the store is gone."""
-    from torch.distributed import DistError
+class _Published:
+    """What rank 0 has written into the launcher's store."""
 
-    try:
-        if not store.check([_KEY]):  # not wait(): it could not be ended by a signal
-            return None, False
-        return msgspec.json.decode(store.get(_KEY), type=Meeting), False
-    except DistError:
-        return None, True
+    def __init__(self, ranks: Ranks, timeout: float) -> None:
+        self._ranks, self._limit = ranks, time.monotonic() + timeout
+        self._store = open_store(ranks, timeout)
 
+    def read(self) -> Meeting | None:
+        """The meeting, if it is there. Raises `RunError` where the store is gone for good."""
+        from torch.distributed import DistError
 
-def _reopen(ranks: Ranks, limit: float) -> Store:
-    """The store, after its host went away. Where that was the launcher's agent it won't come back."""
-    if uses_agent_store():
-        host, port = master_address(ranks)
-        raise RunError(
-            f"rank {ranks.rank} on {host_name()}: the launcher's rendezvous at {host}:{port} is gone. Rank 0's node "
-            "has ended or failed; look at its output"
-        )
-    return open_store(ranks, max(1.0, limit - time.monotonic()))
+        try:
+            if not self._store.check([_KEY]):  # not wait(): it could not be ended by a signal
+                return None
+            return msgspec.json.decode(self._store.get(_KEY), type=Meeting)
+        except DistError:
+            self._store = self._reopened()
+            return None
+
+    def _reopened(self) -> Store:
+        """The store, after its host went away. Where that was the launcher's agent it won't come back."""
+        if uses_agent_store():
+            host, port = master_address(self._ranks)
+            raise RunError(
+                f"rank {self._ranks.rank} on {host_name()}: the launcher's rendezvous at {host}:{port} is gone. "
+                "Rank 0's node has ended or failed; look at its output"
+            )
+        return open_store(self._ranks, max(1.0, self._limit - time.monotonic()))
 
 
 def group_store(ranks: Ranks, timeout: float, secret: str = "") -> Store:

@@ -1,4 +1,4 @@
-"""The secret that a machine must know to join a run: made, kept in a file, and read. Never part of a command line."""
+"""Secrets that whoever takes part in a run must know: made, kept in a file, and read. Never part of a command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from muster.core import ConfigurationError, RunError
 from muster.core.regular_files import regular
@@ -23,9 +23,9 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-def key_of(secret: str) -> bytes:
-    """What the handshake is made with."""
-    return hashlib.sha256(b"muster join\n" + secret.encode()).digest()
+def key_of(secret: str, entry: Literal["join", "ranks"] = "join") -> bytes:
+    """What the handshake at this entry is made with: one secret for both doesn't open the other one."""
+    return hashlib.sha256(f"muster {entry}\n{secret}".encode()).digest()
 
 
 def given_secret(file: Path | None, env: MutableMapping[str, str] = os.environ) -> str | None:
@@ -36,11 +36,16 @@ def given_secret(file: Path | None, env: MutableMapping[str, str] = os.environ) 
     """
     in_environment = env.pop(VARIABLE, "")  # what this process starts needs none
     if file is not None:
-        try:
-            return _checked(regular(file).read_text(encoding="utf-8"), f"--secret-file {file}")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"cannot read --secret-file {file}: {error}") from error
+        return read_secret(file, f"--secret-file {file}")
     return _checked(in_environment, VARIABLE) if in_environment else None
+
+
+def read_secret(file: Path, where: str) -> str:
+    """The secret in a file. `where`: what messages call it. Raises `ConfigurationError` as `given_secret`."""
+    try:
+        return _checked(regular(file).read_text(encoding="utf-8"), where)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {where}: {error}") from error
 
 
 def ask_for_secret(source: TextIO) -> str:

@@ -45,6 +45,10 @@ class LostCoordinatorError(RunError):
     """The coordinator is gone, or refuses this worker."""
 
 
+class RunOverError(LostCoordinatorError):
+    """There is nothing left to join."""
+
+
 class SocketLink:
     """Implements `Link`. Three threads: the caller's, a reader, and a sender that also beats."""
 
@@ -58,6 +62,7 @@ class SocketLink:
 
         Raises:
             LostCoordinatorError: the coordinator refuses this worker, or hangs up before it said welcome.
+            RunOverError: who answers in its place says that the run is over.
         """
         self._connect, self._hello, self._on_stop = connect, hello, on_stop
         self._changed = threading.Condition()
@@ -225,7 +230,9 @@ class SocketLink:
         message = wire_messages.decode_from_coordinator(payload)
         if isinstance(message, Welcome):
             return message
-        reason = message.reason if isinstance(message, Refused | Stop) else repr(message)
+        if isinstance(message, Stop):
+            raise RunOverError(message.reason)
+        reason = message.reason if isinstance(message, Refused) else repr(message)
         raise LostCoordinatorError(f"the coordinator refused this worker: {reason}")
 
     def _read(self) -> None:

@@ -40,7 +40,7 @@ from muster.wire.transport import Connection, HandshakeError
 from muster.wire.worker_pipe import CoordinatorFound, Report, Reporter, RunOver
 from muster.worker.draining import Drain, StoppedWhileLoading
 from muster.worker.gather import Answered, gather_answers
-from muster.worker.link import LostCoordinatorError, SocketLink
+from muster.worker.link import LostCoordinatorError, RunOverError, SocketLink
 from muster.worker.stream import ClaimedRequests
 
 log = logging.getLogger(__name__)
@@ -123,6 +123,10 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
 
     try:
         link = _link(start, obey)
+    except RunOverError as error:
+        on_stop(Stop("over", str(error)))
+        sys.stderr.write(f"{start.name}: {error}\n")
+        return 0
     except (OSError, MusterError) as error:
         sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
         return EXIT_ALONE
