@@ -93,3 +93,16 @@ class Sleeper(Instant):
         began = time.perf_counter()
         time.sleep(int(request.key.sample_id.rpartition("-")[2]) * 1e-6 / self.speed)
         return Completion(request.key, "x", usage=Usage(10, 3), seconds=time.perf_counter() - began)
+
+
+class Chooser(Instant):
+    """Answers multiple-choice questions in two sentences, three in ten wrongly; a few after a long thought."""
+
+    def reply(self, request: Request) -> Completion:
+        """The answer, by the number that the sample's id ends with."""
+        number = int(request.key.sample_id.lstrip("q"))
+        letter = "ABCD"[(number + (number * 7919 % 10 < 3)) % 4]
+        text = f"The picture shows a table by a window, and the door is behind whoever looks at it. Answer: {letter}"
+        if number % 10_000 == 17:
+            text = f"<think>{'and then again ' * 33_334}</think>{text}"
+        return Completion(request.key, text, usage=Usage(300, 30), seconds=0.01, finish_reason="stop")

@@ -7,22 +7,17 @@ report in a real browser. The confusions and most categories are left out of the
 from __future__ import annotations
 
 import io
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from PIL import Image
-from selenium import webdriver
-from selenium.webdriver.support.ui import WebDriverWait
+
+from scripts.chromium import chromium, open_page, wait_for
 
 TARGET = Path(__file__).parents[1] / "docs" / "images" / "report.png"
 WIDTH, HEIGHT = 1240, 1900
-_OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -42,23 +37,13 @@ def main() -> None:
 
 def take(page: Path, target: Path) -> None:
     """The top of the page and its samples that got worse, as a PNG of few colours."""
-    options = webdriver.ChromeOptions()
-    for option in (*_OPTIONS, f"--window-size={WIDTH},{HEIGHT}"):
-        options.add_argument(option)
-    options.binary_location = str(shutil.which("chromium"))
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    with webdriver.Chrome(options, service) as browser:
-        browser.get(f"{page.as_uri()}#show=worse")
-        WebDriverWait(browser, 60).until(
-            lambda b: b.execute_script("return document.documentElement.dataset.ready")
-        )
+    with chromium(page.parent / "profile", WIDTH, HEIGHT) as browser:
+        open_page(browser, f"{page.as_uri()}#show=worse")
         browser.execute_script(
             "document.querySelector('.beside').remove();"
             "[...document.querySelectorAll('h3 + .scroll tr')].slice(5).forEach((row) => row.remove());"
         )
-        WebDriverWait(browser, 60).until(
-            lambda b: b.execute_script("return document.querySelectorAll('.card img').length > 8")
-        )
+        wait_for(browser, "document.querySelectorAll('.card img').length > 8")
         picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     target.parent.mkdir(parents=True, exist_ok=True)
     picture.quantize(64).save(target, optimize=True)

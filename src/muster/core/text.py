@@ -8,7 +8,7 @@ from collections.abc import Collection
 _UNPRINTABLE = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f"  # control characters, but for tab and newline
     "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069"  # which turn the direction of what follows
-    "\\u2028\\u2029\\ufeff\\ufff9-\\ufffb"
+    "\\u2028\\u2029\\ufeff\\ufff9-\\ufffb\\ufffe\\uffff"
     "\\U000e0000-\\U000e007f"  # invisible copies of ASCII
     "\\ud800-\\udfff]"  # halves of characters
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+from muster.core.text import printable
 from muster.gate.decision import Decision
 from muster.gate.finding import Finding
 
@@ -16,13 +17,13 @@ def junit(decision: Decision) -> bytes:
     counts = {"failure": 0, "error": 0, "skipped": 0}
     for finding in decision.findings:
         case = ET.SubElement(
-            suite, "testcase", classname=f"muster.gate.{finding.tier}", name=_printable(finding.claim)
+            suite, "testcase", classname=f"muster.gate.{finding.tier}", name=printable(finding.claim)
         )
         if kind := _junit_kind(finding):
             counts[kind] += 1
-            ET.SubElement(case, kind, message=_printable(finding.sentence))
+            ET.SubElement(case, kind, message=printable(finding.sentence))
         else:
-            ET.SubElement(case, "system-out").text = _printable(finding.sentence)
+            ET.SubElement(case, "system-out").text = printable(finding.sentence)
     suite.set("failures", str(counts["failure"]))
     suite.set("errors", str(counts["error"]))
     suite.set("skipped", str(counts["skipped"]))
@@ -61,17 +62,10 @@ def _junit_kind(finding: Finding) -> str | None:
     return "error" if finding.tier == "critical" else "skipped"
 
 
-def _printable(text: str) -> str:
-    """Without the control characters that XML can't hold."""
-    return "".join(
-        each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text
-    )
-
-
 def _cell(text: str) -> str:
-    escaped = "".join(f"\\{each}" if each in r"\`*_[]<>|#~" else each for each in _printable(text))
+    escaped = "".join(f"\\{each}" if each in r"\`*_[]<>|#~" else each for each in printable(text))
     return escaped.replace("\n", " ")
 
 
 def _code(text: str) -> str:
-    return _printable(text).replace("`", "'")
+    return printable(text).replace("`", "'")

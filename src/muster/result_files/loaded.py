@@ -39,6 +39,8 @@ class Headline:
     value: float | None
     unit: str = ""
     interval: tuple[float, float] | None = None
+    maximum: float | None = None
+    """Of points: what all answers right would have earned; None where it isn't known."""
 
 
 @dataclass(frozen=True, slots=True)

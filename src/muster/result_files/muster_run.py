@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from muster.core import JSON
 from muster.result_files.answers import TARGETS_JOINED
 from muster.result_files.loaded import Headline, LoadedRun, LoadedTask, row_schema
@@ -148,7 +150,8 @@ def headline_of(name: str, result: MetricResult) -> Headline:
     """A metric of a task's results, in the form of all result files."""
     low, high = result.ci95 or (None, None)
     interval = None if low is None or high is None else (low, high)
-    return Headline(name, result.value, result.unit, interval)
+    maximum = None if isinstance(result.maximum, msgspec.UnsetType) else result.maximum
+    return Headline(name, result.value, result.unit, interval, maximum)
 
 
 def answer_unit(unit: str) -> str:

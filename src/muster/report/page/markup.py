@@ -6,15 +6,13 @@ import math
 from html import escape
 from urllib.parse import urlencode
 
-from muster.core.text import valid_text
+from muster.core.text import printable, valid_text
 
 
 def text(value: object, longest: int = 2000) -> str:
-    """Escaped for text and attributes, cut at `longest`; control and bidi characters are replaced."""
+    """Escaped for text and attributes, cut at `longest`; what turns or hides text is written as an escape."""
     found = valid_text("–" if value is None else str(value))
-    found = found if len(found) <= longest else f"{found[: longest - 1]}…"
-    shown = (each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in found)
-    return escape("".join(shown))
+    return escape(printable(found if len(found) <= longest else f"{found[: longest - 1]}…"))
 
 
 def link(label: str, *, bad: bool = False, title: str = "", **filters: object) -> str:

@@ -65,9 +65,6 @@ def page(report: Report) -> Iterable[str]:
     yield _made(report)
     for shard in shards(report.runs, report.aligned, report.letters, report.pictures):
         yield f'<script type="application/x-muster" id="{shard.id}">{shard.content}</script>\n'
-    if report.pictures.left_out:
-        without = f"{report.pictures.left_out:,} samples are without a thumbnail, which would make this file too large."
-        yield f'<p class="soft screen">{without}</p>'
     yield f"</main><script>{script}</script></body></html>\n"
 
 
@@ -216,7 +213,7 @@ def _browser(report: Report) -> str:
         '<span id="shows" role="group" aria-label="filters"></span>'
         '<span id="found" role="status" class="soft"></span></div>'
         '<div id="samples" tabindex="0" role="region" aria-label="samples">'
-        '<div id="space"></div><div id="window"></div></div>'
+        '<div id="space"></div><div id="window"></div></div><p id="without" class="soft screen" hidden></p>'
         '<section id="detail" hidden aria-live="polite" aria-label="one sample"></section>'
         f'<dialog id="help" aria-label="keys"><h2>Keys</h2><table>{keys}</table>'
         '<form method="dialog"><button>close</button></form></dialog>'

@@ -12,14 +12,14 @@ import msgspec
 
 from muster.compare.pairing import AlignedTask, metadata_column, score_array
 from muster.core.text import valid_text
-from muster.report.page.pictures import Pictures
+from muster.report.page.pictures import Pictures, Wanted
 from muster.result_files.loaded import LoadedRun, LoadedTask
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SHARD = 250
-"""Samples per shard."""
+"""Samples per shard, and thumbnails."""
 _SEARCHED = 400
 """Characters of a question that are searched and shown in the list."""
 UNREADABLE, ERROR, UNFINISHED, CUT_OFF = 1, 2, 4, 8
@@ -28,7 +28,7 @@ NO_CATEGORY = ""
 
 @dataclass(slots=True)
 class Shard:
-    """One block of the page: its id, and its content, compressed."""
+    """One block of the page: its id, and its content."""
 
     id: str
     content: str
@@ -38,6 +38,11 @@ class Shard:
         """`value` as JSON, gzip and base64."""
         packed = gzip.compress(msgspec.json.encode(value), compresslevel=6, mtime=0)
         return cls(name, base64.b64encode(packed).decode())
+
+    @classmethod
+    def of_pictures(cls, number: int, thumbnails: list[str]) -> Shard:
+        """A JSON list; pictures don't get smaller by compression."""
+        return cls(f"p{number}", msgspec.json.encode(thumbnails).decode())
 
 
 def shards(
@@ -51,7 +56,7 @@ def shards(
     ]
     known: dict[str, int] = {NO_CATEGORY: 0}
     details: list[object] = []
-    images: list[list[str]] = []
+    wanted: list[Wanted] = []
     number = 0
     for position, task in enumerate(aligned):
         texts = [_texts(each) for each in task.tasks]
@@ -65,6 +70,9 @@ def shards(
         for row, (sample, repeat) in enumerate(zip(ids, repeats, strict=True)):
             question = texts[0]["question"][row] or ""
             references = texts[0]["answers"][row] or []
+            wanted.append(
+                Wanted(len(wanted), task.name, sample, any(not column["right"][row] for column in columns))
+            )
             rows["id"].append(f"{sample}#{repeat}" if repeat else sample)
             rows["task"].append(position)
             rows["search"].append(question[:_SEARCHED])
@@ -78,36 +86,45 @@ def shards(
                     "runs": [_detail(text, column, row) for text, column in zip(texts, columns, strict=True)],
                 }
             )
-            wrong = any(not column["right"][row] for column in columns)
-            images.append(pictures.of(task.name, sample, important=wrong))
             if len(details) == SHARD:
-                yield from _flushed(number, details, images)
+                yield Shard.of(f"d{number}", details)
+                details.clear()
                 number += 1
     if details:
-        yield from _flushed(number, details, images)
+        yield Shard.of(f"d{number}", details)
+    shown: list[list[int]] = [[] for _ in wanted]
+    yield from _pictures(pictures, wanted, shown)
     yield Shard.of(
         "index",
         {
             "runs": per_run,
             "tasks": [task.name for task in aligned],
-            "rows": rows,
+            "rows": {**rows, "pictures": shown},
             "categories": list(known),
             "shard": SHARD,
+            "without": pictures.left_out,
         },
     )
+
+
+def _pictures(pictures: Pictures, wanted: Sequence[Wanted], shown: list[list[int]]) -> Iterator[Shard]:
+    """The thumbnails; which of them a row has is written into `shown`."""
+    held: list[str] = []
+    number = 0
+    for each in pictures.thumbnails(wanted):
+        shown[each.row] = each.numbers
+        held += each.new
+        while len(held) >= SHARD:
+            yield Shard.of_pictures(number, held[:SHARD])
+            del held[:SHARD]
+            number += 1
+    if held:
+        yield Shard.of_pictures(number, held)
 
 
 def category_key(task: LoadedTask) -> str:
     """The metadata field by whose values samples are grouped: the first that the task's scores are broken down by."""
     return task.by[0] if task.by else ""
-
-
-def _flushed(number: int, details: list[object], images: list[list[str]]) -> Iterator[Shard]:
-    yield Shard.of(f"d{number}", details)
-    if any(images):
-        yield Shard.of(f"p{number}", images)
-    details.clear()
-    images.clear()
 
 
 _TEXTS = ("question", "choices", "answers", "prediction", "reasoning", "error", "worker")

@@ -13,10 +13,10 @@
   const count = rows.id.length;
   const pictures = new Map();
   const details = new Map();
-  const lower = rows.search.map((text) => text.toLowerCase());
   const CARD = 252, MOST = 20000;
   let shown = [], current = -1, columns = 4;
 
+  const runOf = (wanted) => Math.min(Math.max(0, Number(wanted.run || 0) || 0), runs.length - 1);
   const state = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   const go = (changes) => {
     const next = new URLSearchParams(location.hash.slice(1));
@@ -24,35 +24,48 @@
     location.hash = next.toString();
   };
 
+  const nameOf = (row) => `${tasks[rows.task[row]]}/${rows.id[row]}`;
   const score = (run, row) => runs[run].score[row];
   const right = (run, row) => score(run, row) !== null && score(run, row) >= 1;
-  const wrong = (run, row) => score(run, row) !== null && score(run, row) <= 0;
+  const change = (row) => (runs.length > 1 && score(0, row) !== null && score(1, row) !== null ? score(1, row) - score(0, row) : 0);
   const tests = {
-    right: (row, run) => right(run, row),
     wrong: (row, run) => score(run, row) !== null && !right(run, row),
+    right: (row, run) => right(run, row),
+    worse: (row) => change(row) < 0,
+    better: (row) => change(row) > 0,
     unread: (row, run) => runs[run].flags[row] & 1,
     error: (row, run) => runs[run].flags[row] & 2,
     unfinished: (row, run) => runs[run].flags[row] & 4,
     cut: (row, run) => runs[run].flags[row] & 8,
-    worse: (row) => runs.length > 1 && score(0, row) !== null && score(1, row) !== null && score(1, row) < score(0, row),
-    better: (row) => runs.length > 1 && score(0, row) !== null && score(1, row) !== null && score(1, row) > score(0, row),
   };
-  const matches = (wanted, without) => {
-    const run = Math.min(Number(wanted.run || 0), runs.length - 1);
+  const labels = { wrong: "wrong", right: "right", worse: "worse in B", better: "better in B", unread: "not readable", error: "without a score", unfinished: "unfinished", cut: "cut off" };
+  // What a search looks through, in lower case: made once, when the page has been drawn.
+  let searched = null;
+  const search = () => {
+    searched ??= rows.id.map((id, row) =>
+      [id, rows.search[row], rows.gold[row], ...runs.map((run) => run.extracted[row] ?? "")].join("\n").toLowerCase());
+    return searched;
+  };
+  // The rows that all filters leave, and how many each of `labels` would leave beside the other filters: one pass.
+  const matches = (wanted) => {
+    const run = runOf(wanted);
     const task = wanted.task === undefined ? -1 : tasks.indexOf(wanted.task);
+    const category = wanted.cat === undefined ? -1 : categories.indexOf(wanted.cat);
     const query = (wanted.q || "").toLowerCase();
-    const test = without === "show" ? null : tests[wanted.show];
+    const haystack = query ? search() : null;
+    const names = Object.keys(labels);
+    const totals = Object.fromEntries(names.map((name) => [name, 0]));
     const found = [];
     for (let row = 0; row < count; row++) {
-      if (task >= 0 && rows.task[row] !== task) continue;
-      if (wanted.cat !== undefined && categories[rows.category[row]] !== wanted.cat) continue;
+      if (wanted.task !== undefined && rows.task[row] !== task) continue;
+      if (wanted.cat !== undefined && rows.category[row] !== category) continue;
       if (wanted.gold !== undefined && rows.gold[row] !== wanted.gold) continue;
       if (wanted.read !== undefined && (runs[run].extracted[row] ?? "") !== wanted.read) continue;
-      if (test && !test(row, run)) continue;
-      if (query && !lower[row].includes(query) && !(runs[run].extracted[row] ?? "").toLowerCase().includes(query)) continue;
-      found.push(row);
+      if (query && !haystack[row].includes(query)) continue;
+      for (const name of names) if (tests[name](row, run)) totals[name]++;
+      if (!tests[wanted.show] || tests[wanted.show](row, run)) found.push(row);
     }
-    return found;
+    return { found, totals };
   };
 
   const element = (name, properties = {}, ...children) => {
@@ -69,13 +82,13 @@
     const name = runs.length > 1 ? `${runs[run].letter}: ` : "";
     return element("span", { className: `answer ${kind}`, title: label }, `${name}${read}`);
   };
-  const picturesOf = async (row) => {
-    const number = Math.floor(row / shard);
-    if (!pictures.has(number)) pictures.set(number, $(`p${number}`) ? decode(`p${number}`) : Promise.resolve([]));
-    return (await pictures.get(number))[row % shard] ?? [];
+  const picture = (number) => {
+    const block = Math.floor(number / shard);
+    if (!pictures.has(block)) pictures.set(block, JSON.parse($(`p${block}`).textContent));
+    return `data:image/webp;base64,${pictures.get(block)[number % shard]}`;
   };
-  const fill = async (box, row) => {
-    for (const data of await picturesOf(row)) box.append(element("img", { src: `data:image/webp;base64,${data}`, alt: "" }));
+  const fill = (box, row) => {
+    for (const number of rows.pictures[row]) box.append(element("img", { src: picture(number), alt: "" }));
   };
   const card = (place) => {
     const row = shown[place];
@@ -88,7 +101,7 @@
       ...runs.map((_, run) => verdict(run, row)),
     );
     if (place === current) made.setAttribute("aria-current", "true");
-    made.addEventListener("click", () => go({ s: `${tasks[rows.task[row]]}/${rows.id[row]}` }));
+    made.addEventListener("click", () => go({ s: nameOf(row) }));
     return made;
   };
   const draw = () => {
@@ -119,18 +132,21 @@
     }
     return parts;
   };
+  let asked = 0;
   const detail = async () => {
     const pane = $("detail");
+    const turn = ++asked;
     if (current < 0) { pane.hidden = true; return; }
-    const row = shown[current];
+    const place = current, row = shown[place];
     const number = Math.floor(row / shard);
     if (!details.has(number)) details.set(number, decode(`d${number}`));
     const found = (await details.get(number))[row % shard];
+    if (turn !== asked) return; // another sample was opened in between
     const box = element("div", { className: "picture" });
     fill(box, row);
     const parts = [
       element("h2", {}, `${tasks[rows.task[row]]} / ${rows.id[row]}`),
-      element("p", { className: "soft" }, `${current + 1} of ${shown.length}` + (categories[rows.category[row]] ? ` · ${categories[rows.category[row]]}` : "")),
+      element("p", { className: "soft" }, `${(place + 1).toLocaleString("en")} of ${shown.length.toLocaleString("en")}` + (categories[rows.category[row]] ? ` · ${categories[rows.category[row]]}` : "")),
       box,
       ...block("prompt as sent", found.prompt),
     ];
@@ -159,17 +175,14 @@
     pane.hidden = false;
   };
 
-  const labels = { right: "right", wrong: "wrong", unread: "not readable", error: "without a score", unfinished: "unfinished", cut: "cut off", worse: "worse in B", better: "better in B" };
   const update = () => {
     const wanted = state();
-    shown = matches(wanted);
-    current = wanted.s === undefined ? -1 : shown.findIndex((row) => `${tasks[rows.task[row]]}/${rows.id[row]}` === wanted.s);
-    const run = Math.min(Number(wanted.run || 0), runs.length - 1);
-    const others = matches(wanted, "show");
+    const { found, totals } = matches(wanted);
+    shown = found;
+    current = wanted.s === undefined ? -1 : shown.findIndex((row) => nameOf(row) === wanted.s);
     $("shows").replaceChildren(
-      ...Object.keys(labels).filter((name) => runs.length > 1 || (name !== "worse" && name !== "better")).map((name) => {
-        const total = others.reduce((sum, row) => sum + (tests[name](row, run) ? 1 : 0), 0);
-        const button = element("button", { type: "button" }, `${labels[name]} ${total.toLocaleString("en")}`);
+      ...Object.keys(labels).filter((name) => totals[name] || wanted.show === name).map((name) => {
+        const button = element("button", { type: "button" }, `${labels[name]} ${totals[name].toLocaleString("en")}`);
         button.setAttribute("aria-pressed", String(wanted.show === name));
         button.addEventListener("click", () => go({ show: wanted.show === name ? "" : name, s: "" }));
         return button;
@@ -190,7 +203,7 @@
   const step = (by) => {
     if (!shown.length) return;
     const next = current < 0 ? 0 : Math.min(shown.length - 1, Math.max(0, current + by));
-    go({ s: `${tasks[rows.task[shown[next]]]}/${rows.id[shown[next]]}` });
+    go({ s: nameOf(shown[next]) });
   };
   const keys = {
     j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1),
@@ -217,6 +230,10 @@
     location.hash = link.dataset.go;
     $("browse").scrollIntoView();
   });
+  if (index.without) {
+    $("without").textContent = `${index.without.toLocaleString("en")} samples are without a thumbnail, which would have made this file too large, or taken too long.`;
+    $("without").hidden = false;
+  }
   update();
   document.documentElement.dataset.ready = "true";
 })();
