@@ -49,6 +49,6 @@ def wait_for(browser: webdriver.Chrome, expression: str, seconds: float = 60) ->
 
 
 def console(browser: webdriver.Chrome) -> list[str]:
-    """What the page and the browser have complained of since the last look: errors of scripts, what its policy forbade."""
+    """What was complained of since the last look: errors of scripts, what the policy of a page forbade."""
     entries: list[dict[str, str]] = browser.get_log("browser")  # type: ignore[no-untyped-call]
     return [each["message"] for each in entries if "favicon" not in each["message"]]

@@ -8,7 +8,8 @@ from pathlib import Path
 from muster.compare.comparison import compare
 from muster.compare.pairing import align
 from muster.core import ConfigurationError, RequestKey, RunError
-from muster.report.page.page import Report, page
+from muster.report.page.content import Report
+from muster.report.page.page import page
 from muster.report.page.pictures import Pictures
 from muster.report.page.timeline import Timeline, timeline_of
 from muster.result_files.loaded import LoadedRun

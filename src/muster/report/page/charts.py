@@ -7,42 +7,70 @@ from html import escape
 
 from muster.report.page.timeline import BINS, MOST_LANES, Timeline
 
-_WIDTH, _HEIGHT, _PAD = 340, 14, 6
+_WIDTH, _HEIGHT, _PAD = 260, 20, 8
+_NARROW = 160
+Interval = tuple[float, float]
 
 
-def interval_chart(
-    values: Sequence[tuple[float, tuple[float, float] | None]], low: float, high: float
+def axis() -> str:
+    """What stands above the charts of `interval_chart`: its ends, for a screen and for a reader of it."""
+    middle = _WIDTH / 2
+    return (
+        f'<svg width="{_WIDTH}" height="14" viewBox="0 0 {_WIDTH} 14" role="img" aria-label="from 0 to the best '
+        'possible, with 95 % intervals">'
+        f'<text x="{_PAD}" y="11" text-anchor="middle">0</text>'
+        f'<text x="{middle}" y="11" text-anchor="middle">95 % interval</text>'
+        f'<text x="{_WIDTH}" y="11" text-anchor="end">best</text></svg>'
+    )
+
+
+def interval_chart(values: Sequence[tuple[float | None, Interval | None]], top: float) -> str:
+    """A dot with its interval per run, one below the other, on an axis from 0 to `top`."""
+    lowest = min([0.0, *(low for _, interval in values if interval for low in interval)])
+    marks = [(run, value, interval) for run, (value, interval) in enumerate(values) if value is not None]
+    quarters = [lowest + (top - lowest) * each / 4 for each in range(5)]
+    return _dots(marks, len(values), (lowest, top), quarters, _WIDTH, "{:.4f}")
+
+
+def difference_chart(values: Sequence[tuple[int, float, Interval | None]], widest: float) -> str:
+    """A dot with its interval per run and difference, on an axis from minus `widest` to plus `widest`."""
+    return _dots(values, len(values), (-widest, widest), [0.0], _NARROW, "{:+.4f}")
+
+
+def _dots(
+    marks: Sequence[tuple[int, float, Interval | None]],
+    rows: int,
+    ends: Interval,
+    ticks: Sequence[float],
+    width: int,
+    form: str,
 ) -> str:
-    """One row: a dot with its interval per run, on an axis from `low` to `high`."""
+    low, high = ends
     span = (high - low) or 1.0
-    height = _HEIGHT * len(values) + 4
+    height = _HEIGHT * rows
 
     def x(value: float) -> float:
-        return _PAD + (min(high, max(low, value)) - low) / span * (_WIDTH - 2 * _PAD)
+        return _PAD + (min(high, max(low, value)) - low) / span * (width - 2 * _PAD)
 
+    said = escape("; ".join(_told(value, interval, form) for _, value, interval in marks) or "no score")
     parts = [
-        f'<svg width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="'
-        + escape("; ".join(_told(*each) for each in values))
-        + '">'
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" aria-label="{said}">',
+        f"<title>{said}</title>",
     ]
-    for quarter in range(5):
-        at = x(low + span * quarter / 4)
-        parts.append(f'<line class="axis" x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{height}"/>')
-    for number, (value, interval) in enumerate(values):
-        y = _HEIGHT * number + _HEIGHT / 2 + 2
-        parts.append(f'<g class="run{number % 4}">')
+    parts += [f'<line class="axis" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="0" y2="{height}"/>' for at in ticks]
+    for row, (run, value, interval) in enumerate(marks):
+        y = _HEIGHT * (row if rows == len(marks) else run) + _HEIGHT / 2
+        parts.append(f'<g class="run{run % 4}">')
         if interval is not None:
-            parts.append(
-                f'<line class="bar" x1="{x(interval[0]):.1f}" x2="{x(interval[1]):.1f}" y1="{y}" y2="{y}"/>'
-            )
+            begin, end = map(x, interval)
+            parts.append(f'<line class="bar" x1="{begin:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="dot" cx="{x(value):.1f}" cy="{y}" r="4"/></g>')
     return "".join([*parts, "</svg>"])
 
 
-def _told(value: float, interval: tuple[float, float] | None) -> str:
-    return f"{value:.4f}" + (
-        "" if interval is None else f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f}"
-    )
+def _told(value: float, interval: Interval | None, form: str) -> str:
+    told = form.format(value)
+    return told if interval is None else f"{told}, 95 % interval {form} to {form}".format(*interval)
 
 
 def lanes_chart(timeline: Timeline) -> str:

@@ -32,6 +32,11 @@ def number(value: float | None, interval: tuple[float, float] | None = None) -> 
     return f"{value:.{digits}f}"
 
 
+def count_of(count: int, what: str) -> str:
+    """`1 replica`, `8 replicas`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """`14 min 03 s`."""
     if seconds < 60:

@@ -136,7 +136,7 @@
   const detail = async () => {
     const pane = $("detail");
     const turn = ++asked;
-    if (current < 0) { pane.hidden = true; return; }
+    if (current < 0) { if (!pane.hidden) { pane.hidden = true; draw(); } return; }
     const place = current, row = shown[place];
     const number = Math.floor(row / shard);
     if (!details.has(number)) details.set(number, decode(`d${number}`));
@@ -172,9 +172,14 @@
       if (own.answer !== null) parts.push(...block("answer", own.answer));
     });
     pane.replaceChildren(...parts);
-    pane.hidden = false;
+    pane.scrollTop = 0;
+    if (pane.hidden) { pane.hidden = false; draw(); reveal(); }
   };
 
+  const reveal = () => {
+    const height = CARD + 22 * (runs.length - 1), line = Math.floor(current / columns), pane = $("samples");
+    if (line * height < pane.scrollTop || (line + 1) * height > pane.scrollTop + pane.clientHeight) pane.scrollTop = line * height - 8;
+  };
   const update = () => {
     const wanted = state();
     const { found, totals } = matches(wanted);
@@ -192,11 +197,7 @@
     if (document.activeElement !== $("q")) $("q").value = wanted.q ?? "";
     const cell = wanted.gold !== undefined ? ` · reference ${wanted.gold}, read ${wanted.read || "nothing"}` : "";
     $("found").textContent = `${shown.length.toLocaleString("en")} of ${count.toLocaleString("en")} samples${cell}`;
-    if (current >= 0) {
-      const height = CARD + 22 * (runs.length - 1), line = Math.floor(current / columns);
-      const pane = $("samples");
-      if (line * height < pane.scrollTop || (line + 1) * height > pane.scrollTop + pane.clientHeight) pane.scrollTop = line * height - 8;
-    } else $("samples").scrollTop = 0;
+    if (current >= 0) reveal(); else $("samples").scrollTop = 0;
     draw();
     detail();
   };
@@ -229,6 +230,9 @@
     event.preventDefault();
     location.hash = link.dataset.go;
     $("browse").scrollIntoView();
+  });
+  addEventListener("beforeprint", () => {
+    for (const box of document.querySelectorAll(".printed [data-row]")) if (box.children.length === 1) fill(box, Number(box.dataset.row));
   });
   if (index.without) {
     $("without").textContent = `${index.without.toLocaleString("en")} samples are without a thumbnail, which would have made this file too large, or taken too long.`;
