@@ -159,6 +159,43 @@ def test_two_runs_side_by_side(tmp_path: Path) -> None:
     assert [len(each["score"]) for each in shard(page, "index")["runs"]] == [60, 60]
 
 
+def test_compare_writes_the_page_of_what_it_compared(tmp_path: Path) -> None:
+    """With the tasks and the pairs that it was asked for, and nothing but JSON on standard output."""
+    plans = [toy_plan(60), toy_plan(20, name="other")]
+    runs = [
+        made(tmp_path / name, wrong_from(number), *plans)
+        for name, number in (("a", 60), ("b", 40), ("c", 20))
+    ]
+    page = tmp_path / "compared.html"
+    options = ["--task", "toy", "--all-pairs", "--html", str(page), "--json"]
+    result = CliRunner().invoke(app, ["compare", *map(str, runs), *options])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["tasks"][0]["name"] == "toy"
+    assert f"page in {page}" in result.stderr
+    assert shard(page.read_text(), "index")["tasks"] == ["toy"]
+    rows = re.findall(r"<td class=differences>(.*?)</td>", page.read_text())
+    assert [len(re.findall("points", row)) for row in rows] == [3]
+
+
+def test_a_file_of_predictions_has_a_report_with_the_pictures_of_its_task(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "i.png")
+    rows = [{"id": str(n), "question": f"Number {n}?", "answer": "a", "images": ["i.png"]} for n in range(4)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = tmp_path / "mine.yaml"
+    task.write_text("name: mine\nsource: {file: mine.jsonl}\nmetric: exact_match\n")
+    predictions = tmp_path / "p.jsonl"
+    predictions.write_text(
+        "".join(json.dumps({"id": str(n), "prediction": "ab"[n % 2]}) + "\n" for n in range(4))
+    )
+    result = CliRunner().invoke(app, ["report", str(predictions), "--predictions-of", str(task)])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "p.report.html").read_text()
+    index = shard(page, "index")
+    assert index["runs"][0]["score"] == [1.0, 0.0, 1.0, 0.0]
+    assert index["rows"]["pictures"] == [[0]] * 4
+    assert shard(page, "d0")[0]["prompt"] == "Number 0?"
+
+
 def test_long_answers_are_kept_whole_and_far_from_the_first_paint(tmp_path: Path) -> None:
     long = "word " * 100_000
     run = made(tmp_path / "a", lambda key: long if key.sample_id == "0" else right(key), toy_plan(10))
@@ -185,7 +222,7 @@ def test_the_timeline_tells_who_worked_when(tmp_path: Path) -> None:
 def illustrated(count: int, pictures: int, folder: Path) -> PlannedTask:
     """Samples of which every `pictures`-th has the same picture."""
     for number in range(pictures):
-        Image.new("RGB", (640, 480), (number * 40, 0, 0)).save(folder / f"{number}.png")
+        Image.new("RGB", (64, 48), (number % 256, 0, 0)).save(folder / f"{number}.png")
     samples = [
         replace(sample, images=(Media("image", path=str(folder / f"{number % pictures}.png")),))
         for number, sample in enumerate(toy_samples(count))

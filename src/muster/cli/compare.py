@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from muster.compare.comparison import Comparison
+    from muster.result_files.loaded import LoadedRun
 
 
 def command(
@@ -45,6 +50,12 @@ def command(
             metavar="TASK",
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page with the samples behind the numbers, too (docs/reports.md).", metavar="FILE"
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print everything as JSON, all samples named.")
     ] = False,
@@ -56,8 +67,9 @@ def command(
 
     if weights not in ("tasks", "samples"):
         raise ConfigurationError(f"--weights {weights}: say tasks or samples")
+    found = read_runs(runs, predictions_of)
     comparison = compare(
-        read_runs(runs, predictions_of),
+        found,
         common=common,
         all_pairs=all_pairs,
         tasks=task or None,
@@ -65,6 +77,8 @@ def command(
         cluster=cluster,
         weights="tasks" if weights == "tasks" else "samples",
     )
+    if html is not None:
+        _write_page(html, found, comparison, common=common, predictions_of=predictions_of)
     if json:
         import msgspec
 
@@ -75,3 +89,19 @@ def command(
 
     console = terminal(width=None if sys.stdout.isatty() else 140)
     console.print(comparison_text(comparison, flips=flips))
+
+
+def _write_page(
+    file: Path,
+    runs: Sequence[LoadedRun],
+    comparison: Comparison,
+    *,
+    common: bool,
+    predictions_of: str | None,
+) -> None:
+    from muster.report.page.build import pictures_of, report_of, write
+    from muster.report.page.page import page
+
+    pictures = pictures_of(runs, predictions_of)
+    write(page(report_of(runs, common=common, comparison=comparison, pictures=pictures)), file)
+    typer.echo(f"page in {file} ({file.stat().st_size / 1e6:.1f} MB)", err=True)

@@ -21,6 +21,13 @@ def command(
     common: Annotated[
         bool, typer.Option("--common", help="Show the samples that all runs have, where they differ.")
     ] = False,
+    predictions_of: Annotated[
+        str | None,
+        typer.Option(
+            help="Score the files among RUNS as predictions for this task (docs/comparing.md).",
+            metavar="TASK",
+        ),
+    ] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Leave the thumbnails out.")] = False,
 ) -> None:
     """Write a report: scores, what to distrust, where it is wrong, and a browser of all samples with their images.
@@ -30,5 +37,5 @@ def command(
     from muster.report.page.build import write_report
 
     target = output or (runs[0] / "report.html" if runs[0].is_dir() else runs[0].with_suffix(".report.html"))
-    write_report(runs, target, common=common, images=not no_images)
+    write_report(runs, target, common=common, images=not no_images, predictions_of=predictions_of)
     typer.echo(f"report in {target} ({target.stat().st_size / 1e6:.1f} MB)")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from muster.compare.comparison import compare
+from muster.compare.comparison import Comparison, compare
 from muster.compare.pairing import align
 from muster.core import ConfigurationError, RequestKey, RunError
 from muster.report.page.content import Report
 from muster.report.page.page import page
-from muster.report.page.pictures import Pictures
+from muster.report.page.pictures import BUDGET, Pictures
 from muster.report.page.timeline import Timeline, timeline_of
 from muster.result_files.loaded import LoadedRun
 from muster.result_files.muster_run import KIND, is_muster_run
 from muster.result_files.reading import read_runs
+from muster.result_files.scored_run import planned_again
 from muster.results.files import replacing
 from muster.results.folder import RunFolder
 
@@ -23,46 +24,69 @@ MOST_RUNS = 9
 
 
 def write_report(
-    paths: Sequence[Path], output: Path, *, common: bool = False, images: bool = True
+    paths: Sequence[Path],
+    output: Path,
+    *,
+    common: bool = False,
+    images: bool = True,
+    predictions_of: str | None = None,
 ) -> list[LoadedRun]:
     """Write the report of the results at `paths` to `output`; several are compared, the first the baseline.
 
-    Returns what was read. Raises `ConfigurationError` as `compare` does, `RunError` where the file can't be written.
+    `predictions_of`: the task for which files among them are predictions. Returns what was read. Raises
+    `ConfigurationError` as `compare` does, `RunError` where the file can't be written.
     """
-    if len(paths) > MOST_RUNS:
-        raise ConfigurationError(f"{len(paths)} runs are too many for one page: at most {MOST_RUNS}")
-    runs = read_runs(paths)
-    report = Report(
-        runs=runs,
-        aligned=align(runs, common=common),
-        pictures=_pictures(runs) if images else Pictures([]),
-        comparison=compare(runs, common=common) if len(runs) > 1 else None,
-        timelines=[_timeline(run) for run in runs],
-    )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.writelines(page(report))
-    except OSError as error:
-        raise RunError(f"cannot write the report {output}: {error.strerror or error}") from error
+    runs = read_runs(paths, predictions_of)
+    report = report_of(runs, common=common, pictures=pictures_of(runs, predictions_of) if images else None)
+    write(page(report), output)
     return runs
 
 
-def _timeline(run: LoadedRun) -> Timeline | None:
-    return timeline_of(RunFolder(run.path).journal) if run.kind == KIND else None
+def report_of(
+    runs: Sequence[LoadedRun],
+    *,
+    common: bool = False,
+    comparison: Comparison | None = None,
+    pictures: Pictures | None = None,
+    home: str = "",
+) -> Report:
+    """What a page needs of runs that were read. `comparison`: of these runs, where it was made already."""
+    if len(runs) > MOST_RUNS:
+        raise ConfigurationError(f"{len(runs)} runs are too many for one page: at most {MOST_RUNS}")
+    if comparison is None and len(runs) > 1:
+        comparison = compare(runs, common=common)
+    tasks = None if comparison is None else [task.name for task in comparison.tasks]
+    return Report(
+        runs=runs,
+        aligned=align(list(runs), common=common, tasks=tasks),
+        pictures=pictures or Pictures([]),
+        comparison=comparison,
+        timelines=[_timeline(run) for run in runs],
+        home=home,
+    )
 
 
-def _pictures(runs: Sequence[LoadedRun]) -> Pictures:
-    """From the data of the first run that is Muster's; none where it isn't to be had any more."""
-    from muster.config import load_config
-    from muster.planning import plan
+def write(pieces: Iterable[str], output: Path) -> None:
+    """Write a page to `output`, all of it or nothing. Raises `RunError`."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(pieces)
+    except OSError as error:
+        raise RunError(f"cannot write the report {output}: {error.strerror or error}") from error
+
+
+def pictures_of(
+    runs: Sequence[LoadedRun], predictions_of: str | None = None, *, budget: int = BUDGET
+) -> Pictures:
+    """From the data of the first run that is Muster's, or of the task; none where it isn't to be had any more."""
     from muster.results.manifest import Manifest
 
     run = next((run for run in runs if is_muster_run(run.path)), None)
-    if run is None:
-        return Pictures([])
     try:
-        planned = plan(load_config(Manifest.load(RunFolder(run.path).manifest).config, env={}))
+        if run is None:
+            return _pictures_of_task(predictions_of, budget) if predictions_of else Pictures([])
+        planned = planned_again(Manifest.load(RunFolder(run.path).manifest))
     except ConfigurationError:
         return Pictures([])
     answers: dict[RequestKey, str] = {}
@@ -79,4 +103,17 @@ def _pictures(runs: Sequence[LoadedRun]) -> Pictures:
                 for sample, repeat, text in zip(*names, predictions, strict=True)
                 if text is not None
             }
-    return Pictures(planned, answers)
+    return Pictures(planned, answers, budget=budget)
+
+
+def _pictures_of_task(name: str, budget: int) -> Pictures:
+    """Nobody knows how predictions from elsewhere were asked for, so there are no prompts."""
+    from muster.tasks.plan import PlannedTask
+    from muster.tasks.registry import load_tasks
+
+    planned = [PlannedTask(task, task.source.load(), task.generation) for task in load_tasks([name])]
+    return Pictures(planned, prompts=False, budget=budget)
+
+
+def _timeline(run: LoadedRun) -> Timeline | None:
+    return timeline_of(RunFolder(run.path).journal) if run.kind == KIND else None

@@ -10,7 +10,7 @@ from muster.report.page.content import Report
 from muster.report.page.markup import count_of, table, text
 from muster.report.page.mistakes import where_wrong
 from muster.report.page.samples import shards
-from muster.report.page.scores import distrust, scores, sentences, verdicts
+from muster.report.page.scores import badge, distrust, scores, sentences, verdicts
 from muster.report.page.shell import asset, closing, opening
 from muster.result_files.answers import TARGETS_JOINED
 
@@ -76,18 +76,25 @@ def _browser(report: Report) -> str:
 
 
 def _printed(report: Report) -> str:
-    """Twenty samples for paper: the first wrong ones."""
+    """Twenty samples for paper: the first that a run has wrong."""
     lines: list[str] = []
-    number = 0
+    start = 0
     for aligned in report.aligned:
-        rows = aligned.tasks[0].rows
-        columns = (rows[name].to_pylist() for name in ("id", "score", "target", "extracted"))
-        for sample, score, gold, read in zip(*columns, strict=True):
-            if score is not None and score < 1 and len(lines) < _PRINTED:
-                told = f"{text(read, 80)} instead of {text((gold or '').replace(TARGETS_JOINED, ' | '), 80)}"
-                where = f"<b>{text(aligned.name)}/{text(sample)}</b>"
-                lines.append(f'<div data-row="{number}"><p>{where}: {told}</p></div>')
-            number += 1
+        first = aligned.tasks[0].rows
+        scores = zip(*(task.rows["score"].to_pylist() for task in aligned.tasks), strict=True)
+        for row, each in enumerate(scores):
+            if len(lines) < _PRINTED and any(score is not None and score < 1 for score in each):
+                reads = (task.rows["extracted"][row].as_py() for task in aligned.tasks)
+                told = ", ".join(
+                    f"{badge(run) if len(report.runs) > 1 else ''}{text(read, 80)}"
+                    for run, read in enumerate(reads)
+                )
+                gold = (first["target"][row].as_py() or "").replace(TARGETS_JOINED, " | ")
+                where = f"<b>{text(aligned.name)}/{text(first['id'][row].as_py())}</b>"
+                lines.append(
+                    f'<div data-row="{start + row}"><p>{where}: {told}; reference {text(gold, 80)}</p></div>'
+                )
+        start += len(first)
     return "".join(lines)
 
 

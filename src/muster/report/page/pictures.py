@@ -75,10 +75,15 @@ class Pictures:
         planned: Sequence[PlannedTask],
         answers: dict[RequestKey, str] | None = None,
         *,
+        prompts: bool = True,
         budget: int = BUDGET,
         seconds: float = SECONDS,
     ) -> None:
-        """`answers`: the model's, where later turns of dialogues quote them. `budget`, `seconds`: of all thumbnails."""
+        """`answers`: the model's, where later turns of dialogues quote them. `prompts`: whether the plan's were sent.
+
+        `budget`, `seconds`: of all thumbnails.
+        """
+        self._prompts = prompts
         self._planned = {each.task.name: each for each in planned}
         self._samples = {each.task.name: {sample.id: sample for sample in each.samples} for each in planned}
         self._answers = answers or {}
@@ -90,7 +95,7 @@ class Pictures:
     def prompt(self, task: str, sample_id: str, repeat: int) -> str | None:
         """The conversation as it was sent, media in brackets; None where it isn't known."""
         sample = self._sample(task, sample_id)
-        if sample is None:
+        if sample is None or not self._prompts:
             return None
         try:
             request = self._planned[task].request(sample, repeat, lambda key: self._answers.get(key, "…"))

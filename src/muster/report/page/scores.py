@@ -69,7 +69,7 @@ def scores(report: Report) -> Iterable[str]:
     """A row per task: dots with intervals, and the differences to the first run."""
     heads = ["task", "score", axis(), "value"]
     if report.comparison is not None:
-        heads += ["difference to A", "with its 95 % interval"]
+        heads += ["difference", "with its 95 % interval"]
     heads.append("scoring variant")
     widest = _widest(report.comparison)
     rows = []
@@ -202,8 +202,9 @@ def _differences(task: TaskComparison) -> str:
     for pair in task.differences:
         told = f"{_signed(pair.estimate.difference, task.unit)}{_signed_spread(pair, task.unit)}"
         said = f"<b>{told}</b>" if pair.differs else f"{told}, can't be told apart"
-        lines.append(f"{badge(pair.second)} {said}")
-        if pair.second == 1:
+        other = f"− {badge(pair.first)}" if pair.first else ""
+        lines.append(f"{badge(pair.second)}{other}{said}")
+        if (pair.first, pair.second) == (0, 1):
             better = link(f"{len(pair.better):,} better", task=task.name, show="better")
             lines.append(f"{better}, {link(f'{len(pair.worse):,} worse', task=task.name, show='worse')}")
     return "<br>".join(lines)

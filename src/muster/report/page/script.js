@@ -231,13 +231,11 @@
     location.hash = link.dataset.go;
     $("browse").scrollIntoView();
   });
-  addEventListener("beforeprint", () => {
-    for (const box of document.querySelectorAll(".printed [data-row]")) if (box.children.length === 1) fill(box, Number(box.dataset.row));
-  });
   if (index.without) {
     $("without").textContent = `${index.without.toLocaleString("en")} samples are without a thumbnail, which would have made this file too large, or taken too long.`;
     $("without").hidden = false;
   }
   update();
+  for (const box of document.querySelectorAll(".printed [data-row]")) fill(box, Number(box.dataset.row));
   document.documentElement.dataset.ready = "true";
 })();
