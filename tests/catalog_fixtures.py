@@ -3,10 +3,10 @@
 `tests/catalog/TASK/fixture.yaml` lists the files of the benchmark's data folder. A file has `rows` (written as its
 ending says: parquet with images as the hub stores them, TSV with images as base64, JSON lines), `json`, `text`,
 `picture`, `video` (so many frames, ten a second) or `frames` (a folder of them). In rows, `{picture: 64x48 red}` stands
-for the bytes of such an image. `predictions` (id to text) are answers that get the full score, where the reference
-answers themselves don't. `verdicts` are what a judge says: pairs of a part of the question and the verdict, the first
-that fits. `best` is the full score in points, and `below` what they score in a variant that can't give it (variant to
-score; null: nothing can be scored).
+for the bytes of such an image, and `{base64: …}` for its base64. `predictions` (id to text) are answers that get the
+full score, where the reference answers themselves don't. `verdicts` are what a judge says: pairs of a part of the
+question and the verdict, the first that fits. `best` is the full score in points, and `below` what they score in a
+variant that can't give it (variant to score; null: nothing can be scored).
 """
 
 from __future__ import annotations
@@ -113,5 +113,7 @@ def _filled(value: Any, encode: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"picture"}:
             return encode(picture(value["picture"]))
+        if value.keys() == {"base64"}:
+            return base64.b64encode(picture(value["base64"])).decode()
         return {key: _filled(item, encode) for key, item in value.items()}
     return [_filled(item, encode) for item in value] if isinstance(value, list) else value

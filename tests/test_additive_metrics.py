@@ -29,7 +29,7 @@ PARAMETERS: dict[str, list[dict[str, JSON]]] = {
     "yes_no": [{}, {"category": "image"}],
 }
 CATEGORIES = [*PERCEPTION[:2], *COGNITION[:2], "another", "human_test", "Digit String Recognition", None]
-CATEGORY_KEYS = ("category", "l2_category", "question_type", "split", "sub_task")
+CATEGORY_KEYS = ("category", "l2_category", "question_type", "split", "sub_task", "task", "task_type")
 READ_FROM_TEXT = ("mme", "yes_no")
 """Metrics whose per-answer scores are drawn through their answers; the others' are drawn as they are."""
 
@@ -98,7 +98,18 @@ def table(metric: Metric, generator: random.Random, images: int) -> list[ScoredS
 
 def test_which_metrics_are_additive() -> None:
     assert {metric.info.name for metric in METRICS} == {
-        *("blink", "grounding", "mmbench", "mme", "mmstar", "ocrbench", "relaxed_accuracy", "yes_no")
+        *(
+            "blink",
+            "grounding",
+            "mlvu",
+            "mmbench",
+            "mme",
+            "mmstar",
+            "ocrbench",
+            "relaxed_accuracy",
+            "vlmsareblind",
+        ),
+        "yes_no",
     }
 
 

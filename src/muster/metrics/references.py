@@ -18,15 +18,19 @@ TOOLKITS = {
 AUTHORS = {
     "blink": "zeyofu/BLINK_Benchmark 2d6a779b",
     "llava_bench": "haotian-liu/LLaVA c121f043",
+    "lvbench": "THUDM/LVBench f998d954",
     "mathvision": "mathvision-cuhk/MathVision c45c4f96, with latex2sympy2 1.9.1",
     "mathvista": "lupantech/MathVista 53d52587",
+    "mlvu": "JUNJIE99/MLVU fd060c14",
     "mme": "calculation.py of MME's evaluation tool, as InternVL 2410d1db keeps it",
+    "mme_realworld": "MME-Benchmarks/MME-RealWorld bee58ed1",
     "mmmu": "MMMU-Benchmark/MMMU bb0b95a9, mmmu",
     "mmmu_pro": "MMMU-Benchmark/MMMU bb0b95a9, mmmu-pro",
     "mmstar": "MMStar-Benchmark/MMStar 88f243ab",
     "mmvet": "yuweihao/MM-Vet acde843e",
     "mmvp": "tsb0601/MMVP 76350059",
     "scienceqa": "lupantech/ScienceQA 2cbf8318",
+    "vsibench": "vision-x-nyu/thinking-in-space 51e089c0",
 }
 """The authors' own code, by metric."""
 
