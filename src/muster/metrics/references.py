@@ -17,10 +17,12 @@ TOOLKITS = {
 
 AUTHORS = {
     "blink": "zeyofu/BLINK_Benchmark 2d6a779b",
+    "dynamath": "DynaMath/DynaMath 598c3c3d",
     "llava_bench": "haotian-liu/LLaVA c121f043",
     "lvbench": "THUDM/LVBench f998d954",
     "mathvision": "mathvision-cuhk/MathVision c45c4f96, with latex2sympy2 1.9.1",
     "mathvista": "lupantech/MathVista 53d52587",
+    "medxpertqa": "TsinghuaC3I/MedXpertQA f21247d3",
     "mlvu": "JUNJIE99/MLVU fd060c14",
     "mme": "calculation.py of MME's evaluation tool, as InternVL 2410d1db keeps it",
     "mme_realworld": "MME-Benchmarks/MME-RealWorld bee58ed1",
@@ -30,7 +32,9 @@ AUTHORS = {
     "mmvet": "yuweihao/MM-Vet acde843e",
     "mmvp": "tsb0601/MMVP 76350059",
     "scienceqa": "lupantech/ScienceQA 2cbf8318",
+    "videomme_v2": "MME-Benchmarks/Video-MME-v2 b24176a1",
     "vsibench": "vision-x-nyu/thinking-in-space 51e089c0",
+    "wemath": "We-Math/We-Math a57a0e83",
 }
 """The authors' own code, by metric."""
 
