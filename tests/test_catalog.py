@@ -72,7 +72,7 @@ def test_the_published_forms_run_through_the_whole_pipeline(tmp_path: Path) -> N
             judge_args={"base_url": server.url},
         )
     counts = {name: results.tasks[name].samples for name in names}
-    assert all(each.succeeded == each.requested >= 3 for each in counts.values()), counts
+    assert all(each.succeeded + each.no_reference == each.requested >= 3 for each in counts.values()), counts
     answers = [json.loads(line) for line in (output / "journal.jsonl").read_text().splitlines()]
     texts = {
         (*each["completion"]["key"],): each["completion"]["text"] for each in answers if "completion" in each

@@ -42,11 +42,3 @@ def test_any_metric_over_its_repeats() -> None:
 def test_a_metric_without_right_and_wrong_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no mean from 0 to 1"):
         build_metric("repeats", {"of": "mme"})
-
-
-def test_a_judges_verdicts_count_as_well() -> None:
-    metric = build_metric("repeats", {"of": "blink", "of_variant": "official"})
-    sample = Sample("1", "?", choices=("x", "y"), answers=("A",))
-    assert metric.judge_prompt is not None  # type: ignore[attr-defined]
-    assert metric.inquiry(sample, "the first one") is not None  # type: ignore[attr-defined]
-    assert metric.score_verdict(sample, "(A)").scores == {"accuracy": 1.0}  # type: ignore[attr-defined]
