@@ -49,7 +49,9 @@ def measure(file: Path) -> Cost:
             check=False,
         )
         _reap_orphans()
-    return Cost(file.name, time.perf_counter() - began, _children_cpu() - before, done.returncode, done.stdout)
+    return Cost(
+        file.name, time.perf_counter() - began, _children_cpu() - before, done.returncode, done.stdout
+    )
 
 
 def _children_cpu() -> float:
@@ -72,7 +74,9 @@ def main() -> None:
     """Measure, file by file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, help="test files (all of them)")
-    parser.add_argument("--to", type=Path, help="a file for a line per test file, and .log for what pytest said")
+    parser.add_argument(
+        "--to", type=Path, help="a file for a line per test file, and .log for what pytest said"
+    )
     asked = parser.parse_args()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     costs: list[Cost] = []
