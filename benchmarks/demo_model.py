@@ -16,8 +16,9 @@ from muster.models.protocol import ModelSettings
 from muster.models.transformers.backend import TransformersModel
 from muster.models.transformers.generation import RowEnds
 from muster.models.transformers.preparation import Prepared, Preparer
+from muster.report.display import Silent
 from muster.results.journal_read import read_entries
-from muster.run import Silent, run
+from muster.run import run
 
 
 @dataclass

@@ -42,7 +42,8 @@ from muster.models.transformers.generation import Generator
 from muster.models.transformers.preparation import Batch, Row
 from muster.models.transformers.quiet import quiet
 from muster.planning import plan
-from muster.run import Silent, run
+from muster.report.display import Silent
+from muster.run import run
 
 SHORTEST, LONGEST = 16, 256
 CEILING_SHARE, TIMES_BY_HAND = 0.9, 8.0

@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.text import Text
 
 from muster.config import load_config
-from muster.coordinator.progress import Progress
-from muster.report.displays import render
+from muster.report.display import Silent
+from muster.report.live import render
 from muster.report.terminal import results_table
+from muster.results.snapshot import Snapshot
 from muster.run import run
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -35,25 +36,25 @@ _WEB_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 """A picture must not fetch anything when it is looked at."""
 
 
-class Camera:
+class Camera(Silent):
     """Implements `Display`: takes pictures of the progress."""
 
-    def __init__(self, moments: list[Callable[[Progress], bool]]) -> None:
+    def __init__(self, moments: list[Callable[[Snapshot], bool]]) -> None:
         """`moments`: each says whether it has come; they are waited for in order."""
         self.pictures: list[Text] = []
         self._moments = moments
 
     @contextmanager
-    def show(self, progress: Progress) -> Iterator[None]:
+    def show(self, look: Callable[[], Snapshot]) -> Iterator[None]:
         """Watch until the run is over, and take the last picture then."""
         over = threading.Event()
 
         def watch() -> None:
             for come in self._moments:
-                while not come(progress):
+                while not come(look()):
                     if over.wait(0.01):
                         return
-                self._take(progress)
+                self._take(look())
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -62,16 +63,11 @@ class Camera:
         finally:
             over.set()
             watcher.join()
-            self._take(progress)
+            self._take(look())
 
-    def say(self, line: str) -> None:
-        """Nothing is said in a run that goes well."""
-
-    announce = say
-
-    def _take(self, progress: Progress) -> None:
+    def _take(self, snapshot: Snapshot) -> None:
         console = new_console()
-        console.print(render(progress))
+        console.print(render(snapshot))
         self.pictures.append(Text.from_ansi(console.export_text(styles=True).rstrip("\n")))
 
 
@@ -97,12 +93,12 @@ def killed_replica(target: Path) -> None:
     """The progress of a run with four replicas, shortly after one was killed."""
     when: dict[str, float] = {}
 
-    def shot(progress: Progress) -> bool:
-        if "killed" not in when and progress.done > progress.total * 0.25:
+    def shot(snapshot: Snapshot) -> bool:
+        if "killed" not in when and snapshot.done > snapshot.total * 0.25:
             kill_a_worker()
             when["killed"] = time.monotonic()
-        restarted = "started again" in progress.notice
-        return restarted and progress.done > progress.total * 0.6
+        restarted = "started again" in snapshot.notice
+        return restarted and snapshot.done > snapshot.total * 0.6
 
     camera = Camera([shot])
     options = {"model": "demo", "tasks": "digits", "replicas": 4, "batch_size": 1}

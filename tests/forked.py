@@ -92,6 +92,7 @@ IMPORTED += (
     "muster.results.statistics",
     "muster.report.terminal",
     "muster.report.displays",
+    "muster.report.live",
     "typer._adapters",
 )
 IMPORTED += (

@@ -26,11 +26,12 @@ from muster.cli import score
 from muster.cli.app import app
 from muster.config import load_config
 from muster.core import ConfigurationError, MusterError
+from muster.report.display import Silent
 from muster.results.folder import RunFolder
 from muster.results.journal_read import read_verdicts
 from muster.results.results import JudgedBy, Results
 from muster.results.status import read_status
-from muster.run import Silent, run
+from muster.run import run
 from processes import DEADLINE, command_of, fake, start, stop_for_good, torchrun, write_benchmark
 
 KEY = "a-key-that-must-not-be-seen"

@@ -12,12 +12,13 @@ from muster.cli.app import app
 from muster.config import load_config
 from muster.coordinator.coordinator import Coordinator
 from muster.coordinator.progress import Progress, TaskProgress
+from muster.coordinator.snapshot import snapshot_of
 from muster.coordinator.workload import Workload
 from muster.core import Completion, ConfigurationError, Media, Sample
 from muster.metrics.protocol import Score, ScoredSample
 from muster.metrics.registry import build_metric
 from muster.planning import plan
-from muster.report.displays import summary
+from muster.report.live import summary
 from muster.results.clusters import cluster_ids
 from muster.results.fingerprint import differences
 from muster.scheduling.queue import WorkQueue
@@ -201,8 +202,9 @@ def test_a_worker_that_was_still_loading_is_not_lost(tmp_path: Path) -> None:
     coordinator.answer("worker-0", [(index, Completion(request.key, "x"))], now=1)
     assert coordinator.finished
     coordinator.lose("worker-1", "killed", now=2)
-    assert "lost" not in summary(progress)
-    assert "1 not needed" in summary(progress)
+    said = summary(snapshot_of(progress, 2, 2, 1))
+    assert "lost" not in said
+    assert "1 not needed" in said
 
 
 def test_images_are_known_by_their_content(tmp_path: Path) -> None:

@@ -221,6 +221,9 @@ class RunConfig(BaseModel):
     name: Annotated[str | None, AfterValidator(_label)] = _output(
         "What tables, comparisons and reports call the run, instead of its model.", None
     )
+    events: Path | None = _output(
+        "Append what happens to this file, as lines of JSON for machines (docs/events.md).", None
+    )
     progress: Literal["auto", "rich", "plain", "none"] = _output("Bars, or lines for a log.", "auto")
 
 

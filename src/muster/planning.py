@@ -9,7 +9,8 @@ from functools import cache, partial
 from pathlib import Path
 
 from muster.config import RunConfig
-from muster.core import ConfigurationError, Generation
+from muster.core import ConfigurationError, Generation, Sample
+from muster.core.phases import phase
 from muster.models.family import model_family
 from muster.tasks.conventions import scored_by
 from muster.tasks.definition import Task
@@ -42,7 +43,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
         family or cache(partial(model_family, config.model)),
     )
     tasks = [scored_by(task, config.scoring, config.thinking) for task in tasks]
-    samples = {task.name: task.source.load() for task in tasks}
+    samples = {task.name: _load(task) for task in tasks}
     empty = [task for task in tasks if not samples[task.name]]
     if empty:
         raise ConfigurationError(
@@ -76,6 +77,11 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
             "--collect gather keeps with the workers; leave it out"
         )
     return planned
+
+
+def _load(task: Task) -> Sequence[Sample]:
+    with phase(f"reading {task.name}", "rows"):
+        return task.source.load()
 
 
 def _why(task: Task) -> str:

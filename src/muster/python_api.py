@@ -9,8 +9,9 @@ from typing import Any, overload
 from muster.config import load_config
 from muster.core import ConfigurationError
 from muster.models.registry import require
+from muster.report.display import Silent
 from muster.results.results import Results
-from muster.run import Silent, run
+from muster.run import run
 
 
 @overload

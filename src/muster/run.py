@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Protocol
 
 from muster.attempt import (
     Findings,
@@ -20,10 +19,11 @@ from muster.attempt import (
 from muster.config import RunConfig
 from muster.coordinator.coordinator import Coordinator, RecordSink
 from muster.coordinator.progress import Progress, TaskProgress
+from muster.coordinator.snapshot import snapshot_of
 from muster.coordinator.workload import Workload
 from muster.core import ConfigurationError
 from muster.core.interruption import check, interruptible
-from muster.core.saying import tell
+from muster.core.phases import counted, phase, shown_by
 from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
 from muster.engines.placement import Shape
@@ -32,6 +32,8 @@ from muster.judging.run_judge import RunJudge, judge_of_run
 from muster.models.protocol import ModelKind, ModelSettings
 from muster.models.registry import check_settings, load_backend, model_kind, resolve_model, served_by
 from muster.planning import groups_of, plan
+from muster.report.display import Display
+from muster.report.events import Both, EventFile
 from muster.results.data_faults import record_faults
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, completed_keys, read_journal
@@ -40,43 +42,13 @@ from muster.results.logs import bound_logs
 from muster.results.manifest import Manifest, check_covered
 from muster.results.results import Results
 from muster.results.scoring import mark_incomplete, score_run
+from muster.results.snapshot import Snapshot, SnapshotFile
 from muster.scheduling.cost import TokenHistory
 from muster.scheduling.queue import WorkQueue
 from muster.tasks.plan import PlannedTask
 from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
 from muster.wire.join_secret import given_secret
-
-
-class Display(Protocol):
-    """Shows a run while it goes on."""
-
-    def show(self, progress: Progress) -> AbstractContextManager[None]:
-        """Show the progress until the context ends."""
-        ...
-
-    def say(self, line: str) -> None:
-        """Tell the user one thing."""
-        ...
-
-    def announce(self, line: str) -> None:
-        """The same for what nothing can be done without, also where nothing else is shown: how to join."""
-        ...
-
-
-class Silent:
-    """Implements `Display` by showing nothing."""
-
-    def show(self, progress: Progress) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Show nothing."""
-        return nullcontext()
-
-    def say(self, line: str) -> None:
-        """Say nothing."""
-
-    def announce(self, line: str) -> None:
-        """Write a line to standard error; where that is impossible the run goes on without."""
-        tell(line)
 
 
 def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> Results:
@@ -91,6 +63,20 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
     if last is None:
         with ExitStack() as last:
             return run(config, display, last)
+    folder = RunFolder(config.output or default_output(config))
+    with ExitStack() as shown:
+        if config.events is not None:
+            events = shown.enter_context(EventFile(config.events))
+            finished = shown.enter_context(events.run(config, folder.root))
+            display = Both(display, events)
+        shown.enter_context(shown_by(display.phase))
+        results = _run(config, folder, display, last)
+        if config.events is not None:
+            finished(results)
+        return results
+
+
+def _run(config: RunConfig, folder: RunFolder, display: Display, last: ExitStack) -> Results:
     started = time.monotonic()
     limit = RunLimit(config.run_timeout)
     with limit.explained(), limit, interruptible(), ended_by_nobody_else():
@@ -111,7 +97,6 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
                 check_reach(planned)
                 check_videos(planned, config.model_args)
             secret = given_secret(config.secret_file) if config.listen is not None else None
-            folder = RunFolder(config.output or default_output(config))
             with folder.lock():
                 manifest = begin(folder, config, settings, planned, engine, replicas, servers)
                 job = _job(config, settings, folder, replicas, manifest, display, secret)
@@ -166,18 +151,27 @@ def work(
         job = replace(job, settings=asked)
         sink = judge.follow(journal)
 
+        attempt = len(manifest.attempts)
+        coordinator = _coordinator(config, workload, sink, job.replicas, attempt=attempt)
+
+        def look() -> Snapshot:
+            return snapshot_of(coordinator.progress, time.monotonic(), time.time(), attempt)
+
+        snapshots = SnapshotFile(folder.progress, look)
+
         def sync() -> None:
             sink.sync()
             bound_logs(folder)
+            snapshots.keep_up()
 
-        coordinator = _coordinator(config, workload, sink, job.replicas, attempt=len(manifest.attempts))
         with how_to_go_on(folder, coordinator.progress):
             to_show = len(workload) or judge.book is not None
-            with display.show(coordinator.progress) if to_show else nullcontext():
+            with display.show(look) if to_show else nullcontext():
                 if len(workload):
                     try:
                         engine.execute(coordinator, job, sync)
                     finally:
+                        snapshots.save()
                         findings.videos = coordinator.videos
                         if coordinator.progress.ready_at is not None:
                             findings.notes = coordinator.progress.notes
@@ -211,11 +205,16 @@ def _what_is_left(
     """The requests that the journal has no answer to, but for those that the data itself makes impossible."""
     if not journal.recovery.clean:
         display.say(f"journal: {journal.recovery}")
-    done = completed_keys(folder.journal)
-    check_covered(done, planned)
-    spoilt = record_faults(journal, planned, done, attempt)
-    history = _history([folder, *map(RunFolder, config.lengths_from)])
-    with JournalReader(folder.journal) if done else nullcontext() as earlier:
+    with phase("reading the journal", "records"):
+        done = completed_keys(folder.journal)
+        check_covered(done, planned)
+        spoilt = record_faults(journal, planned, done, attempt)
+        history = _history([folder, *map(RunFolder, config.lengths_from)])
+    asked = sum(len(each.samples) * each.repeats for each in planned)
+    with (
+        phase("putting the requests in order", "requests", asked),
+        JournalReader(folder.journal) if done else nullcontext() as earlier,
+    ):
         workload = Workload(planned, done | spoilt, history, earlier.answer if earlier is not None else None)
     if done:
         display.say(f"resuming {folder.root}: {len(done)} answers are there, {len(workload)} to go")
@@ -267,7 +266,12 @@ def _progress(workload: Workload) -> Progress:
         total = len(task.samples) * task.repeats
         shown = info.means.get(info.primary) or next(iter(info.means.values()), "")
         tasks.append(TaskProgress(task.task.name, total, done=total - remaining, shown_score=shown))
-    return Progress(tasks)
+    return Progress(
+        tasks,
+        key_of=workload.key,
+        cost_of=lambda index: workload.items[index].cost,
+        cost_left=sum(item.cost for item in workload.items),
+    )
 
 
 def _history(runs: Sequence[RunFolder]) -> TokenHistory:
@@ -276,7 +280,7 @@ def _history(runs: Sequence[RunFolder]) -> TokenHistory:
     for run in runs:
         if not run.journal.exists():
             raise ConfigurationError(f"--lengths-from {run.root}: there is no run (no {run.journal.name})")
-        for record in read_journal(run.journal):
+        for record in counted(read_journal(run.journal)):
             history.add(record.completion)
     return history
 

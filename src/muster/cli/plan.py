@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from muster.cli.showing import phases_shown
+
 if TYPE_CHECKING:
     from muster.core.choices import Parallelism
     from muster.sizing.checkpoint import Checkpoint
@@ -80,7 +82,8 @@ def command(
     if rate is not None and tasks is None:
         raise ConfigurationError("--rate needs --tasks, whose requests take that time; or give --from RUN")
     described = describe(read_model(model, revision), dtype)
-    planned = _load_tasks(model, tasks, limit, max_new_tokens)
+    with phases_shown():
+        planned = _load_tasks(model, tasks, limit, max_new_tokens)
     assumption = _assume(
         described, planned, batch_size, max_new_tokens, context, parse_image_size(image_size)
     )

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from muster.cli.showing import phases_shown
+
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
@@ -26,7 +28,8 @@ def command(
     from muster.results.repair import repair_journal
 
     folder = RunFolder(run)
-    planned = plan(load_config(Manifest.load(folder.manifest).config, env={}))
+    with phases_shown():
+        planned = plan(load_config(Manifest.load(folder.manifest).config, env={}))
     with folder.lock():
         repair = repair_journal(folder, planned, dry_run=dry_run)
     if not repair.needed:

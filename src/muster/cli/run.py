@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from muster.config import RunConfig
     from muster.machine.ranks import Ranks
     from muster.results.results import Results
-    from muster.run import Display
 
 
 def command(
@@ -85,6 +84,7 @@ def _serve(config: RunConfig, ranks: Ranks) -> int:
 def _run(config: RunConfig, *, as_json: bool, launched: bool = False) -> int:
     """`launched`: by somebody who may end with another status than this process."""
     from muster.attempt import default_output
+    from muster.cli.showing import choose_display
     from muster.run import run
 
     folder = config.output or default_output(config)
@@ -93,7 +93,7 @@ def _run(config: RunConfig, *, as_json: bool, launched: bool = False) -> int:
     with contextlib.ExitStack() as last:
         try:
             with noise:  # what models print must not mix with the JSON
-                results = run(config, _display(config, as_json=as_json), last)
+                results = run(config, choose_display(config.progress, as_json=as_json), last)
             show(results, as_json=as_json)
             status = _exit_status(results, config)
             with scores_to_stdout():
@@ -118,20 +118,6 @@ def _hint_at_srun(config: RunConfig) -> None:
             f"muster: this Slurm job has {tasks} tasks, but this process was not started by srun and works alone, on "
             "this node: put `srun` before the command, or say --replicas\n"
         )
-
-
-def _display(config: RunConfig, *, as_json: bool) -> Display:
-    from muster.report.console import terminal
-    from muster.report.displays import PlainDisplay, RichDisplay
-    from muster.run import Silent
-
-    console = terminal(stderr=True)
-    kind = config.progress
-    if kind == "none":
-        return Silent()
-    if kind == "rich" or (kind == "auto" and console.is_terminal and not as_json):
-        return RichDisplay(console)
-    return PlainDisplay(console)
 
 
 def show(results: Results, *, as_json: bool) -> None:

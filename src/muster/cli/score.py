@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from muster.cli.showing import phases_shown
+
 if TYPE_CHECKING:
     from muster.judging.judge import JudgeSpec
     from muster.results.results import Results
@@ -62,20 +64,31 @@ def command(
         raise ConfigurationError("--json, --markdown and --csv: give one of them")
     form: Form = "json" if json else "markdown" if markdown else "csv" if csv else "table"
     keys = _words(",".join(by or ()))
-    scoring, thinking = given["scoring"], given["thinking"]
-    spec = _judge(given["judge"], given["judge_backend"], given["judge_args"])
+    scoring, thinking = given.get("scoring"), given.get("thinking")
+    spec = _judge(given.get("judge"), given.get("judge_backend"), given.get("judge_args"))
     if spec is not None and import_verdicts is not None:
         raise ConfigurationError(
             "--judge asks for verdicts, --import-verdicts brings them: give one of the two"
         )
     if run is not None and task is None and predictions is None:
-        results = _score_folder(
-            run, scoring, thinking, spec, import_verdicts, keys, accept_changes=accept_changes
-        )
+        with phases_shown():
+            results = _score_folder(
+                run, scoring, thinking, spec, import_verdicts, keys, accept_changes=accept_changes
+            )
     elif run is None and task is not None and predictions is not None:
-        results = _score_file(
-            task, predictions, samples, per_sample, scoring, thinking, spec, verdicts, import_verdicts, keys
-        )
+        with phases_shown():
+            results = _score_file(
+                task,
+                predictions,
+                samples,
+                per_sample,
+                scoring,
+                thinking,
+                spec,
+                verdicts,
+                import_verdicts,
+                keys,
+            )
     else:
         raise ConfigurationError(
             "give a run folder (`muster score RUN`), or --task and --predictions for answers made elsewhere"

@@ -156,11 +156,12 @@ class Coordinator:
         self.lose(name, "it connected again", now)  # without effect unless it was thought to be alive
         old = self.workers.get(name)
         worker = Worker(name, rank, host, pid, "loading", seen=now, progressed=now)
+        restarts = int(old is not None and old.pid != pid)
         if old is not None:
             worker.answered, worker.busy_seconds = old.answered, old.busy_seconds
             worker.lost_with = old.lost_with
         self.workers[name] = worker
-        self.progress.worker(name, WorkerProgress(host=host, state="loading", joined=rank is None))
+        self.progress.worker(name, WorkerProgress(host, "loading", joined=rank is None, restarts=restarts))
 
     def undo_loss(self, name: str) -> None:
         """The worker that came back is the process that was lost: only its connection was cut, and nothing died."""
@@ -174,6 +175,8 @@ class Coordinator:
         worker.slots, worker.batched = slots, batched
         worker.ready_at = worker.ready_at or now
         self.progress.ready_at = self.progress.ready_at or now
+        shown = self.progress.workers[name]
+        shown.ready_at, shown.slots = worker.ready_at, slots
         self._enter(worker)
 
     def pull(self, name: str, limit: int, idle: bool, now: float) -> Granted:
@@ -192,6 +195,7 @@ class Coordinator:
         if claim.indices and not worker.holding:
             worker.progressed = now
         worker.holding.update(dict.fromkeys(claim.indices))
+        self._show(worker)
         return Granted([(index, self.workload.request(index)) for index in claim.indices], claim.state)
 
     def answer(self, name: str, answers: Iterable[tuple[int, Completion]], now: float) -> bool:
@@ -222,8 +226,7 @@ class Coordinator:
                 continue
             worker.answered += 1
             self._keep(index, completion, name, now)
-        self.progress.workers[name].answered = worker.answered
-        self.progress.workers[name].holding = len(worker.holding)
+        self._show(worker)
         return self._queue.blocked < blocked
 
     def pledge(self, name: str, indices: Iterable[int], now: float) -> None:
@@ -236,6 +239,7 @@ class Coordinator:
                 worker.answered += 1
                 self._pledged[index] = name
                 self.progress.tasks[self.workload.task(index)].kept_back += 1
+        self._show(worker)
 
     def seen(self, name: str, now: float) -> None:
         """A worker has said something. One that was only silent is back with it; one that was stuck must answer."""
@@ -318,6 +322,11 @@ class Coordinator:
         worker.stuck = False
         self._queue.join(worker.name, rank=worker.rank, slots=worker.slots, batched=worker.batched)
 
+    def _show(self, worker: Worker) -> None:
+        shown = self.progress.workers[worker.name]
+        shown.answered, shown.holding = worker.answered, len(worker.holding)
+        shown.oldest, shown.progressed = next(iter(worker.holding), None), worker.progressed
+
     def _touch(self, name: str, now: float) -> Worker:
         worker = self.workers[name]
         worker.seen = now
@@ -327,7 +336,7 @@ class Coordinator:
         worker.state = state
         worker.holding.clear()
         self.progress.workers[worker.name].state = state
-        self.progress.workers[worker.name].holding = 0
+        self._show(worker)
         gone = [index for index, keeper in self._pledged.items() if keeper == worker.name]
         for index in gone:
             del self._pledged[index]
@@ -351,9 +360,7 @@ class Coordinator:
         self._journal.append(Record(completion, worker, now + self._epoch, self._attempt))
         task = self.progress.tasks[self.workload.task(index)]
         task.add(completion, self._live_scores(index, completion, task))
-        self.progress.tokens += completion.usage.completion_tokens or 0
-        self.progress.answered += 1
-        self.progress.answered_at = now
+        self.progress.add(index, completion, worker, now)
 
     def _live_scores(self, index: int, completion: Completion, task: TaskProgress) -> dict[str, float]:
         if completion.text is None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from muster.core import Completion
+from muster.coordinator.rate import Rate
+from muster.core import Completion, RequestKey
+from muster.results.running_mean import RunningMean
+
+RECENT = 200
+"""Answers whose seconds say what is usual."""
 
 
 @dataclass(slots=True)
@@ -20,8 +26,7 @@ class TaskProgress:
     """Answered, but still with the worker (`--collect gather`)."""
     shown_score: str = ""
     """Name of the per-answer score whose running mean is shown."""
-    scored: int = 0
-    score_sum: float = 0.0
+    score: RunningMean = field(default_factory=RunningMean)
     scoring_errors: int = 0
 
     def add(self, completion: Completion, scores: dict[str, float]) -> None:
@@ -30,13 +35,7 @@ class TaskProgress:
         if not completion.succeeded:
             self.errored += 1
         if scores:
-            self.scored += 1
-            self.score_sum += scores.get(self.shown_score, next(iter(scores.values())))
-
-    @property
-    def mean(self) -> float | None:
-        """The running mean of the shown score."""
-        return self.score_sum / self.scored if self.scored else None
+            self.score.add(scores.get(self.shown_score, next(iter(scores.values()))))
 
 
 @dataclass(slots=True)
@@ -49,6 +48,24 @@ class WorkerProgress:
     holding: int = 0
     joined: bool = False
     """Came to a running run from another command."""
+    restarts: int = 0
+    slots: int = 1
+    oldest: int | None = None
+    """The request that it has held longest."""
+    progressed: float = 0.0
+    """When it last answered or started something (monotonic seconds)."""
+    ready_at: float | None = None
+    """When its model was loaded (monotonic seconds)."""
+    rate: Rate = field(default_factory=Rate)
+
+
+def _unnamed(index: int) -> RequestKey:
+    return RequestKey("", str(index), 0)
+
+
+def _as_any(index: int) -> float:
+    del index
+    return 1.0
 
 
 @dataclass(slots=True)
@@ -68,6 +85,15 @@ class Progress:
     """What the user should know right now: draining, waiting for ranks …"""
     notes: dict[str, str] = field(default_factory=dict)
     """What the models say of how they answer: see `Capacity`."""
+    key_of: Callable[[int], RequestKey] = _unnamed
+    """A request's key, by its index."""
+    cost_of: Callable[[int], float] = _as_any
+    """What a request will cost, by its index; in any unit."""
+    cost_left: float = 0.0
+    """Of all requests that aren't answered."""
+    rate: Rate = field(default_factory=Rate)
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    """What the last answers took."""
 
     def note(self, notes: Mapping[str, str]) -> None:
         """Add what one replica's model says; where replicas differ, all of it stays."""
@@ -77,20 +103,23 @@ class Progress:
 
     def worker(self, name: str, state: WorkerProgress) -> None:
         """Note a worker that has come or come back."""
-        if name in self.workers:
-            state.answered = self.workers[name].answered
+        if (old := self.workers.get(name)) is not None:
+            state.answered, state.rate = old.answered, old.rate
+            state.restarts += old.restarts
         self.workers[name] = state
 
-    @property
-    def rate(self) -> float:
-        """Answers per second, from the readiness of the first worker to the last answer; 0 before there is one."""
-        seconds = self.answered_at - (self.ready_at or self.answered_at)
-        return self.answered / seconds if seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Time to go at the rate so far."""
-        return (self.total - self.done) / self.rate if self.rate else None
+    def add(self, index: int, completion: Completion, worker: str, now: float) -> None:
+        """Count one completion, beside its task's `TaskProgress.add`."""
+        cost = self.cost_of(index)
+        self.tokens += completion.usage.completion_tokens or 0
+        self.answered += 1
+        self.answered_at = now
+        self.cost_left -= cost
+        self.rate.add(now, cost)
+        if (state := self.workers.get(worker)) is not None:
+            state.rate.add(now, cost)
+        if completion.seconds:
+            self.seconds.append(completion.seconds)
 
     @property
     def done(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from muster.core import Completion, ConfigurationError, Generation, Request, RequestKey, Sample
+from muster.core.phases import counted
 from muster.metrics.protocol import has_reference
 from muster.scheduling.cost import CHARACTERS_PER_TOKEN, TokenHistory, expected_tokens, predict
 from muster.scheduling.queue import Item
@@ -44,7 +45,7 @@ class Workload:
         known = history or TokenHistory()
         indices: dict[RequestKey, int] = {}
         talks = [task.has_dialogues for task in planned]
-        for request, place in _requests(planned, known):
+        for request, place in counted(_requests(planned, known)):
             if request.key in done:
                 continue
             index = len(self._places)

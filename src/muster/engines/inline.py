@@ -72,6 +72,7 @@ class InlineLink:
             self._coordinator.lose(NAME, reason, now)
             self._coordinator.join(NAME, 0, host_name(), os.getpid(), now)
             self._coordinator.ready(NAME, slots, batched, 0.0, now)
+            self._coordinator.progress.workers[NAME].restarts += 1
             self._changed.notify_all()
         return successor
 

@@ -33,9 +33,10 @@ from muster.models.protocol import Model, ModelSettings
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.processor import check_processor
 from muster.planning import plan
+from muster.report.display import Silent
 from muster.results.folder import RunFolder
 from muster.results.results import Results
-from muster.run import Silent, work
+from muster.run import work
 from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
 from muster.wire.messages import Broken, Hello, Ready

@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from muster.coordinator.progress import Progress
-from muster.core.text import printable
+from muster.core.phases import Phase
+from muster.report.live import notes, phase_line, render, render_phase, straggler_lines, summary, task_lines
+from muster.results.snapshot import Snapshot
 
 _PLAIN_SECONDS = 10.0
+_TASKS_SECONDS = 60.0
+_SOON_SECONDS = 0.5
 
 
 class RichDisplay:
-    """Implements `Display` with live bars per task."""
+    """Implements `Display` with live bars per task and a row per replica."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._phases: list[Phase] = []
+        self._look: Callable[[], Snapshot] | None = None
 
     @contextmanager
-    def show(self, progress: Progress) -> Iterator[None]:
+    def show(self, look: Callable[[], Snapshot]) -> Iterator[None]:
         """Live bars until the context ends."""
-        with Live(
-            get_renderable=lambda: render(progress),
-            console=self._console,
-            refresh_per_second=5,
-            transient=False,
-        ):
-            yield
+        self._look = look
+        try:
+            with self._live(lambda: self._with_phases(render(look(), self._console.height)), transient=False):
+                yield
+        finally:
+            self._look = None
+
+    @contextmanager
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """A line, with a bar where there is a total; gone when the phase is over."""
+        outermost = not self._phases and self._look is None
+        self._phases.append(phase)
+        try:
+            with self._soon() if outermost else nullcontext():
+                yield
+        finally:
+            self._phases.remove(phase)
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -42,28 +55,90 @@ class RichDisplay:
 
     announce = say
 
+    @contextmanager
+    def _soon(self) -> Iterator[None]:
+        """A live line for what takes longer than a moment."""
+        live, over = self._live(self._with_phases, transient=True), threading.Event()
+
+        def begin() -> None:
+            if not over.wait(_SOON_SECONDS):
+                live.start()
+
+        beginner = threading.Thread(target=begin, name="muster-progress", daemon=True)
+        beginner.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beginner.join()
+            live.stop()
+
+    def _live(self, renderable: Callable[[], RenderableType], *, transient: bool) -> Live:
+        return Live(
+            get_renderable=renderable, console=self._console, refresh_per_second=5, transient=transient
+        )
+
+    def _with_phases(self, below: RenderableType | None = None) -> RenderableType:
+        shown = [render_phase(phase) for phase in self._phases[-1:]]
+        parts = [*shown, *([] if below is None else [below])]
+        return Group(*parts) if parts else Text("")
+
 
 class PlainDisplay:
     """Implements `Display` with a line now and then, for logs."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, every: float = _PLAIN_SECONDS) -> None:
+        """`every`: seconds between two lines."""
         self._console = console
+        self._every = every
+        self._said = time.monotonic()
+        self._tasks_said = self._said
+        self._noted: set[str] = set()
 
     @contextmanager
-    def show(self, progress: Progress) -> Iterator[None]:
-        """A line every ten seconds and one at the end."""
-        over, noted = threading.Event(), set[str]()
+    def show(self, look: Callable[[], Snapshot]) -> Iterator[None]:
+        """A line every ten seconds and one at the end; each task's once a minute."""
+        try:
+            with self._meanwhile(lambda: self._tell(look())):
+                yield
+        finally:
+            self._tell(look(), last=True)
+
+    @contextmanager
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """A line every ten seconds, also where several short phases follow one another."""
+        with self._meanwhile(lambda: self.say(phase_line(phase))):
+            yield
+
+    def say(self, line: str) -> None:
+        """Print a line; where that is impossible (a log on a full disk) the run goes on without."""
+        self._said = time.monotonic()
+        with suppress(OSError):
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    announce = say
+
+    def _tell(self, snapshot: Snapshot, *, last: bool = False) -> None:
+        for line in [*notes(snapshot), *straggler_lines(snapshot.stragglers)]:
+            first = line.partition(" for ")[0]
+            if first not in self._noted:
+                self._noted.add(first)
+                self.say(line)
+        several = len(snapshot.tasks) > 1
+        if several and (last or time.monotonic() - self._tasks_said >= _TASKS_SECONDS):
+            self._tasks_said = time.monotonic()
+            for line in task_lines(snapshot):
+                self.say(line)
+        self.say(summary(snapshot))
+
+    @contextmanager
+    def _meanwhile(self, tell: Callable[[], None]) -> Iterator[None]:
+        over = threading.Event()
 
         def report() -> None:
-            while not over.wait(_PLAIN_SECONDS):
-                show()
-
-        def show() -> None:
-            for line in notes(progress):
-                if line not in noted:
-                    noted.add(line)
-                    self.say(line)
-            self.say(summary(progress))
+            while not over.wait(max(0.0, self._said + self._every - time.monotonic())):
+                if time.monotonic() - self._said >= self._every:
+                    tell()
 
         reporter = threading.Thread(target=report, name="muster-progress", daemon=True)
         reporter.start()
@@ -72,68 +147,3 @@ class PlainDisplay:
         finally:
             over.set()
             reporter.join()
-            show()
-
-    def say(self, line: str) -> None:
-        """Print a line; where that is impossible (a log on a full disk) the run goes on without."""
-        with suppress(OSError):
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    announce = say
-
-
-def summary(progress: Progress) -> str:
-    """The whole run in one line."""
-    parts = [f"{progress.done}/{progress.total} answered"]
-    if progress.kept_back:
-        parts.append(f"{progress.kept_back} still with the workers")
-    if progress.errored:
-        parts.append(f"{progress.errored} errors")
-    parts.append(_workers(progress))
-    if progress.rate:
-        parts.append(f"{progress.rate:.1f}/s")
-    if (left := progress.seconds_left) and progress.done < progress.total:
-        parts.append(f"{duration(left)} left")
-    if progress.notice:
-        parts.append(progress.notice)
-    return printable(" · ".join(part for part in parts if part))
-
-
-def notes(progress: Progress) -> list[str]:
-    """What the models say of how they answer, a line each: `batching: static (its cache is a …)`."""
-    return [f"{name}: {note}" for name, note in progress.notes.items()]
-
-
-def render(progress: Progress) -> RenderableType:
-    """Bars per task and a line for the run."""
-    table = Table.grid(padding=(0, 2))
-    for task in progress.tasks:
-        mean = "" if task.mean is None else f"{task.mean:.3f} {task.shown_score}"
-        errors = f"{task.errored} errors" if task.errored else ""
-        table.add_row(
-            Text(printable(task.name), style="bold"),
-            ProgressBar(total=max(task.total, 1), completed=task.done + task.kept_back, width=30),
-            f"{task.done}/{task.total}",
-            mean,
-            Text(errors, style="red"),
-        )
-    lines = [*notes(progress), summary(progress)]
-    return Group(table, *(Text(line, style="dim") for line in lines))
-
-
-def _workers(progress: Progress) -> str:
-    workers = list(progress.workers.values())
-    if not workers:
-        return ""
-    states = Counter("finished" if worker.state == "left" else worker.state for worker in workers)
-    text = "replicas: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    joined = Counter(worker.host for worker in workers if worker.joined)
-    hosts = ", ".join(f"{count} from {host}" for host, count in sorted(joined.items()))
-    return f"{text} (joined: {hosts})" if hosts else text
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `1h05m`, `3m20s` or `12s`."""
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

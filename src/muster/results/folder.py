@@ -73,6 +73,11 @@ class RunFolder:
         return self.root / "samples.parquet"
 
     @property
+    def progress(self) -> Path:
+        """How far the run is, while it goes on; then how it was at the end."""
+        return self.root / "progress.json"
+
+    @property
     def report(self) -> Path:
         """The HTML report."""
         return self.root / "report.html"
@@ -105,7 +110,15 @@ class RunFolder:
     @property
     def of_the_run(self) -> tuple[Path, ...]:
         """The files that are one run's, whoever works in the folder: all but the manifest, the logs and the locks."""
-        return (self.results, self.samples, self.report, self.join_secret, self.verdicts, self.journal)
+        return (
+            self.results,
+            self.samples,
+            self.report,
+            self.progress,
+            self.join_secret,
+            self.verdicts,
+            self.journal,
+        )
 
     def log(self, worker: str) -> Path:
         """The log file of one worker; different workers never share a file."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from muster.core import ConfigurationError, RequestKey
+from muster.core.phases import counted, phase
 from muster.metrics.protocol import CorpusMetric, Metric
 from muster.results.aggregation import TaskScores, scorable
 from muster.results.answer_scoring import (
@@ -105,12 +106,17 @@ def _score_task(
 ) -> TaskResults:
     scores = TaskScores(planned.task, verdicts=verdicts)
     clusters = sample_clusters(planned.samples, planned.task.cluster)
-    for answer in with_corpus_scores(scores.task, _answers(scores.task, planned, journal, verdicts)):
-        table.add(answer, clusters[answer.sample.id])
-        scores.add(answer)
-        if answer.record is not None and answer.record.completion.succeeded:
-            usage.add(answer.record.completion.usage)
-    return scores.results()
+    asked = len(planned.samples) * planned.repeats
+    with phase(f"scoring {planned.task.name}", "answers", asked):
+        for answer in counted(
+            with_corpus_scores(scores.task, _answers(scores.task, planned, journal, verdicts))
+        ):
+            table.add(answer, clusters[answer.sample.id])
+            scores.add(answer)
+            if answer.record is not None and answer.record.completion.succeeded:
+                usage.add(answer.record.completion.usage)
+    with phase(f"intervals and categories of {planned.task.name}"):
+        return scores.results()
 
 
 def _answers(

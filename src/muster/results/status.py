@@ -17,6 +17,7 @@ from muster.results.journal_lines import Entry, interned
 from muster.results.journal_read import read_entries
 from muster.results.manifest import Attempt, Manifest
 from muster.results.results import Results
+from muster.results.snapshot import Snapshot, Straggler, load_snapshot
 from muster.results.verdicts import VerdictBook
 
 State = Literal["new", "running", "interrupted", "failed", "complete"]
@@ -50,7 +51,17 @@ class WorkerStatus:
     rate: float
     """Completions per second: over the last minute of a running run, else over its time at work."""
     last_seen: float
-    """Unix seconds of its last completion."""
+    """Unix seconds of its last completion; 0 of one that has none."""
+    state: str = ""
+    """As its run says (`WorkerSnapshot.state`); empty for one of an earlier attempt."""
+    restarts: int = 0
+    """Times that its process was started again, in the last attempt."""
+    holding: int = 0
+    """Requests that it works on."""
+    sample: str = ""
+    """The oldest of them, `task/id`."""
+    log: str = ""
+    """Path of its log, where it has one here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +95,9 @@ class Status:
     errors: tuple[ErrorGroup, ...]
     """The model's failures, the most frequent first; then what metrics raised on its answers."""
     rate: float
-    """Completions per second, as for workers."""
+    """Completions per second, as for workers; of a running run what its own progress line says."""
     time_left: float | None
-    """Seconds; None where it isn't running or nothing came in the last minute."""
+    """Seconds, as its progress line says; None where it isn't running or there is no rate yet."""
     attempts: int
     last: Attempt | None = None
     """Without its command."""
@@ -95,6 +106,10 @@ class Status:
     """None: nobody has been asked."""
     name: str = ""
     """What the run is called, where it isn't by its model."""
+    stragglers: tuple[Straggler, ...] = ()
+    """Requests of a running run that take much longer than others do."""
+    notice: str = ""
+    """What the user should know right now."""
 
     @property
     def requested(self) -> int:
@@ -146,7 +161,47 @@ def read_status(folder: RunFolder, now: float | None = None) -> Status:
     judge = _judge(folder)
     entries = read_entries(folder.journal)
     status = summarise(manifest, entries, running=running, now=at, holder=holder, judge=judge)
-    return _as_scored(status, folder)
+    status = _as_scored(status, folder)
+    snapshot = load_snapshot(folder.progress)
+    if snapshot is None or snapshot.attempt != len(manifest.attempts):
+        return _with_logs(status, folder)
+    return _with_logs(_as_the_run_says(status, snapshot), folder)
+
+
+def _as_the_run_says(status: Status, snapshot: Snapshot) -> Status:
+    """With what only the run's own process knows."""
+    workers = dict(status.workers)
+    for each in snapshot.workers:
+        known = workers.get(each.name, WorkerStatus(0, 0.0, 0.0))
+        workers[each.name] = replace(
+            known,
+            rate=each.rate if status.state == "running" else known.rate,
+            state=each.state,
+            restarts=each.restarts,
+            holding=each.holding,
+            sample=each.sample,
+        )
+    status = replace(status, workers=workers)
+    if status.state != "running":
+        return status
+    return replace(
+        status,
+        rate=snapshot.rate,
+        time_left=snapshot.time_left,
+        stragglers=tuple(snapshot.stragglers),
+        notice=snapshot.notice,
+    )
+
+
+def _with_logs(status: Status, folder: RunFolder) -> Status:
+    logs = {name: folder.log(name) for name in status.workers}
+    return replace(
+        status,
+        workers={
+            name: replace(worker, log=str(logs[name])) if logs[name].exists() else worker
+            for name, worker in status.workers.items()
+        },
+    )
 
 
 def _as_scored(status: Status, folder: RunFolder) -> Status:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from muster.cli.showing import phases_shown
+
 if TYPE_CHECKING:
     from muster.tasks.definition import Task
 
@@ -42,7 +44,8 @@ def command(
         raise ConfigurationError(f"--images {images}: give a number, or all")
     given = [part.strip() for part in (data or "").split(",") if part.strip()]
     most = None if images == "all" else int(images)
-    results = [_check(task, most, save_images) for task in load_tasks([name], DataFolders.parse(given))]
+    with phases_shown():
+        results = [_check(task, most, save_images) for task in load_tasks([name], DataFolders.parse(given))]
     raise typer.Exit(0 if all(results) else PROBLEMS)
 
 

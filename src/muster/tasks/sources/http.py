@@ -25,6 +25,8 @@ from urllib.request import (
     Request,
 )
 
+from muster.core.phases import advance, phase
+
 ATTEMPTS = 4
 """Tries without a byte of progress before a download is given up."""
 TIMEOUT = 60.0
@@ -112,7 +114,11 @@ def _continue(url: str, part: _Part) -> bool:
             if version := _version(response):
                 part.note.write_text(json.dumps({"version": version}), encoding="utf-8")
         expected = _length(response)
-        received = _save(response, part.content)
+        size = part.size
+        name = part.content.name.removesuffix(".part")
+        with phase(f"downloading {name}", "bytes", None if expected is None else size + expected) as loading:
+            loading.done = size
+            received = _save(response, part.content)
     return expected is None or received == expected
 
 
@@ -123,6 +129,7 @@ def _save(response: HTTPResponse, content: Path) -> int:
             while block := response.read(_BLOCK):
                 file.write(block)
                 received += len(block)
+                advance(len(block))
         finally:
             file.flush()
             os.fsync(file.fileno())

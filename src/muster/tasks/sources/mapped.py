@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from muster.core import JSON, Sample
+from muster.core.phases import counted
 from muster.core.text import did_you_mean
 from muster.tasks.problems import Problem, listed_problems, raise_problems
 from muster.tasks.sources.conditions import Condition, why_nothing
@@ -157,7 +158,7 @@ class MappedSource:
 
     def _rows(self, located: Located, rules: Rules) -> Iterator[Row]:
         media = rules.media_columns()
-        rows = self.origin.rows(located, media)
+        rows = counted(self.origin.rows(located, media))
         for join in self.joins:
             rows = joined(rows, join, media)
         return exploded(rows, self.explode) if self.explode else rows

@@ -22,6 +22,7 @@ import msgspec
 
 from muster.core import Extent, RunError
 from muster.core.cache_folder import cache_folder
+from muster.core.phases import counted, phase
 from muster.tasks.sources.cache import locked
 from muster.tasks.sources.json_cells import plain
 from muster.tasks.sources.list_text import looks_like_list, parse_list
@@ -61,7 +62,8 @@ def packed_rows(
     if not folder.exists():
         with locked(folder, f"converts {files[0].name}"):
             if not folder.exists():
-                _write(folder, read(), frozenset(media))
+                with phase(f"converting {files[0].name}", "rows"):
+                    _write(folder, counted(read()), frozenset(media))
     return _read(folder)
 
 
