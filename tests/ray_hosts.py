@@ -47,7 +47,10 @@ class RayNode:
 
     def kill(self) -> None:
         """The node is gone at once, with all that runs on it. Ray notices within half a minute."""
-        family = psutil.Process(self._process.pid).children(recursive=True)
+        try:
+            family = psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return  # it ended by itself, as a raylet does whose head is gone
         raylets = [one for one in family if Path((command_of(one) or [""])[0]).name == "raylet"]
         for raylet in raylets:
             raylet.kill()

@@ -33,7 +33,7 @@ from benchmarks.runs import scratch
 from benchmarks.tables import machine, markdown
 from muster.core import RequestKey
 
-ENGINES = ("inline", "local", "torchrun", "nodes", "ray")
+ENGINES = ("inline", "local", "torchrun", "nodes", "three-nodes", "ray", "slurm")
 RESULTS = Path(__file__).parents[1] / "RESULTS-chaos.md"
 OUTCOMES = Path("build/chaos.jsonl")
 _MOST_MISSES = 10

@@ -83,7 +83,7 @@ class Attempt:
                 process = psutil.Process(int(folder.name))
                 env = process.environ()
                 if (part := _part(process.cmdline(), env)) is not None:
-                    found.append(Member(process, part, int(env.get("RANK", -1))))
+                    found.append(Member(process, part, _rank(env)))
         return found
 
     def coordinator(self) -> list[psutil.Process]:
@@ -156,10 +156,16 @@ def _living(pid: int) -> psutil.Process | None:
 
 
 def _part(command: Sequence[str], env: Mapping[str, str]) -> Part | None:
-    if "torch.distributed.run" in command:
+    if "torch.distributed.run" in command or command[2:4] == ["muster", "slurm"]:
         return "launcher"
     if "muster.worker.worker" in command:
         return "worker"
     if not command or not Path(command[0]).name.startswith("python") or "muster" not in command:
         return None  # the shell that enters a namespace
-    return "rank" if "RANK" in env else "main"
+    return "rank" if _rank(env) >= 0 else "main"
+
+
+def _rank(env: Mapping[str, str]) -> int:
+    """The launcher's rank; -1 without a launcher. Slurm's batch script is no task of a step."""
+    in_step = "SLURM_STEP_ID" in env and env.get("SLURM_STEP_ID", "").isdigit()
+    return int(env.get("RANK", env["SLURM_PROCID"] if in_step else -1))

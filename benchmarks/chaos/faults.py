@@ -17,9 +17,9 @@ import psutil
 
 from benchmarks.chaos.attempts import POLL_SECONDS, Attempt
 from benchmarks.chaos.damage import damage
-from benchmarks.chaos.stages import SMALL_DISK, Nodes, Ray, Stage
+from benchmarks.chaos.stages import SMALL_DISK, Nodes, Ray, Slurm, Stage
 
-ALL = ("inline", "local", "torchrun", "nodes", "ray")
+ALL: Sequence[str] = ("inline", "local", "torchrun", "nodes", "three-nodes", "ray", "slurm")
 WITH_WORKERS = ("local", "torchrun", "nodes", "ray")
 LAUNCHED = ("torchrun", "nodes")
 WORKER_TIMEOUT = 3.0
@@ -91,7 +91,7 @@ class Fault:
 
     name = ""
     says = ""
-    engines: tuple[str, ...] = ()
+    engines: Sequence[str] = ()
     restarts = 0
     """`--max-restarts` of the launcher."""
     poisonous = False
@@ -153,20 +153,86 @@ class StopRank(Fault):
 class KillNode(Fault):
     """Of several hosts, one without the coordinator."""
 
-    name, says, engines = "kill-node", "a node without the coordinator loses power", ("nodes", "ray")
+    name, says = "kill-node", "a node without the coordinator loses power"
+    engines = ("nodes", "three-nodes", "ray", "slurm")
 
     def strike(self, scene: Scene) -> None:
         if isinstance(scene.stage, Nodes):
             scene.one_of("coordinator")
             scene.stage.hosts[1].kill()
-        elif isinstance(scene.stage, Ray):
+        elif isinstance(scene.stage, Ray | Slurm):
             scene.one_of("worker")
             scene.stage.lose_a_node()
 
 
+class KillOtherNodes(Fault):
+    """Of three hosts, the two without the coordinator."""
+
+    name, says, engines = (
+        "kill-other-nodes",
+        "both nodes without the coordinator lose power",
+        ("three-nodes",),
+    )
+
+    def strike(self, scene: Scene) -> None:
+        assert isinstance(scene.stage, Nodes)
+        scene.one_of("coordinator")
+        for host in scene.stage.hosts[1:]:
+            host.kill()
+
+
+class KillHead(Fault):
+    """Of Ray's cluster; there is another under the same address when the command is given again."""
+
+    name, says, engines = "kill-head", "the head of Ray's cluster loses power", ("ray",)
+
+    def strike(self, scene: Scene) -> None:
+        assert isinstance(scene.stage, Ray)
+        ray = scene.stage
+        scene.one_of("worker")
+        ray.lose_the_head()
+
+        def make_anew() -> None:
+            scene.over.wait()
+            ray.make_anew()
+
+        scene.meanwhile(make_anew)
+
+
+class Requeue(Fault):
+    name, says, engines = "requeue", "scontrol requeue of the job", ("slurm",)
+
+    def strike(self, scene: Scene) -> None:
+        assert isinstance(scene.stage, Slurm)
+        scene.one_of("coordinator")
+        if not (job := scene.stage.job()):
+            raise Missed
+        scene.stage.control("requeue", job)
+
+
+class Drain(Requeue):
+    """The job may not come back there before the node is given back."""
+
+    name, says = "drain", "a node is drained, and the job requeued"
+
+    def strike(self, scene: Scene) -> None:
+        assert isinstance(scene.stage, Slurm)
+        slurm = scene.stage
+        slurm.control("update", "NodeName=n2", "State=DRAIN", "Reason=chaos")
+        try:
+            super().strike(scene)
+        finally:
+
+            def give_back() -> None:
+                scene.over.wait(3.0)
+                slurm.control("update", "NodeName=n2", "State=RESUME")
+
+            scene.meanwhile(give_back)
+
+
 class KillEverything(Fault):
     name, says = "kill-everything", "kill -9 of all processes of the coordinator's node"
-    engines = ("local", "torchrun", "nodes")
+    engines = ("local", "torchrun", "nodes", "three-nodes")
 
     def strike(self, scene: Scene) -> None:
         scene.one_of("coordinator")
@@ -223,7 +289,7 @@ class SlowHost(Fault):
 class Cut(Fault):
     """A host is taken off the network, and comes back."""
 
-    engines = ("nodes",)
+    engines = ("nodes", "three-nodes")
 
     def __init__(self, name: str, says: str, seconds: Sequence[float]) -> None:
         """`seconds`: off, on, off, …"""
@@ -276,7 +342,7 @@ class FullDisk(Fault):
 class TornJournal(KillCoordinator):
     """As a machine leaves it that loses power, or a disk that forgets."""
 
-    name = "torn-journal"
+    name, engines = "torn-journal", ("inline", "local", "torchrun", "nodes", "ray")
     says = "the coordinator is killed, then its journal torn or overwritten"
 
     def repair(self, output: Path, random: Random) -> None:
@@ -299,7 +365,9 @@ class Preempt(Fault):
 
     def strike(self, scene: Scene) -> None:
         scene.one_of("coordinator")
-        if isinstance(scene.stage, Ray):  # the command is what enters the namespace
+        if isinstance(scene.stage, Slurm):
+            scene.stage.signal("TERM")
+        elif isinstance(scene.stage, Ray):  # the command is what enters the namespace
             send([scene.one_of("coordinator")], signal.SIGTERM)
         else:
             for command in scene.attempt.commands:
@@ -351,6 +419,10 @@ FAULTS: Mapping[str, Fault] = {
         KillCoordinator(),
         RestartGroup(),
         KillNode(),
+        KillOtherNodes(),
+        KillHead(),
+        Requeue(),
+        Drain(),
         KillEverything(),
         Cut("cut-short", f"a host off the network for {SHORT_CUT:g} s", [SHORT_CUT]),
         Cut("cut-long", f"a host off the network for {LONG_CUT:g} s", [LONG_CUT]),

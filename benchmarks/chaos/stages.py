@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 from unittest.mock import patch
 
+import slurm_cluster
 from benchmarks.chaos.attempts import Attempt, Command
 from netns import Host, Network, network
 from ray_hosts import RayHost, ray_host
@@ -26,7 +27,7 @@ ENVIRONMENT = {
 }
 SMALL_DISK = "small-disk"
 """A folder of `scratch`: one megabyte."""
-_NODES = 2
+HOSTS = {"nodes": 2, "three-nodes": 3}
 
 
 class Stage(Protocol):
@@ -92,11 +93,10 @@ class Torchrun:
 
 
 class Nodes:
-    """torchrun on two hosts that share no disk."""
+    """torchrun on hosts that share no disk."""
 
-    name, says = "nodes", "torchrun, 2 hosts of 1 rank"
-
-    def __init__(self, made: Network) -> None:
+    def __init__(self, name: str, made: Network) -> None:
+        self.name, self.says = name, f"torchrun, {len(made.hosts)} hosts of 1 rank"
         self.network = made
 
     @property
@@ -110,7 +110,7 @@ class Nodes:
         commands = []
         for host in self.hosts:
             place = [f"--node-rank={host.number - 1}", f"--master-addr={self.hosts[0].address}"]
-            launcher = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={_NODES}", *place]
+            launcher = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={len(self.hosts)}", *place]
             launcher += [f"--master-port={port}", "--nproc-per-node=1", f"--max-restarts={restarts}"]
             words = host.command(*launcher, *_muster(output, options))
             commands.append(Command(words, host.environment(ENVIRONMENT)))
@@ -127,7 +127,11 @@ class Ray:
     name, says = "ray", "Ray, 2 replicas"
 
     def __init__(self, host: RayHost) -> None:
-        self._host, self._second = host, host.start_node(1)
+        self._host = host
+        self._start()
+
+    def _start(self) -> None:
+        self._head, self._second = self._host.start_node(1, head=True), self._host.start_node(1)
 
     def start(
         self,
@@ -152,6 +156,62 @@ class Ray:
         self._second.kill()
         self._second = self._host.start_node(1)
 
+    def lose_the_head(self) -> None:
+        """Kill the node that holds the cluster's own services."""
+        self._head.kill()
+
+    def make_anew(self) -> None:
+        """Another cluster under the same address, once what is left of this one is gone."""
+        self._second.kill()
+        self._start()
+
+
+class Slurm:
+    """A job of two nodes that `muster slurm` submits and follows, from a third host."""
+
+    name, says = "slurm", "Slurm, 2 nodes of 1 rank"
+
+    def __init__(self, made: Network, slurm: slurm_cluster.Slurm) -> None:
+        self.hosts, self._login, self._slurm = made.hosts[:2], made.hosts[2], slurm
+
+    def start(
+        self,
+        output: Path,
+        options: Sequence[str],
+        said: Path,
+        *,
+        restarts: int = 0,  # noqa: ARG002
+    ) -> Attempt:
+        """See `Stage`."""
+        asked = ["--nodes", "2", "--follow", "--every", "0.5", "--", "--output", str(output), *options]
+        words = self._login.command(sys.executable, "-m", "muster", "slurm", *asked)
+        return Attempt.start(
+            [Command(words, {**self._slurm.environment_of(self._login), **ENVIRONMENT})], said
+        )
+
+    def folder(self, scratch: Path) -> Path:
+        """See `Stage`."""
+        return scratch
+
+    def job(self) -> str:
+        """The number of the job that isn't over; an empty string where there is none."""
+        return self._slurm.run("squeue", "--noheader", "--format", "%i").partition("\n")[0]
+
+    def signal(self, name: str) -> None:
+        """`scancel --signal=NAME` of the job, as Slurm does before it takes the nodes away."""
+        if job := self.job():
+            self._slurm.run("scancel", f"--signal={name}", job)
+
+    def control(self, *words: str) -> None:
+        """`scontrol WORDS`."""
+        self._slurm.run("scontrol", *words)
+
+    def lose_a_node(self) -> None:
+        """The second node loses power, Slurm is told, and it comes back."""
+        self.hosts[1].kill()
+        self.control("update", "NodeName=n2", "State=DOWN", "Reason=chaos")
+        slurm_cluster.start_slurmd(self._slurm, self.hosts[1])
+
 
 @contextmanager
 def stage(name: str, scratch: Path) -> Iterator[Stage]:
@@ -167,13 +227,14 @@ def stage(name: str, scratch: Path) -> Iterator[Stage]:
                 yield Here(name, "local, 2 workers", ["--engine", "local", "--replicas", "2"])
             case "torchrun":
                 yield Torchrun()
-            case "nodes":
-                yield Nodes(stack.enter_context(network(scratch / "hosts", _NODES)))
+            case "nodes" | "three-nodes":
+                yield Nodes(name, stack.enter_context(network(scratch / f"hosts-{name}", HOSTS[name])))
+            case "slurm":
+                made = stack.enter_context(network(scratch / "slurm-hosts", 3))
+                yield Slurm(made, slurm_cluster.start_slurm(made, scratch / "slurm", nodes=2))
             case "ray":
                 stack.enter_context(patch.dict(os.environ, ENVIRONMENT))  # actors have that of their raylet
-                host = stack.enter_context(ray_host())
-                host.start_node(1, head=True)
-                yield Ray(host)
+                yield Ray(stack.enter_context(ray_host()))
             case _:
                 raise ValueError(f"no stage {name!r}")
 
