@@ -179,12 +179,12 @@ def start(
 def stop_for_good(rank: psutil.Process) -> None:
     """SIGSTOP a launcher's rank, and kill the process beside it that would have it go on."""
     limit = time.monotonic() + DEADLINE
-    while not (wakers := [child for child in rank.children() if resume_watch.__file__ in command_of(child)]):
+    while not (watches := [child for child in rank.children() if resume_watch.__file__ in command_of(child)]):
         assert time.monotonic() < limit, f"nobody looks after rank {rank}"
         time.sleep(0.01)
     rank.send_signal(signal.SIGSTOP)
-    for waker in wakers:
-        waker.kill()
+    for watch in watches:
+        watch.kill()
 
 
 def launched(ranks: int, *options: str) -> list[str]:

@@ -24,7 +24,7 @@ from muster.cli.app import app
 from muster.core import ConfigurationError
 from muster.demo import demo_model_path
 from muster.live.copies import _across, check_copies, unwrapped
-from muster.live.party import Arrival
+from muster.live.rank_group import Arrival
 from muster.live.restored import restored
 from muster.results.journal import read_journal
 from video_files import write_video

@@ -63,6 +63,6 @@ def test_a_stopped_rank_goes_on_unless_its_launcher_was_stopped_too(rank: psutil
 
 
 def test_who_looks_after_a_rank_ends_with_it(rank: psutil.Process) -> None:
-    (waker,) = rank.children()
+    (watch,) = rank.children()
     rank.kill()
-    until(lambda: gone(waker))
+    until(lambda: gone(watch))

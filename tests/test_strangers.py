@@ -137,12 +137,12 @@ def test_one_who_has_the_secret_must_say_what_for(monkeypatch: pytest.MonkeyPatc
 def test_crowds_of_strangers_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """They hang on to their connections; the oldest make room."""
     with serving(20) as served:
-        monkeypatch.setattr(served.server._reception, "_most_strangers", 16)
+        monkeypatch.setattr(served.server._listener, "_most_unauthenticated", 16)
         with crowd(served.join_port, 60) as strangers:
             assert offered(served, 1)[1] == ["gpu7.0"]
             assert ended(strangers[0])
             assert not ended(strangers[-1])
-            assert len(served.server._reception._strangers) <= 16
+            assert len(served.server._listener._unauthenticated) <= 16
             assert_undisturbed(served)
 
 

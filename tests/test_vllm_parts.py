@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.core import JSON, ConfigurationError, Generation, MissingExtraError
+from muster.models.own_environment import own_environment
 from muster.models.protocol import ModelSettings
 from muster.models.registry import load_backend
-from muster.models.surroundings import own_surroundings
 from muster.models.vllm import versions
 from muster.models.vllm.answers import sampling_arguments
 from muster.models.vllm.options import (
@@ -248,7 +248,7 @@ def test_processes_see_no_ranks_and_the_worker_keeps_them() -> None:
         "HOME": "/root",
     }
     env = dict(before)
-    with own_surroundings({"MORE": "1"}, env):
+    with own_environment({"MORE": "1"}, env):
         assert not env.keys() & {"RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_USE_AGENT_STORE"}
         assert not any(name.startswith("OMPI_") for name in env)
         assert (env["HOME"], env["VLLM_HOST_IP"]) == ("/root", "10.0.0.3")

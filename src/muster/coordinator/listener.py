@@ -1,4 +1,4 @@
-"""Where connections come in: sockets that listen, and strangers until they have proved that they belong to the run."""
+"""Where connections come in: sockets that listen, and peers until they have proved that they belong to the run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _CLOSE_SECONDS = 2.0
 _MOST_TOLD = 5
 """Refused connections that are reported one by one; somebody may make thousands."""
 _MOST_FILES = 1 << 16
-_STRANGERS_PART = 4
-"""Strangers may hold one in so many of the files that this process may open."""
+_UNAUTHENTICATED_PART = 4
+"""Unauthenticated peers may hold one in so many of the files that this process may open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,15 @@ class Entry:
 
 
 class Listener:
-    """Listens, and hands on who has shown the secret. A stranger costs a file and a few bytes, for seconds."""
+    """Listens, and hands on who has shown the secret. An unauthenticated peer costs a file and a few bytes."""
 
     def __init__(self, serve: Callable[[Channel, Entry], Awaitable[None]]) -> None:
         """`serve` is awaited for every connection that has shown its entry's secret; then it is closed."""
         self._serve = serve
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
-        self._strangers: dict[asyncio.Task[None], None] = {}
-        self._most_strangers = max(16, allow_files(_MOST_FILES) // _STRANGERS_PART)
+        self._unauthenticated: dict[asyncio.Task[None], None] = {}
+        self._most_unauthenticated = max(16, allow_files(_MOST_FILES) // _UNAUTHENTICATED_PART)
         self._refused = 0
 
     async def listen(self, host: str, port: int, entry: Entry) -> int:
@@ -55,8 +55,8 @@ class Listener:
         """Listen no more, and wait a moment for connections that end."""
         for server in self._servers:
             server.close()
-        for stranger in self._strangers:
-            stranger.cancel()
+        for task in self._unauthenticated:
+            task.cancel()
         if self._connections:
             await asyncio.wait(self._connections, timeout=_CLOSE_SECONDS)
 
@@ -65,19 +65,19 @@ class Listener:
         assert task is not None
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
-        self._strangers[task] = None
-        if len(self._strangers) > self._most_strangers:  # the oldest had most time to introduce itself
-            next(iter(self._strangers)).cancel()
+        self._unauthenticated[task] = None
+        if len(self._unauthenticated) > self._most_unauthenticated:  # the oldest had most time
+            next(iter(self._unauthenticated)).cancel()
         try:
             channel = await transport.accept(reader, writer, entry.secret)
-            del self._strangers[task]
+            del self._unauthenticated[task]
             await self._serve(channel, entry)
         except transport.HandshakeError as error:
             self._report(writer, error)
         except asyncio.CancelledError:
-            log.debug("a stranger had to go")  # asyncio's servers would show a traceback
+            log.debug("an unauthenticated connection had to go")  # asyncio's servers would show a traceback
         finally:
-            self._strangers.pop(task, None)
+            self._unauthenticated.pop(task, None)
             writer.close()
 
     def _report(self, writer: asyncio.StreamWriter, error: transport.HandshakeError) -> None:

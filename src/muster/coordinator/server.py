@@ -90,7 +90,7 @@ class CoordinatorServer:
         self._on_log, self._on_broken, self._on_given_up = on_log, on_broken, on_given_up
         self._missing, self._replicas = missing, replicas
         self._peers: dict[str, _Peer] = {}
-        self._reception = Listener(self._serve)
+        self._listener = Listener(self._serve)
         self._join_names: JoinNames | None = None
         self.changed = asyncio.Event()
         """Set whenever a worker came, went or answered."""
@@ -101,12 +101,12 @@ class CoordinatorServer:
 
     async def start(self, host: str, port: int = 0) -> int:
         """Listen for the run's own workers; see `Listener.listen`."""
-        return await self._reception.listen(host, port, self._inside)
+        return await self._listener.listen(host, port, self._inside)
 
     async def listen_for_joiners(self, names: JoinNames, host: str, port: int, secret: bytes) -> int:
         """Listen for machines that join, also with workers that the run didn't start; see `Listener.listen`."""
         self._join_names = names
-        return await self._reception.listen(host, port, Entry(secret, for_joiners=True))
+        return await self._listener.listen(host, port, Entry(secret, for_joiners=True))
 
     @property
     def connected(self) -> set[str]:
@@ -152,7 +152,7 @@ class CoordinatorServer:
         for peer in self._peers.values():
             peer.channel.close()
         self._peers.clear()
-        await self._reception.close()
+        await self._listener.close()
 
     # -- one connection
 
@@ -170,7 +170,9 @@ class CoordinatorServer:
         except MusterError as error:
             self.error = error
         except Exception as error:
-            log.exception("a message of %s could not be acted on", peer.name if peer else "a stranger")
+            log.exception(
+                "a message of %s could not be acted on", peer.name if peer else "an unauthenticated peer"
+            )
             if peer is not None:  # or it would come back and say it again
                 reason = f"its message could not be acted on ({type(error).__name__}: {error})"
                 channel.send(encode(Refused(reason)))

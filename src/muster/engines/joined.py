@@ -25,7 +25,7 @@ class JoinedReplicas:
 
     def __init__(self, address: Endpoint, key: bytes, machine_id: str, say: Callable[[str], None]) -> None:
         """`machine_id`: as it has asked to join."""
-        self._address, self._key, self._party, self._say = address, key, machine_id, say
+        self._address, self._key, self._machine_id, self._say = address, key, machine_id, say
         self._supervisors: list[Supervisor] = []
         self._signals: list[int] = []
 
@@ -83,7 +83,7 @@ class JoinedReplicas:
             self._key.hex(),
             ship_logs=True,
             session=offer.session,
-            machine_id=self._party,
+            machine_id=self._machine_id,
             backend=accepted.backend,
             settings=accepted.settings,
         )

@@ -30,14 +30,14 @@ _GROUP = (
 """Variables that are the same for all ranks of a group."""
 
 
-class Straggler(NamedTuple):
+class LeftoverRank(NamedTuple):
     """A process of this node's launcher, and its rank."""
 
     pid: int
     rank: int
 
 
-def siblings(ranks: Collection[int]) -> list[Straggler]:
+def siblings(ranks: Collection[int]) -> list[LeftoverRank]:
     """Those of these ranks that this process's own launcher has started on this node and that still exist.
 
     Found in Linux's /proc; elsewhere there are none.
@@ -55,8 +55,8 @@ def end_leftover_ranks(ranks: Collection[int], patience: float) -> None:
         if time.monotonic() > limit:
             names = ", ".join(f"rank {rank} (process {pid})" for pid, rank in left)
             log.warning("%s did not end within %.0f s of the run's end: killed", names, patience)
-            for straggler in left:
-                _kill(straggler.pid)
+            for rank in left:
+                _kill(rank.pid)
             return
         time.sleep(_LOOK_SECONDS)
 
@@ -76,7 +76,7 @@ def _kill(pid: int) -> None:
         log.debug("process %d is gone: %s", pid, error)
 
 
-def _siblings() -> Iterator[Straggler]:
+def _siblings() -> Iterator[LeftoverRank]:
     launcher, mine = os.getppid(), Path("/proc/self")
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -94,7 +94,7 @@ def _siblings() -> Iterator[Straggler]:
             and one_node
             and all(variables.get(name) == os.environ.get(name) for name in _GROUP)
         ):
-            yield Straggler(int(process.name), ranks.rank)
+            yield LeftoverRank(int(process.name), ranks.rank)
 
 
 def _environment(process: Path) -> dict[str, str]:

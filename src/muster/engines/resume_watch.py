@@ -40,13 +40,13 @@ def resume_when_stopped() -> Iterator[None]:
 
     Not where its launcher was stopped too, which somebody has done on purpose; nor where there is no /proc.
     """
-    waker = _start()
+    watch = _start()
     try:
         yield
     finally:
-        if waker is not None:
-            waker.kill()
-            waker.wait()
+        if watch is not None:
+            watch.kill()
+            watch.wait()
 
 
 def _start() -> subprocess.Popen[bytes] | None:

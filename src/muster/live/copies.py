@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import nn
 
 from muster.core import ConfigurationError
-from muster.live.party import Arrival
+from muster.live.rank_group import Arrival
 
 
 @dataclass(frozen=True, slots=True)

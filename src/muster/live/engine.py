@@ -18,7 +18,7 @@ from muster.coordinator.server import CoordinatorServer
 from muster.core import RunError
 from muster.engines.job import Job
 from muster.engines.launcher import listen_addresses, worker_name
-from muster.live.party import Arrival, Meeting, RankGroup
+from muster.live.rank_group import Arrival, Meeting, RankGroup
 from muster.machine.ranks import Ranks
 from muster.wire.messages import Broken, Stop, Welcome
 
@@ -34,9 +34,9 @@ class LiveEngine:
 
     name = "live"
 
-    def __init__(self, party: RankGroup, arrivals: Mapping[int, Arrival], leading: list[int]) -> None:
+    def __init__(self, rank_group: RankGroup, arrivals: Mapping[int, Arrival], leading: list[int]) -> None:
         """`leading`: the ranks that work, each for its copy of the model."""
-        self._party, self._arrivals = party, arrivals
+        self._rank_group, self._arrivals = rank_group, arrivals
         self._ranks = {worker_name(rank): rank for rank in leading}
         self._lost_at: dict[str, float] = {}
         self._failure: str | None = None
@@ -71,7 +71,7 @@ class LiveEngine:
         try:
             bound, hosts = listen_addresses(_machines(self._arrivals))
             port = await server.start(bound)
-            self._party.open(
+            self._rank_group.open(
                 Meeting([(host, port) for host in hosts], secret.hex(), list(self._ranks.values()))
             )
             await self._until_over(coordinator, server, job, on_sync)
@@ -102,7 +102,7 @@ class LiveEngine:
 
     def _look(self, coordinator: Coordinator, now: float, *, late: bool) -> None:
         """Raise `RunError` if somebody can't go on."""
-        if (failure := self._party.failure or self._failure) is not None:
+        if (failure := self._rank_group.failure or self._failure) is not None:
             raise RunError(failure)
         for verdict in coordinator.check(now):
             raise RunError(f"rank {self._ranks[verdict.worker]}: {verdict.reason}")

@@ -26,7 +26,7 @@ from muster.live.adapter import follower, leader, load_live
 from muster.live.copies import Copy, check_copies, find_copy
 from muster.live.engine import LiveEngine
 from muster.live.in_step import InStep, follow
-from muster.live.party import Meeting, Outcome, RankGroup, store_reached
+from muster.live.rank_group import Meeting, Outcome, RankGroup, store_reached
 from muster.live.restored import restored
 from muster.machine.ranks import host_name
 from muster.models.protocol import Model, ModelSettings
@@ -94,32 +94,32 @@ def evaluate_live(
             f"{', '.join(sorted(OPTIONS))}, overwrite"
         )
     known = cast("Processor", processor)
-    party = RankGroup.of_this_job()
-    held = find_copy(model, party.rank)
+    rank_group = RankGroup.of_this_job()
+    held = find_copy(model, rank_group.rank)
     config = load_config({**options, "model": _name(held), "tasks": tasks, "backend": "live"})
     with restored(held.model), store_reached():
-        party.arrive(held.ranks)
-        if party.rank != 0:
-            return _take_part(party, held, known, config)
-        with _Coordination(party, held, config, overwrite=overwrite):
-            return _take_part(party, held, known, config)
+        rank_group.arrive(held.ranks)
+        if rank_group.rank != 0:
+            return _take_part(rank_group, held, known, config)
+        with _Coordination(rank_group, held, config, overwrite=overwrite):
+            return _take_part(rank_group, held, known, config)
 
 
-def _take_part(party: RankGroup, held: Copy, processor: Processor, config: RunConfig) -> Results:
+def _take_part(rank_group: RankGroup, held: Copy, processor: Processor, config: RunConfig) -> Results:
     """One rank's part, and then everybody's outcome."""
     try:
-        _work_or_follow(party, held, processor, config)
+        _work_or_follow(rank_group, held, processor, config)
     except Exception as error:
-        party.fail(_failed(party.rank, error))
-        outcome = party.outcome(config.load_timeout)
+        rank_group.fail(_failed(rank_group.rank, error))
+        outcome = rank_group.outcome(config.load_timeout)
         if outcome.results is None:
             raise outcome.as_error() from error
         raise
     except BaseException as error:  # Ctrl-C, or whatever the job's own signal handlers raise
-        party.fail(_failed(party.rank, error))
-        party.leave()
+        rank_group.fail(_failed(rank_group.rank, error))
+        rank_group.leave()
         raise
-    return party.outcome(config.load_timeout).given()
+    return rank_group.outcome(config.load_timeout).given()
 
 
 def _failed(rank: int, error: BaseException) -> str:
@@ -131,16 +131,16 @@ def _failed(rank: int, error: BaseException) -> str:
     return valid_text(f"rank {rank} failed: {type(error).__name__}: {error}")
 
 
-def _work_or_follow(party: RankGroup, held: Copy, processor: Processor, config: RunConfig) -> None:
-    meeting = party.meeting(config.rendezvous_timeout, config.load_timeout)
+def _work_or_follow(rank_group: RankGroup, held: Copy, processor: Processor, config: RunConfig) -> None:
+    meeting = rank_group.meeting(config.rendezvous_timeout, config.load_timeout)
     if meeting is None:
         return
-    group = _meet_copy(party, held, config)
+    group = _meet_copy(rank_group, held, config)
     try:
         if group is not None and group.position > 0:
             follow(follower(load_live(held, processor), group), group)
             return
-        with _link(party, meeting) as link:
+        with _link(rank_group, meeting) as link:
             model = leader(load_live(held, processor), config.batch_size, group)
             _answer(link, model)
         if group is not None:
@@ -150,34 +150,34 @@ def _work_or_follow(party: RankGroup, held: Copy, processor: Processor, config: 
             group.close()
 
 
-def _meet_copy(party: RankGroup, held: Copy, config: RunConfig) -> InStep | None:
+def _meet_copy(rank_group: RankGroup, held: Copy, config: RunConfig) -> InStep | None:
     """The group of the ranks that hold this copy together, if there are several."""
     if len(held.ranks) == 1:
         return None
-    machines = {party.arrival(rank).machine for rank in held.ranks}
+    machines = {rank_group.arrival(rank).machine for rank in held.ranks}
     return InStep(
-        PrefixStore(f"copy/{held.ranks[0]}", party.store),
-        held.ranks.index(party.rank),
+        PrefixStore(f"copy/{held.ranks[0]}", rank_group.store),
+        held.ranks.index(rank_group.rank),
         len(held.ranks),
         on_one_machine=len(machines) == 1,
         timeout=config.request_timeout,
-        over=lambda: party.over,
+        over=lambda: rank_group.over,
     )
 
 
 @contextmanager
-def _link(party: RankGroup, meeting: Meeting) -> Iterator[SocketLink]:
+def _link(rank_group: RankGroup, meeting: Meeting) -> Iterator[SocketLink]:
     """The way to the coordinator, which hears how the context ended."""
     secret = bytes.fromhex(meeting.secret)
-    replica = meeting.leading.index(party.rank)
-    hello = Hello(worker_name(party.rank), replica, host_name(), os.getpid())
+    replica = meeting.leading.index(rank_group.rank)
+    hello = Hello(worker_name(rank_group.rank), replica, host_name(), os.getpid())
     link = SocketLink(lambda: connect_to_any(meeting.addresses, secret), hello, lambda _stop, _lost: None)
     try:
         yield link
     except BaseException as error:
         link.drain()  # a thread that prepares batches may be waiting for more
-        # In the words in which the party is told: whichever comes first is raised on all ranks.
-        said = replace(Failure.from_exception(error), message=_failed(party.rank, error))
+        # In the words in which the group is told: whichever comes first is raised on all ranks.
+        said = replace(Failure.from_exception(error), message=_failed(rank_group.rank, error))
         link.broken(Broken(said, "work"))
         raise
     link.leave()
@@ -204,8 +204,8 @@ class _Coordination:
     training job. Whatever comes of it is told to all ranks.
     """
 
-    def __init__(self, party: RankGroup, held: Copy, config: RunConfig, *, overwrite: bool) -> None:
-        self._party, self._held, self._config, self._overwrite = party, held, config, overwrite
+    def __init__(self, rank_group: RankGroup, held: Copy, config: RunConfig, *, overwrite: bool) -> None:
+        self._rank_group, self._held, self._config, self._overwrite = rank_group, held, config, overwrite
         self._thread = threading.Thread(target=self._run, name="muster-coordinator", daemon=True)
 
     def __enter__(self) -> None:
@@ -220,8 +220,8 @@ class _Coordination:
             outcome = Outcome(self._coordinate())
         except BaseException as error:  # noqa: BLE001  raised again by every rank
             outcome = Outcome.of_error(error)
-        self._party.close(outcome)
-        self._party.announce_end()
+        self._rank_group.close(outcome)
+        self._rank_group.announce_end()
 
     def _coordinate(self) -> Results:
         started = time.monotonic()
@@ -229,7 +229,7 @@ class _Coordination:
         spec = judge_spec(
             config.judge, config.judge_backend, config.judge_args, request_timeout=config.request_timeout
         )
-        arrivals = self._party.gather(config.rendezvous_timeout)
+        arrivals = self._rank_group.gather(config.rendezvous_timeout)
         leading = check_copies(arrivals)
         planned = plan(config, lambda: getattr(self._held.model.config, "model_type", None))
         check_reach(planned)
@@ -237,7 +237,7 @@ class _Coordination:
         folder = RunFolder(config.output or _unused(default_output(config)))
         with folder.lock():
             _make_room(folder, overwrite=self._overwrite)
-            engine = LiveEngine(self._party, arrivals, leading)
+            engine = LiveEngine(self._rank_group, arrivals, leading)
             settings = ModelSettings(
                 config.model,
                 batch_size=config.batch_size,

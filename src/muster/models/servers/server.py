@@ -20,8 +20,8 @@ from pathlib import Path
 
 from muster.core import ConfigurationError, LostMemberError
 from muster.models.keeper import Keeper
+from muster.models.own_environment import own_environment
 from muster.models.servers.command import LOOPBACK, Command
-from muster.models.surroundings import own_surroundings
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Server:
         ]
         log.info("starting %s", " ".join(words))
         self._keeper = Keeper(folder=self._folder)
-        with own_surroundings():
+        with own_environment():
             try:
                 self._process = subprocess.Popen(
                     words,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, ClassVar
 from muster.core import Completion, Failure, ReplicaError, Request, RequestError
 from muster.models.api.traffic import Traffic
 from muster.models.fetch import fetch_model
+from muster.models.own_environment import own_environment
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.registry import require
-from muster.models.surroundings import own_surroundings
 from muster.models.transformers.processor import load_processor, model_type
 from muster.models.transformers.prompts import PromptRenderer
 from muster.models.vllm.answers import completion_of, sampling_arguments
@@ -76,7 +76,7 @@ class VllmModel:
         self._start()
 
     def _start(self) -> Engine:
-        with own_surroundings(self._variables):
+        with own_environment(self._variables):
             from muster.models.vllm.engine import Engine  # imports vLLM
 
         steps = _Steps()

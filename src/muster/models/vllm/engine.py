@@ -26,7 +26,7 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from muster.core import ConfigurationError, LostMemberError, ReplicaError, SampleError
 from muster.core.text import did_you_mean
 from muster.models.keeper import Keeper
-from muster.models.surroundings import own_surroundings
+from muster.models.own_environment import own_environment
 from muster.models.transformers.preparation import video_metadata
 from muster.models.vllm.answers import RequestOutput
 from muster.models.vllm.prompts import Prompt
@@ -195,7 +195,7 @@ async def _start(
 
     model = arguments["model"]
     _check_names(arguments)
-    with own_surroundings(variables):
+    with own_environment(variables):
         try:
             config = AsyncEngineArgs(**dict(arguments)).create_engine_config()
         except Exception as error:

@@ -26,7 +26,7 @@ DEFAULTS = {
 
 
 @contextmanager
-def own_surroundings(
+def own_environment(
     more: Mapping[str, str] | None = None, env: MutableMapping[str, str] = os.environ
 ) -> Iterator[None]:
     """While processes are started that must not take this one's ranks for theirs. This one needs its ranks later.
