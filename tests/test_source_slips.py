@@ -29,7 +29,7 @@ from processes import fake
 
 def load(file: Path, content: str, **more: object) -> list[Sample]:
     file.write_text(content)
-    return NativeSource(file, **more).load()  # type: ignore[arg-type]
+    return list(NativeSource(file, **more).load())  # type: ignore[arg-type]
 
 
 def task_samples(folder: Path, source: str, metric: str = "exact_match") -> list[Sample]:

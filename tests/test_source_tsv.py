@@ -85,7 +85,7 @@ def source(file: Path) -> MappedSource:
 
 
 def load(file: Path) -> list[Sample]:
-    return source(file).load()
+    return list(source(file).load())
 
 
 def failure(file: Path) -> str:

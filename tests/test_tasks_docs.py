@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,7 +95,7 @@ def test_the_python_snippet_at_the_end(guide: Path) -> None:
     names: dict[str, object] = {}
     exec(snippet, names)
     samples = names["samples"]
-    assert isinstance(samples, list)
+    assert isinstance(samples, Sequence)
     assert all(isinstance(sample, Sample) for sample in samples)
     assert names["messages"]
 

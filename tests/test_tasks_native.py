@@ -26,7 +26,7 @@ def jsonl(file: Path, *records: object) -> Path:
 
 
 def load(file: Path, **options: object) -> list[Sample]:
-    return NativeSource(file, **options).load()  # type: ignore[arg-type]
+    return list(NativeSource(file, **options).load())  # type: ignore[arg-type]
 
 
 def failure(file: Path, **options: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 
 import pytest
@@ -17,7 +18,7 @@ def numbered(count: int) -> list[Sample]:
     return [Sample(str(i), f"q{i}") for i in range(count)]
 
 
-def ids(samples: list[Sample]) -> list[str]:
+def ids(samples: Iterable[Sample]) -> list[str]:
     return [sample.id for sample in samples]
 
 

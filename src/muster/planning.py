@@ -43,7 +43,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
         family or cache(partial(model_family, config.model)),
     )
     tasks = [scored_by(task, config.scoring, config.thinking) for task in tasks]
-    samples = {task.name: _load(task) for task in tasks}
+    samples = {task.name: _load(task, config) for task in tasks}
     empty = [task for task in tasks if not samples[task.name]]
     if empty:
         raise ConfigurationError(
@@ -52,7 +52,8 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
             )
         )
     for task in tasks:
-        _warn_of_other_data(task, len(samples[task.name]))
+        if not _only_first(config):
+            _warn_of_other_data(task, len(samples[task.name]))
         for metric in (task.metric, *task.also):
             rehearse(metric, samples[task.name])
     selected = select_tasks(samples, config.limit, config.sample_ids)
@@ -79,9 +80,18 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
     return planned
 
 
-def _load(task: Task) -> Sequence[Sample]:
+def _load(task: Task, config: RunConfig) -> Sequence[Sample]:
+    """The samples of a task: where few are wanted, no more than those where its source can do that."""
+    first = _only_first(config)
     with phase(f"reading {task.name}", "rows"):
-        return task.source.load()
+        if first is None or not isinstance(task.source, MappedSource):
+            return task.source.load()
+        return task.source.load(first)
+
+
+def _only_first(config: RunConfig) -> int | None:
+    """How many samples of each task will do: `--limit` as a number, without ids that may be anywhere."""
+    return config.limit if isinstance(config.limit, int) and config.sample_ids is None else None
 
 
 def _why(task: Task) -> str:

@@ -17,6 +17,7 @@ from muster.media.images import describe
 from muster.media.packed_frames import pack
 from muster.media.video import load_video
 from muster.tasks.plan import PlannedTask
+from muster.tasks.samples import IMAGES, VIDEOS
 from muster.wire.probes import Probe, digest_of
 
 PROBES_PER_TASK = 16
@@ -30,7 +31,7 @@ def probes(planned: Sequence[PlannedTask]) -> list[Probe]:
     for task in planned:
         within = {
             path: media.within
-            for sample in task.samples
+            for sample in task.compact.having(IMAGES | VIDEOS)
             for media in (*sample.images, *sample.videos)
             if (path := _file(media)) is not None
         }

@@ -129,10 +129,11 @@ class ReferencedMetric(Metric, Protocol):
 
 def has_reference(metric: Metric, sample: Sample) -> bool:
     """Whether `metric` can tell right from wrong for `sample`: it has answers, or what the metric takes for them."""
-    return metric.has_reference(sample) if _knows_references(metric) else bool(sample.answers)
+    return metric.has_reference(sample) if knows_references(metric) else bool(sample.answers)
 
 
-def _knows_references(metric: Metric) -> TypeGuard[ReferencedMetric]:
+def knows_references(metric: Metric) -> TypeGuard[ReferencedMetric]:
+    """Whether it tells itself what it needs to compare an answer with."""
     return _offers_references(type(metric))
 
 

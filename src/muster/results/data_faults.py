@@ -9,6 +9,7 @@ from muster.core import Completion, Failure, RequestKey
 from muster.results.journal import Journal
 from muster.results.journal_lines import Record
 from muster.tasks.plan import PlannedTask
+from muster.tasks.samples import FAULT
 
 RECORDED_BY = "data"
 """Whose record it is, where others have a worker's name."""
@@ -23,9 +24,7 @@ def record_faults(
     """
     found: set[RequestKey] = set()
     for each in planned:
-        for sample in each.samples:
-            if not sample.fault:
-                continue
+        for sample in each.compact.having(FAULT):
             for repeat in range(each.repeats):
                 key = each.key(sample, repeat)
                 if key in done:

@@ -54,7 +54,7 @@ class TaskEntry:
             samples=len(planned.samples),
             repeats=planned.repeats,
             requested=len(planned.samples) * planned.repeats,
-            sample_ids=digest_of(sample.id for sample in planned.samples),
+            sample_ids=digest_of(planned.compact.ids()),
             source=planned.task.source.description,
         )
 
@@ -240,7 +240,7 @@ def check_covered(keys: Iterable[RequestKey], planned: Sequence[PlannedTask]) ->
 
 def asked_keys(planned: Sequence[PlannedTask]) -> Callable[[RequestKey], bool]:
     """Tells of a request whether the plan asks for it."""
-    asked = {each.task.name: ({sample.id for sample in each.samples}, each.repeats) for each in planned}
+    asked = {each.task.name: (set(each.compact.ids()), each.repeats) for each in planned}
 
     def is_asked(key: RequestKey) -> bool:
         ids, repeats = asked.get(key.task, (frozenset[str](), 0))

@@ -19,6 +19,7 @@ from muster.core import (
 )
 from muster.tasks.definition import Task
 from muster.tasks.dialogue import conversation
+from muster.tasks.samples import IMAGES, LATER_TURN, VIDEOS, Samples
 
 AnswerTo: TypeAlias = Callable[[RequestKey], str]
 """The model's answer to a request, for those that continue it."""
@@ -40,26 +41,34 @@ class PlannedTask:
     image: ImageSettings | None = None
     """How its images are opened; None: as the task says."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "samples", Samples.of(self.samples))
+
+    @property
+    def compact(self) -> Samples:
+        """The samples, which are held in little room however they were given."""
+        return Samples.of(self.samples)
+
     @property
     def shown(self) -> VideoSettings | None:
         """What is shown of its videos; None where it has none."""
-        return (self.video or self.task.video) if any(sample.videos for sample in self.samples) else None
+        return (self.video or self.task.video) if self.compact.any_have(VIDEOS) else None
 
     @property
     def opened(self) -> ImageSettings | None:
         """How its images are opened; None where it has none."""
-        return (self.image or self.task.image) if any(sample.images for sample in self.samples) else None
+        return (self.image or self.task.image) if self.compact.any_have(IMAGES) else None
 
     @property
     def has_dialogues(self) -> bool:
         """Whether some samples continue others' answers."""
-        return any(map(self.continues, self.samples))
+        return self.task.earlier_answers == "model" and self.compact.any_have(LATER_TURN)
 
     def keys(self) -> Iterator[RequestKey]:
         """Every request of the task, sample by sample, repeats of a sample together."""
-        for sample in self.samples:
+        for sample_id in self.compact.ids():
             for repeat in range(self.repeats):
-                yield self.key(sample, repeat)
+                yield RequestKey(self.task.name, sample_id, repeat)
 
     def requests(self, answer_to: AnswerTo | None = None) -> Iterator[Request]:
         """The requests in the order of `keys`. Prompts are rendered once per sample, but for later turns of dialogues.

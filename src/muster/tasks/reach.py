@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from muster.core import ConfigurationError, Sample
 from muster.media.gate import ADVICE, may_name
 from muster.tasks.plan import PlannedTask
+from muster.tasks.samples import IMAGES, VIDEOS
 
 NAMED = 5
 
 
-def out_of_reach(samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
+def out_of_reach(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
     """Samples and the files that they name outside of their data's folders. Links show only when a file is opened."""
     for sample in samples:
         for media in (*sample.images, *sample.videos):
@@ -24,7 +25,7 @@ def check_reach(planned: Sequence[PlannedTask]) -> None:
     """Raise `ConfigurationError` where samples name files that will not be opened."""
     lines: list[str] = []
     for each in planned:
-        found = list(out_of_reach(each.samples))
+        found = list(out_of_reach(each.compact.having(IMAGES | VIDEOS)))
         lines += [
             f"task {each.task.name}, sample {sample}: {path} is outside of the data's folder"
             for sample, path in found[:NAMED]

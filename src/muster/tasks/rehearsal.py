@@ -7,13 +7,24 @@ from collections.abc import Sequence
 from muster.core import ConfigurationError, Sample
 from muster.core.foreign_code import ForeignCode
 from muster.metrics.declared import undeclared
-from muster.metrics.protocol import CorpusMetric, Metric, ScoredSample, has_reference, is_judged
+from muster.metrics.protocol import (
+    CorpusMetric,
+    Metric,
+    ScoredSample,
+    has_reference,
+    is_judged,
+    knows_references,
+)
 from muster.tasks.definition import Task
+from muster.tasks.samples import ANSWERS, FAULT, Samples
 
 
 def missing_references(task: Task, samples: Sequence[Sample]) -> str | None:
     """What to say where samples have no reference answer; None where all have one."""
-    without = sum(not sample.fault and not has_reference(task.metric, sample) for sample in samples)
+    if knows_references(task.metric):
+        without = sum(not sample.fault and not has_reference(task.metric, sample) for sample in samples)
+    else:
+        without = sum(not each & (FAULT | ANSWERS) for each in Samples.of(samples).traits())
     if not without:
         return None
     if without < len(samples):

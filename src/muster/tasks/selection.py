@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from muster.core import ConfigurationError, Sample
+from muster.tasks.samples import Samples
 
 Limit = int | float
 
@@ -29,7 +30,7 @@ def parse_limit(text: str) -> Limit:
 
 def select(
     samples: Sequence[Sample], limit: Limit | None = None, sample_ids: Sequence[str] | None = None
-) -> list[Sample]:
+) -> Samples:
     """The samples named by `sample_ids`, of those the first `limit`, in the benchmark's own order.
 
     `limit` is a count (the int 1 is one sample) or, as a float up to 1, a fraction, rounded up (the float 1.0 is
@@ -39,18 +40,20 @@ def select(
     Raises:
         ConfigurationError: `limit` is neither.
     """
+    found = Samples.of(samples)
     if sample_ids is not None:
         named = frozenset(sample_ids)
-        wanted = {turn.id for sample in samples if sample.id in named for turn in sample.dialogue}
-        samples = [sample for sample in samples if sample.id in wanted]
-    return list(samples if limit is None else samples[: _counted(limit, len(samples))])
+        picked = [number for number, sample_id in enumerate(found.ids()) if sample_id in named]
+        wanted = {turn.id for number in picked for turn in found[number].dialogue}
+        found = found.chosen([number for number, sample_id in enumerate(found.ids()) if sample_id in wanted])
+    return found if limit is None else found[: _counted(limit, len(found))]
 
 
 def select_tasks(
     samples: Mapping[str, Sequence[Sample]],
     limit: Limit | None = None,
     sample_ids: Sequence[str] | None = None,
-) -> dict[str, list[Sample]]:
+) -> dict[str, Samples]:
     """`select` for several tasks (task name to samples), each on its own.
 
     An id stands for that sample of every task that has it; `task/id` for that of one task.
@@ -62,9 +65,10 @@ def select_tasks(
         return {task: select(items, limit) for task, items in samples.items()}
     wanted = frozenset(sample_ids)
     found: set[str] = set()
-    selected: dict[str, list[Sample]] = {}
-    for task, items in samples.items():
-        named = {sample.id: wanted & {sample.id, f"{task}/{sample.id}"} for sample in items}
+    selected: dict[str, Samples] = {}
+    for task, given in samples.items():
+        items = Samples.of(given)
+        named = {sample_id: wanted & {sample_id, f"{task}/{sample_id}"} for sample_id in items.ids()}
         found.update(*named.values())
         selected[task] = select(items, limit, [sample_id for sample_id, names in named.items() if names])
     if missing := [name for name in dict.fromkeys(sample_ids) if name not in found]:

@@ -11,6 +11,7 @@ from muster.core import ConfigurationError, MissingExtraError
 from muster.media import frame_cache
 from muster.media.readers.choice import reader_name
 from muster.tasks.plan import PlannedTask
+from muster.tasks.samples import VIDEOS
 
 LOOKED_AT = 200
 """Videos of a task, of which one has to be there."""
@@ -34,7 +35,7 @@ def check_videos(planned: Sequence[PlannedTask], model_args: dict[str, object]) 
     if importlib.util.find_spec("av") is None and model_args.get("video") not in SENT_AS_FILES:
         raise MissingExtraError(f"task {with_videos[0].task.name}, which has videos,", "video")
     for task in with_videos:
-        files = (media.path for sample in task.samples for media in sample.videos)
+        files = (media.path for sample in task.compact.having(VIDEOS) for media in sample.videos)
         paths = list(islice((path for path in files if path is not None), LOOKED_AT))
         if paths and not any(Path(path).exists() for path in paths):
             raise ConfigurationError(
@@ -48,7 +49,7 @@ def _check_subtitles(task: PlannedTask) -> None:
     """A missing file means that nobody speaks in its video; a missing folder, that they weren't unpacked."""
     if task.shown is None or task.shown.subtitles == "none":
         return
-    said = (media.subtitles for sample in task.samples for media in sample.videos)
+    said = (media.subtitles for sample in task.compact.having(VIDEOS) for media in sample.videos)
     files = list(islice((file for file in said if file is not None), LOOKED_AT))
     if files and not any(Path(file).parent.exists() for file in files):
         raise ConfigurationError(

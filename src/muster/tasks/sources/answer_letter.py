@@ -10,6 +10,7 @@ from muster.core.text import did_you_mean
 from muster.tasks.problems import shown
 from muster.tasks.sources.field_rules import AnswerForm
 
+_POSITIONS = {letter: position for position, letter in enumerate(ascii_uppercase)}
 _LETTER = re.compile(r"\(?([A-Za-z])[).]?")
 
 
@@ -19,6 +20,12 @@ def as_letter(answer: str, choices: Sequence[str], form: AnswerForm) -> str:
     Raises:
         ValueError: it means none of the choices (or an empty one); says what was expected.
     """
+    if (
+        form == "letter"
+        and -1 < (position := _POSITIONS.get(answer, -1)) < len(choices)
+        and choices[position]
+    ):
+        return answer
     letters = [letter for letter, choice in zip(ascii_uppercase, choices, strict=False) if choice]
     match form:
         case "letter":

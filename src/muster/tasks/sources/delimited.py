@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from muster.core import ConfigurationError
@@ -31,16 +31,16 @@ def read_delimited(file: Path, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(_LARGEST_CELL)
     floats = _float_columns(file, delimiter)
     with open_text(file) as lines:
-        records = csv.reader(itertools.chain(lines, [_END]), delimiter=delimiter)
-        header = next(records, [])
+        records = _Records(lines, delimiter)
+        header = next(records)
         if header == [_END]:
             return
         if len(set(header)) < len(header):
             twice = sorted({name for name in header if header.count(name) > 1})
             raise ConfigurationError(f"{file}:1: two columns are named {', '.join(map(repr, twice))}")
-        number, start = 0, records.line_num + 1
+        number, name, start = 0, str(file), records.lines + 1
         for record in records:
-            place, start = f"{file}:{start}", records.line_num + 1
+            place, start = f"{name}:{start}", records.lines + 1
             if record == [_END]:
                 return
             if record and record[-1].endswith(_END):
@@ -59,6 +59,30 @@ def read_delimited(file: Path, delimiter: str) -> Iterator[Row]:
                 record[column] = record[column].removesuffix(".0")
             yield Row(number, place, dict(zip(header, record, strict=True)), is_text=True)
             number += 1
+
+
+class _Records:
+    """The records of a file, and `[_END]` after them: as the csv module reads them, those without quotes faster."""
+
+    def __init__(self, lines: Iterable[str], delimiter: str) -> None:
+        self.lines = 0
+        """Read so far."""
+        self._lines = itertools.chain(lines, [_END])
+        self._delimiter = delimiter
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self
+
+    def __next__(self) -> list[str]:
+        line = next(self._lines)
+        self.lines += 1
+        if '"' not in line:
+            text = line.rstrip("\r\n")
+            return text.split(self._delimiter) if text else []
+        reader = csv.reader(itertools.chain([line], self._lines), delimiter=self._delimiter)
+        record = next(reader)
+        self.lines += reader.line_num - 1
+        return record
 
 
 def _float_columns(file: Path, delimiter: str) -> Sequence[int]:

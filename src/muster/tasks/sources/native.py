@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from muster.core import JSON, ConfigurationError
 from muster.tasks.sources.data_folders import BenchmarkFolder

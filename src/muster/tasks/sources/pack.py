@@ -1,7 +1,7 @@
-"""Large data files converted once: light rows, and all images in one file that workers read where they need.
+"""Large data files with images, converted once: light rows, and all images in one file for workers to read from.
 
-A file of a gigabyte is mostly images. Held as samples they would fill the coordinator's memory and travel to every
-worker; read again at each start they would cost minutes. So the first run on a node writes two files into the cache:
+Held as samples the images would fill the coordinator's memory and travel to every worker; read again at each start
+they would cost minutes. So the first run on a node writes two files into the cache:
 `rows.jsonl`, the rows with an offset and a size in place of each image, and `media.bin`, the images one after the
 other, each once however many rows show it. They are named after the path, size and time of the original, so a changed
 original gets new ones, and a run that still reads the old ones isn't disturbed.
@@ -15,6 +15,8 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +34,7 @@ from muster.tasks.yaml_lines import as_mapping
 
 FORMAT = 1
 PACK_ABOVE = 32 << 20
-"""Bytes of data files from which on they are packed; smaller ones are quicker to read again."""
+"""Bytes of data files from which on they are packed if there are images; smaller ones are quicker to read again."""
 _EXTENT = frozenset({"offset", "size"})
 
 
@@ -57,14 +59,38 @@ def packed_rows(
     Raises what `read` raises, and `RunError` where the cache can't be written.
     """
     if sum(file.stat().st_size for file in files) < PACK_ABOVE:
-        return read()
-    folder = cache_folder() / "packs" / _name(files, media, form)
+        yield from read()
+        return
+    folder, columns, passed = cache_folder() / "packs" / _name(files, media, form), frozenset(media), 0
     if not folder.exists():
+        for row in read():
+            if _has_images(row, columns) or (not passed and _has_bytes(row)):
+                break
+            yield row
+            passed += 1
+        else:
+            return
         with locked(folder, f"converts {files[0].name}"):
             if not folder.exists():
                 with phase(f"converting {files[0].name}", "rows"):
-                    _write(folder, counted(read()), frozenset(media))
-    return _read(folder)
+                    _write(folder, counted(read()), columns)
+    yield from islice(_read(folder), passed, None)
+
+
+def _has_images(row: Row, media: frozenset[str]) -> bool:
+    if not (shown := media.intersection(row.cells)):
+        return False
+    writer = _MediaWriter(BytesIO())
+    for name in shown:
+        writer.put_all(row.cells[name], row.is_text)
+    return writer.written > 0
+
+
+def _has_bytes(row: Row) -> bool:
+    """Whether it has bytes in any column: images that nobody asks for, if there are some in the first row."""
+    writer = _MediaWriter(BytesIO())
+    writer.put_all([value for value in row.cells.values() if not isinstance(value, str)], is_text=False)
+    return writer.written > 0
 
 
 def _name(files: Sequence[Path], media: Collection[str], form: str) -> str:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from string import ascii_uppercase
 
 import msgspec
 
-from muster.core import JSON, Clip, Extent, Media, MediaKind, Sample
+from muster.core import JSON, Clip, Extent, Media, MediaKind
 from muster.core.numbers import whole
 from muster.tasks.problems import shown
+from muster.tasks.samples import SampleFields
 from muster.tasks.sources.absent import absent
 from muster.tasks.sources.answer_letter import as_letter
-from muster.tasks.sources.field_rules import NATIVE_FIELDS, FieldRule, NativeField, Rules
+from muster.tasks.sources.field_rules import FieldRule, NativeField, Rules
 from muster.tasks.sources.json_cells import plain
 from muster.tasks.sources.list_text import looks_like_list, parse_list
 from muster.tasks.sources.media_cells import MediaPlace, read_media
 from muster.tasks.sources.references import Reference, TemplateReference
 from muster.tasks.sources.row import Row
+from muster.tasks.sources.row_layout import Layout
 from muster.tasks.yaml_lines import as_mapping
+
+_TEXTS = {str}
+_LAYOUTS = 1024
+"""Remembered at a time."""
 
 
 class FieldProblem(Exception):  # noqa: N818 - it is reported, with others, as a ConfigurationError
@@ -32,74 +38,106 @@ class FieldProblem(Exception):  # noqa: N818 - it is reported, with others, as a
         self.of_the_task = of_the_task
 
 
-@dataclass(frozen=True, slots=True)
 class RowReader:
     """Reads rows by the `rules` of their fields, media from `place`."""
 
-    rules: Rules
-    place: MediaPlace
+    def __init__(self, rules: Rules, place: MediaPlace) -> None:
+        self.rules = rules
+        self.place = place
+        self._names = {native: rule.name or native for native, rule in rules.fields.items()}
+        self._layouts: dict[tuple[str, ...], Layout] = {}
 
-    def sample(self, row: Row, metadata: Mapping[str, JSON]) -> Sample:
+    def layout(self, row: Row) -> Layout:
+        """Where this row, and all with the same columns, have their fields."""
+        names = tuple(row.cells)
+        layout = self._layouts.get(names)
+        if layout is None:
+            if len(self._layouts) >= _LAYOUTS:  # rows that hardly ever have the same columns
+                self._layouts.clear()
+            layout = self._layouts[names] = Layout.of(names, self.rules)
+        return layout
+
+    def sample(self, row: Row, layout: Layout, metadata: dict[str, JSON]) -> SampleFields:
         """The row as a sample with its `metadata`. Raises `FieldProblem` at the first field that is wrong."""
-        choices, answers, fault = self._reference(row)
-        return Sample(
-            id=self._id(row),
-            question=self._question(row),
-            images=self._media(row, "image"),
-            videos=self._videos(row),
-            choices=choices,
-            answers=answers,
-            metadata=metadata,
-            fault=fault,
+        choices, answers, fault = self._reference(row, layout)
+        return SampleFields(
+            self.name(row, layout),
+            self._question(row, layout),
+            self._media(row, layout, "image") if layout.has_images else (),
+            self._videos(row, layout) if layout.has_videos else (),
+            choices,
+            answers,
+            metadata,
+            fault,
         )
 
-    def _reference(self, row: Row) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    def _reference(self, row: Row, layout: Layout) -> tuple[tuple[str, ...], tuple[str, ...], str]:
         """Choices, answers, and what is wrong with them where the rest of the row may well make sense.
 
         Raises `FieldProblem` where the cause is in the task file.
         """
         choices: tuple[str, ...] = ()
         try:
-            choices = self._choices(row)
-            return choices, self._answers(row, choices), ""
+            choices = self._choices(row, layout)
+            return choices, self._answers(row, layout, choices), ""
         except FieldProblem as problem:
             if problem.of_the_task:
                 raise
             return choices, (), f"{row.place}: {problem}"
 
-    def name(self, row: Row) -> str:
-        """What the row's dialogue is called: its id, or its number."""
-        return self._id(row)
+    def name(self, row: Row, layout: Layout) -> str:
+        """The row's id, or its number; what its dialogue is called."""
+        value = self._get(row, layout, "id")
+        if type(value) is str:
+            return value
+        value = whole(value)
+        if value is None:
+            return str(row.number) if row.part is None else f"{row.number}-{row.part}"
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return str(value)
+        raise FieldProblem(self._names["id"], f"{shown(value)} is neither a text nor a whole number")
 
-    def metadata(self, row: Row) -> dict[str, JSON]:
+    def metadata(self, row: Row, layout: Layout) -> dict[str, JSON]:
         """The columns that the task file chose; else the `metadata` object and every column that isn't a field.
 
         Absent values are left out.
         """
-        given = _decoded(self._get(row, "metadata"))
-        explicit = as_mapping({} if given is None else given)
+        given = _decoded(self._get(row, layout, "metadata"))
+        explicit = {} if given is None else as_mapping(given)
         if explicit is None:
-            raise FieldProblem(self._name("metadata"), f"{shown(given)} is not an object with text keys")
+            raise FieldProblem(self._names["metadata"], f"{shown(given)} is not an object with text keys")
+        values = row.cells
         if self.rules.metadata:
             chosen = self.rules.metadata.items()
-            merged = {key: _value(f"metadata.{key}", reference, row) for key, reference in chosen}
+            values = {key: _value(f"metadata.{key}", reference, row) for key, reference in chosen}
+            names: Collection[str] = values
         else:
-            used = self._used(row)
-            merged = {key: value for key, value in row.cells.items() if key not in used}
-            merged.update(explicit)
-        # Bytes (an image column that the task doesn't use) can't be reported as JSON, so they aren't metadata.
-        return {
-            key: plain(value) for key, value in merged.items() if not absent(value) and not _has_bytes(value)
-        }
+            choices = self._get(row, layout, "choices")
+            names = layout.others_beside_letters if choices is None else layout.others
+            if explicit:
+                values = {**{name: values[name] for name in names}, **explicit}
+                names = values
+        metadata: dict[str, JSON] = {}
+        for name in names:
+            value = values[name]
+            if type(value) is str:
+                if value:
+                    metadata[name] = value
+            # Bytes (an image column that the task doesn't use) can't be reported as JSON, so they aren't metadata.
+            elif not absent(value) and not _has_bytes(value):
+                metadata[name] = plain(value)
+        return metadata
 
-    def _name(self, native: NativeField) -> str:
-        """How messages name a field: by its column."""
-        return self.rules.fields[native].name or native
-
-    def _get(self, row: Row, native: NativeField) -> object:
+    def _get(self, row: Row, layout: Layout, native: NativeField) -> object:
         """The field's value; of several columns, the list of their values."""
+        if (column := layout.columns.get(native)) is not None:
+            value = row.cells[column]
+            return value if value and type(value) is str else None if absent(value) else value
+        return self._made(row, native) if native in layout.made else None
+
+    def _made(self, row: Row, native: NativeField) -> object:
         rule = self.rules.fields[native]
-        values = [_value(self._name(native), reference, row) for reference in rule.references]
+        values = [_value(self._names[native], reference, row) for reference in rule.references]
         if not rule.is_list:
             return values[0] if values and not absent(values[0]) else None
         while values and absent(values[-1]):
@@ -108,42 +146,25 @@ class RowReader:
             values = [value for value in values if not absent(value)]
         return values or None
 
-    def _used(self, row: Row) -> set[str]:
-        """Columns that are fields as they are; one that a template or a path is made of is metadata as well."""
-        used: set[str] = set()
-        for native in NATIVE_FIELDS:
-            used.update(reference.text for reference in self.rules.fields[native].references)
-        if self._get(row, "choices") is None:
-            used.update(_letter_columns(row))
-        return used
-
-    def _id(self, row: Row) -> str:
-        value = whole(self._get(row, "id"))
-        if value is None:
-            return str(row.number) if row.part is None else f"{row.number}-{row.part}"
-        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-            return str(value)
-        raise FieldProblem(self._name("id"), f"{shown(value)} is neither a text nor a whole number")
-
-    def _question(self, row: Row) -> str:
-        name, value = self._name("question"), self._get(row, "question")
+    def _question(self, row: Row, layout: Layout) -> str:
+        value = self._get(row, layout, "question")
+        if type(value) is str and not value.isspace():
+            return value
+        name = self._names["question"]
         if value is None:
             raise FieldProblem(name, "missing")
         if not isinstance(value, str):
             raise FieldProblem(name, f"{shown(value)} is not a text")
-        if not value.strip():
-            raise FieldProblem(name, "empty")
-        return value
+        raise FieldProblem(name, "empty")
 
-    def _choices(self, row: Row) -> tuple[str, ...]:
-        name, value = self._name("choices"), self._get(row, "choices")
+    def _choices(self, row: Row, layout: Layout) -> tuple[str, ...]:
+        name, value = self._names["choices"], self._get(row, layout, "choices")
         if isinstance(value, str):
             value = _choices_in(name, value)
-        if (options := as_mapping(value)) is not None:
+        if not isinstance(value, list) and (options := as_mapping(value)) is not None:
             value = _by_letter(name, options)
-        if value is None and self.rules.fields["choices"].references:
-            letters = _letter_columns(row)
-            name, value = ", ".join(letters), [row.cells[letter] for letter in letters]
+        if value is None and layout.letters and self.rules.fields["choices"].references:
+            name, value = ", ".join(layout.letters), [row.cells[letter] for letter in layout.letters]
             while value and absent(value[-1]):
                 value.pop()
         if value is None:
@@ -156,48 +177,50 @@ class RowReader:
             raise FieldProblem(
                 name, f"{len(value)} choices, but only {len(ascii_uppercase)} letters to name them"
             )
+        if set(map(type, value)) == _TEXTS:
+            return tuple(value)
         return tuple("" if absent(item) else _text(name, item) for item in value)
 
-    def _answers(self, row: Row, choices: Sequence[str]) -> tuple[str, ...]:
-        name, value, rule = self._one_or_many(row, "answer", "answers")
-        answers = tuple(_answer(name, item, rule) for item in _items(value))
+    def _answers(self, row: Row, layout: Layout, choices: Sequence[str]) -> tuple[str, ...]:
+        name, value, rule = self._one_or_many(row, layout, "answer", "answers")
+        answers = [_answer(name, item, rule) for item in _items(value)]
         if not choices:
-            return answers
+            return tuple(answers)
         try:
-            return tuple(as_letter(answer, choices, rule.given_as) for answer in answers)
+            return tuple([as_letter(answer, choices, rule.given_as) for answer in answers])
         except ValueError as error:
             raise FieldProblem(name, str(error)) from error
 
-    def _media(self, row: Row, kind: MediaKind) -> tuple[Media, ...]:
+    def _media(self, row: Row, layout: Layout, kind: MediaKind) -> tuple[Media, ...]:
         name, value, _ = (
-            self._one_or_many(row, "image", "images")
+            self._one_or_many(row, layout, "image", "images")
             if kind == "image"
-            else self._one_or_many(row, "video", "videos")
+            else self._one_or_many(row, layout, "video", "videos")
         )
         try:
             return tuple(read_media(kind, item, self.place) for item in _items(value))
         except ValueError as error:
             raise FieldProblem(name, str(error)) from error
 
-    def _videos(self, row: Row) -> tuple[Media, ...]:
+    def _videos(self, row: Row, layout: Layout) -> tuple[Media, ...]:
         """The videos, with what the row says of which part of them is asked about, and of what is said in them."""
-        videos = self._media(row, "video")
+        videos = self._media(row, layout, "video")
         if not videos:
             return ()
-        start, end = self._number(row, "clip_start"), self._number(row, "clip_end")
+        start, end = self._number(row, layout, "clip_start"), self._number(row, layout, "clip_end")
         return tuple(
             replace(
                 video,
                 clip=None if start is None and end is None else Clip(start, end),
-                frame_rate=self._number(row, "frame_rate"),
-                subtitles=self._subtitles(row),
-                subtitles_from=self._number(row, "subtitles_from") or 0.0,
+                frame_rate=self._number(row, layout, "frame_rate"),
+                subtitles=self._subtitles(row, layout),
+                subtitles_from=self._number(row, layout, "subtitles_from") or 0.0,
             )
             for video in videos
         )
 
-    def _number(self, row: Row, native: NativeField) -> float | None:
-        value = self._get(row, native)
+    def _number(self, row: Row, layout: Layout, native: NativeField) -> float | None:
+        value = self._get(row, layout, native)
         if value is None:
             return None
         try:
@@ -205,14 +228,14 @@ class RowReader:
         except ValueError:
             number = math.nan
         if not math.isfinite(number) or number < 0 or isinstance(value, bool):
-            raise FieldProblem(self._name(native), f"{shown(value)} is no number from 0 on")
+            raise FieldProblem(self._names[native], f"{shown(value)} is no number from 0 on")
         return number
 
-    def _subtitles(self, row: Row) -> str | None:
-        value = self._get(row, "subtitles")
+    def _subtitles(self, row: Row, layout: Layout) -> str | None:
+        value = self._get(row, layout, "subtitles")
         if value is None:
             return None
-        name = self._name("subtitles")
+        name = self._names["subtitles"]
         if not isinstance(value, str):
             raise FieldProblem(name, f"{shown(value)} is not the path of a file")
         try:
@@ -224,21 +247,21 @@ class RowReader:
         return path
 
     def _one_or_many(
-        self, row: Row, single: NativeField, plural: NativeField
+        self, row: Row, layout: Layout, single: NativeField, plural: NativeField
     ) -> tuple[str, object, FieldRule]:
         """A field that has a name for one value and one for several: the name in use, its value and rule.
 
         A text that is a list counts as one under the plural's name, and in formats whose cells are all texts.
         """
-        one, many = self._get(row, single), self._get(row, plural)
+        one, many = self._get(row, layout, single), self._get(row, layout, plural)
         if one is not None and many is not None:
-            raise FieldProblem(self._name(single), f"given beside {self._name(plural)}; leave one out")
+            raise FieldProblem(self._names[single], f"given beside {self._names[plural]}; leave one out")
         if one is not None:
             value = _decoded(one) if row.is_text and isinstance(one, str) and one.startswith("[") else one
-            return self._name(single), value, self.rules.fields[single]
+            return self._names[single], value, self.rules.fields[single]
         if isinstance(many, str) and looks_like_list(many):
-            many = _listed_text(self._name(plural), many)
-        return self._name(plural), many, self.rules.fields[plural]
+            many = _listed_text(self._names[plural], many)
+        return self._names[plural], many, self.rules.fields[plural]
 
 
 def _value(name: str, reference: Reference, row: Row) -> object:
@@ -255,7 +278,7 @@ def _items(value: object) -> list[object]:
 def _answer(name: str, value: object, rule: FieldRule) -> str:
     """An answer as a text, and what it stands for where the rule has labels."""
     if not rule.labels:
-        return _text(name, value)
+        return value if type(value) is str else _text(name, value)
     written = str(value).lower() if isinstance(value, bool) else _text(name, value)
     if written not in rule.labels:
         raise FieldProblem(name, f"{shown(value)} has no label (there are: {', '.join(rule.labels)})")
@@ -287,16 +310,6 @@ def _by_letter(name: str, options: Mapping[str, object]) -> list[object]:
     filled = [letter for letter, value in by_letter.items() if not absent(value)]
     last = ascii_uppercase.index(max(filled)) + 1 if filled else 0
     return [by_letter.get(letter) for letter in ascii_uppercase[:last]]
-
-
-def _letter_columns(row: Row) -> list[str]:
-    """`A`, `B`, `C` … as far as the row has them in a run; at least two, else none."""
-    run: list[str] = []
-    for letter in ascii_uppercase:
-        if letter not in row.cells:
-            break
-        run.append(letter)
-    return run if len(run) > 1 else []
 
 
 def _decoded(value: object) -> object:

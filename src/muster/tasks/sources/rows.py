@@ -17,8 +17,10 @@ from muster.tasks.sources.text_files import GZIP, ending
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ROWS_AT_ONCE = 32
-"""Of a table with images: each may be megabytes."""
+_MOST_ROWS = 1024
+_FEWEST_ROWS = 32
+"""Read at once: where they may hold images, each may be megabytes."""
+_BYTES_AT_ONCE = 4 << 20
 _STREAM_BUFFER = 1 << 20
 
 
@@ -74,7 +76,10 @@ def _parquet(file: Path, _records: str | None) -> Iterator[Row]:
         try:
             # Read as a stream: a row group of images, read whole, is easily a gigabyte.
             table = pq.ParquetFile(content, buffer_size=_STREAM_BUFFER, pre_buffer=False)
-            yield from _arrow_rows(file, table.iter_batches(batch_size=_ROWS_AT_ONCE))
+            row_bytes = file.stat().st_size // max(1, table.metadata.num_rows)
+            yield from _arrow_rows(
+                file, table.iter_batches(batch_size=_rows_at_once(table.schema_arrow, row_bytes))
+            )
         except pa.ArrowException as error:
             raise ConfigurationError(f"{file}: not a parquet file that can be read: {error}") from error
 
@@ -97,12 +102,28 @@ def _arrow(file: Path, _records: str | None) -> Iterator[Row]:
 
 
 def _arrow_rows(file: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:
-    number = 0
+    number, name = 0, str(file)
     for batch in batches:
-        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-            for cells in batch.slice(start, _ROWS_AT_ONCE).to_pylist():
-                yield Row(number, f"{file}: row {number} (from 0)", cells)
+        step = _rows_at_once(batch.schema, batch.nbytes // max(1, batch.num_rows))
+        for start in range(0, batch.num_rows, step):
+            for cells in batch.slice(start, step).to_pylist():
+                yield Row(number, f"{name}: row {number} (from 0)", cells)
                 number += 1
+
+
+def _rows_at_once(schema: pa.Schema, row_bytes: int) -> int:
+    """How many rows of a table are held as Python objects, where one has so many bytes on average."""
+    if any(map(_may_hold_images, schema.types)):
+        return _FEWEST_ROWS
+    return max(_FEWEST_ROWS, min(_MOST_ROWS, _BYTES_AT_ONCE // max(1, row_bytes)))
+
+
+def _may_hold_images(kind: pa.DataType) -> bool:
+    import pyarrow.types as are
+
+    if are.is_binary(kind) or are.is_large_binary(kind) or are.is_fixed_size_binary(kind):
+        return True
+    return any(_may_hold_images(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def _csv(file: Path, _records: str | None) -> Iterator[Row]:

@@ -7,9 +7,12 @@ there is no `image`; `A`, `B` … are the options, `answer`, `hint`, `category`,
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from muster.core import ConfigurationError
 from muster.tasks.problems import shown
@@ -54,7 +57,11 @@ class TsvRows:
         """See `RowSource`."""
         [file] = located.files
         rows = packed_rows([file], lambda: _decoded(file), {*media, "image"}, "vlmevalkit")
-        return _with_images(list(rows))
+        first = next(rows, None)
+        if first is None:
+            return iter(())
+        every = itertools.chain([first], rows)
+        return _with_images(list(every)) if "image" in first.cells else map(_without_image, every)
 
     def digest(self, located: Located) -> str:
         """Of the file's content."""
@@ -99,15 +106,25 @@ def _with_images(rows: list[Row]) -> Iterator[Row]:
     }
     for row in rows:
         image = row.cells.get("image")
+        if absent(image):
+            yield _without_image(row)
+            continue
         cells = dict(row.cells)
-        if isinstance(image, str) and not absent(image):
+        if isinstance(image, str):
             cells["image"] = _referred(row, image, held, references)
-        elif absent(image):
-            cells["image"] = _paths(row)
         if isinstance(cells["image"], list) and len(cells["image"]) == 1:
             cells["image"] = cells["image"][0]
         cells.pop("image_path", None)
         yield replace(row, cells=cells)
+
+
+def _without_image(row: Row) -> Row:
+    """The row with the images that `image_path` names."""
+    cells = {**row.cells, "image": _paths(row)}
+    if isinstance(cells["image"], list) and len(cells["image"]) == 1:
+        cells["image"] = cells["image"][0]
+    cells.pop("image_path", None)
+    return replace(row, cells=cells)
 
 
 def _referred(row: Row, index: str, held: Mapping[str, object], references: Mapping[str, str]) -> object:
