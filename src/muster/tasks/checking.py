@@ -141,7 +141,7 @@ def _an_answer(turn: Sample) -> str:
 
 def _shows_more(sample: Sample, first: FirstPrompt | None) -> bool:
     """Of a dialogue the last turn is shown, which has the others in its prompt."""
-    return first is None or sample.previous is first.sample
+    return first is None or (sample.previous is not None and sample.previous.id == first.sample.id)
 
 
 def _check_media(task: Task, samples: Sequence[Sample], most: int | None, report: Report) -> None:
