@@ -58,6 +58,7 @@ SAMPLES = {
             ("ocrbench", ("a dog",)),
             ("exact_match", ("a dog",)),
             ("contains", ("a dog", "42")),
+            ("number", ("42",)),
             ("yes_no", ("yes",)),
             ("mme", ("yes",)),
             ("hallusionbench", ("1",)),

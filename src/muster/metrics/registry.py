@@ -50,6 +50,7 @@ _METRICS = {
     "muirbench": "muster.metrics.choice_benchmarks:MuirBench",
     "multiple_choice": "muster.metrics.multiple_choice:MultipleChoice",
     "mvbench": "muster.metrics.video_choice_benchmarks:MvBench",
+    "number": "muster.metrics.number:Number",
     "ocrbench": "muster.metrics.ocrbench:OcrBench",
     "realworldqa": "muster.metrics.choice_benchmarks:RealWorldQa",
     "relaxed_accuracy": "muster.metrics.relaxed_accuracy:RelaxedAccuracy",
