@@ -20,7 +20,9 @@ from typer.core import TyperGroup
 from muster.cli import _dashes
 from muster.cli.app import app
 from muster.config import load_config
+from muster.metrics.protocol import ScoredSample
 from muster.results.results import Results
+from muster.tasks.registry import load_tasks
 from processes import start
 
 ROOT = Path(__file__).parent.parent
@@ -227,3 +229,19 @@ def test_troubleshooting_quotes_messages_that_exist() -> None:
         words = message.split()
         triples = [" ".join(words[place : place + 3]) for place in range(max(1, len(words) - 2))]
         assert any(triple in source for triple in triples), message
+
+
+def test_the_metric_in_the_guide_scores(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "own-metric.md").read_text(encoding="utf-8")
+    [source] = re.findall(r"`closeness\.py`:\n\n```python\n(.*?)```", guide, re.DOTALL)
+    [task_file] = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "closeness.py").write_text(source, encoding="utf-8")
+    (tmp_path / "digits_close.yaml").write_text(task_file, encoding="utf-8")
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    [task] = load_tasks([str(tmp_path / "digits_close.yaml")])
+    sample = task.source.load()[0]
+    near = str(abs(int(sample.answer) - 1))
+    rows = [
+        ScoredSample(sample, "", task.metric.score(sample, text)) for text in (sample.answer, near, "unclear")
+    ]
+    assert task.metric.aggregate(rows) == {"closeness": pytest.approx((1 + 8 / 9 + 0) / 3)}
