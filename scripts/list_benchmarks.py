@@ -32,7 +32,7 @@ def page(text: str) -> str:
 
 def _task_table(tasks: Sequence[Task], listings: Sequence[TaskListing]) -> str:
     rows = [
-        "| task | what | rows | metric: its variants, default first | groups | data | licence |",
+        "| task | what | rows | metric: its scoring variants, default first | groups | data | licence |",
         "|" + "---|" * 7,
     ]
     for task, listing in zip(tasks, listings, strict=True):

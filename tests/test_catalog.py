@@ -25,9 +25,9 @@ from muster.judging.afterwards import PredictionsJudge
 from muster.results.predictions import score_predictions
 from muster.results.results import MetricResult, TaskResults
 from muster.tasks.checking import check_task
-from muster.tasks.conventions import scored_by
 from muster.tasks.definition import Task
 from muster.tasks.registry import list_tasks, load_tasks
+from muster.tasks.scoring_variants import scored_by
 from muster.tasks.sources.data_folders import DataFolders
 from processes import fake
 

@@ -214,7 +214,7 @@ def test_a_missing_extra() -> None:
     found = only(diagnose([replace(healthy(0, 1, 1), ranks=None, variables={}, versions=versions)]))
     assert found.severity == "warning"
     assert "torch, transformers, accelerate, safetensors not installed on node0" in found.what
-    assert "pip install 'muster-eval[transformers]'" in found.do
+    assert "pip install '.[transformers]'" in found.do
 
 
 def test_memory_taken_by_others_is_said_once_per_gpu() -> None:

@@ -136,7 +136,7 @@ def test_workbooks(tmp_path: Path) -> None:
 def test_a_workbook_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     write_workbook(tmp_path / "m.xlsx", [["index"]])
-    with pytest.raises(ConfigurationError, match=r"muster-eval\[xlsx\]"):
+    with pytest.raises(ConfigurationError, match=r"'\.\[xlsx\]"):
         score(tmp_path / "m.xlsx")
 
 

@@ -328,7 +328,7 @@ def muster_without_ray(folder: Path, task: Path, *options: str) -> subprocess.Co
 def test_the_missing_extra_is_named(task: Path, tmp_path: Path) -> None:
     done = muster_without_ray(tmp_path, task, "--engine", "ray")
     assert done.returncode == 2
-    assert "pip install 'muster-eval[ray]'" in done.stderr
+    assert "pip install '.[ray]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

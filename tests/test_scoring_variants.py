@@ -1,4 +1,4 @@
-"""`--scoring`: answers scored by several conventions, each told apart, none silently replaced by another."""
+"""`--scoring`: answers scored by several scoring variants, each told apart, none silently replaced by another."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from muster.results.journal import Journal
 from muster.results.manifest import Manifest
 from muster.results.results import Results
 from muster.results.scoring import score_predictions, score_run
-from muster.tasks.conventions import scored_by
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
+from muster.tasks.scoring_variants import scored_by
 from toy_task import answer, failure, keys_of, toy_plan
 
 
@@ -63,7 +63,7 @@ def rows_of(folder: RunFolder) -> list[dict[str, JSON]]:
     return cast("list[dict[str, JSON]]", pq.read_table(folder.samples).to_pylist())
 
 
-def test_every_convention_stands_beside_the_tasks_own(tmp_path: Path) -> None:
+def test_every_variant_stands_beside_the_tasks_own(tmp_path: Path) -> None:
     plan = planned(build_metric("multiple_choice"), [choice(number) for number in range(5)], ["all"])
     folder, results = run_of(tmp_path, plan, TEXTS)
     task = results.tasks["toy"]
@@ -85,14 +85,14 @@ def test_every_convention_stands_beside_the_tasks_own(tmp_path: Path) -> None:
     ]
 
 
-def test_without_asking_there_is_one_convention(tmp_path: Path) -> None:
+def test_without_asking_there_is_one_variant(tmp_path: Path) -> None:
     plan = planned(build_metric("multiple_choice"), [choice(0)], None)
     folder, results = run_of(tmp_path, plan, ["B"])
     assert results.tasks["toy"].variants == {}
     assert not any("[" in name for name in rows_of(folder)[0])
 
 
-def test_the_first_convention_asked_for_is_the_tasks() -> None:
+def test_the_first_variant_asked_for_is_the_tasks() -> None:
     task = scored_by(task_of(build_metric("multiple_choice")), ["internvl", "lmms-eval", "internvl"])
     assert task.metric.info.variant == "internvl"
     assert [metric.info.variant for metric in task.also] == ["lmms-eval"]
@@ -121,14 +121,14 @@ def test_parameters_go_with_the_metric_into_its_variants() -> None:
         ("mmstar", ["all", "muster"], "stands alone"),
     ],
 )
-def test_a_convention_that_a_task_does_not_have_is_refused(
+def test_a_variant_that_a_task_does_not_have_is_refused(
     metric: str, scoring: list[str], message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         scored_by(task_of(build_metric(metric)), scoring)
 
 
-def test_a_third_party_metric_has_its_own_convention_only() -> None:
+def test_a_third_party_metric_has_its_own_variant_only() -> None:
     task = toy_plan().task
     assert scored_by(task, ["all"]).also == ()
     assert scored_by(task, ["muster"]).metric is task.metric
@@ -166,9 +166,7 @@ def shown_table(results: Results) -> str:
     return output.getvalue()
 
 
-def test_a_convention_that_cannot_score_here_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variant_that_cannot_score_here_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr(tokens, "find_spec", lambda _: "there")
     samples = [Sample(str(number), "?", answers=(f"a red dog {number}",)) for number in range(3)]
@@ -181,14 +179,14 @@ def test_a_convention_that_cannot_score_here_says_why(
     assert task.variants["vlmevalkit"].metrics["cider_percent"].value is not None
     assert "needs Java" in str(task.variants["lmms-eval"].unavailable)
     assert task.variants["lmms-eval"].metrics == {}
-    assert "toy, lmms-eval: captions in the convention of lmms-eval needs Java" in shown_table(results)
+    assert "toy, lmms-eval: captions, scoring variant lmms-eval, needs Java" in shown_table(results)
     with pytest.raises(
         ConfigurationError, match=r"task toy: .*needs Java"
     ):  # asked for by name: before the run
         planned(build_metric("captions"), samples, ["lmms-eval"])
 
 
-def test_a_tokeniser_that_fails_costs_its_own_convention_only(
+def test_a_tokeniser_that_fails_costs_its_own_variant_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     java = tmp_path / "java"
@@ -210,7 +208,7 @@ def test_a_tokeniser_that_fails_costs_its_own_convention_only(
     assert "exit status 3: out of memory" in str(rows_of(folder)[0]["error"])
 
 
-def test_the_table_shows_conventions_side_by_side(tmp_path: Path) -> None:
+def test_the_table_shows_variants_side_by_side(tmp_path: Path) -> None:
     samples = [choice(number) for number in range(4)]
     _, results = run_of(tmp_path, planned(build_metric("videomme"), samples, ["muster", "lmms-eval"]), TEXTS)
     lines = shown_table(results).splitlines()
@@ -226,7 +224,7 @@ metric: multiple_choice
 """
 
 
-def test_muster_score_takes_conventions_for_runs_and_for_predictions(tmp_path: Path) -> None:
+def test_muster_score_takes_variants_for_runs_and_for_predictions(tmp_path: Path) -> None:
     rows = [{"id": str(n), "question": "?", "choices": ["cat", "dog"], "answer": "B"} for n in range(4)]
     (tmp_path / "samples.jsonl").write_text("\n".join(map(json.dumps, rows)))
     task = tmp_path / "toy.yaml"

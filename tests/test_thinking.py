@@ -18,9 +18,9 @@ from muster.results.journal_lines import Record
 from muster.results.results import Results
 from muster.results.samples_table import SampleTable
 from muster.results.verdicts import VerdictBook
-from muster.tasks.conventions import scored_by
 from muster.tasks.definition import Task
 from muster.tasks.prompts import TemplatePrompt
+from muster.tasks.scoring_variants import scored_by
 from muster.tasks.sources.native import NativeSource
 
 BOX: dict[str, JSON] = {"bbox": [10, 10, 50, 50], "width": 1000, "height": 1000}

@@ -183,7 +183,7 @@ def test_batch_invariance_is_asked_for_where_the_record_sees_it(monkeypatch: pyt
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_a_missing_vllm_is_said_before_anything_starts() -> None:
-    with pytest.raises(MissingExtraError, match=r"muster-eval\[vllm\]"):
+    with pytest.raises(MissingExtraError, match=r"'\.\[vllm\]"):
         load_backend("vllm")
 
 

@@ -189,7 +189,7 @@ class RunConfig(BaseModel):
     dist_backend: ProcessGroup = _how_fast("The process group of --collect gather.", "auto")
 
     scoring: Names | None = _scoring(
-        "Whose conventions score the answers: lmms-eval, or several, or all (default: the task's).",
+        "Scoring variants: lmms-eval, or several, or all (default: the task's own).",
         None,
         min_length=1,
     )

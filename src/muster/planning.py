@@ -12,12 +12,12 @@ from muster.config import RunConfig
 from muster.core import ConfigurationError, Generation, Sample
 from muster.core.phases import phase
 from muster.models.family import model_family
-from muster.tasks.conventions import scored_by
 from muster.tasks.definition import Task
 from muster.tasks.image_settings import with_image_options
 from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import absolute_name, load_tasks, own_groups
 from muster.tasks.rehearsal import missing_references, rehearse
+from muster.tasks.scoring_variants import scored_by
 from muster.tasks.selection import select_tasks
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.sources.mapped import MappedSource
@@ -34,8 +34,8 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
     `family` says the model's family where that is known otherwise than from its files.
 
     Raises:
-        ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples, a convention that a
-            task can't be scored by, video or image settings that make no sense.
+        ConfigurationError: an unknown task, a mistake in its files, a benchmark without samples, a scoring variant that
+            a task can't be scored by, video or image settings that make no sense.
     """
     tasks = choose_prompts(
         choose_splits(load_tasks(config.tasks, DataFolders.parse(config.data)), config.split),

@@ -143,9 +143,9 @@ def tell_unscored(results: Results) -> None:
     """Say on standard error how many answers have no score for want of a verdict."""
     if results.unscored:
         sys.stderr.write(
-            f"muster: {results.unscored} answers have no score: their convention can't score them, most often for want "
-            "of a judge's verdict. The reasons stand with the samples; `muster score` with --judge has them judged "
-            "later (docs/judges.md)\n"
+            f"muster: {results.unscored} answers have no score: their scoring variant can't score them, most often for "
+            "want of a judge's verdict. The reasons stand with the samples; `muster score` with --judge has them "
+            "judged later (docs/judges.md)\n"
         )
 
 

@@ -181,8 +181,8 @@ def _score_file(
     from muster.results.predictions import score_predictions
     from muster.results.results import JudgeResults, Results
     from muster.tasks.breakdowns import with_breakdowns
-    from muster.tasks.conventions import scored_by
     from muster.tasks.registry import load_tasks
+    from muster.tasks.scoring_variants import scored_by
     from muster.tasks.sources.native import NativeSource
 
     tasks = load_tasks([name])

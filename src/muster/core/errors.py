@@ -24,7 +24,7 @@ class MissingExtraError(ConfigurationError):
     """A part was used whose optional dependencies are not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional part of Muster: pip install 'muster-eval[{extra}]'")
+        super().__init__(f"{what} needs an optional part of Muster: in its clone, pip install '.[{extra}]'")
 
 
 class RunError(MusterError):

@@ -78,7 +78,10 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
         r"unhandled system error|unhandled cuda error|internal error|nccl",
         f"NCCL failed: {_LOG}; NCCL_SOCKET_IFNAME, NCCL_IB_DISABLE=1 or NCCL_P2P_DISABLE=1 tell which transport it is",
     ),
-    (r"torch cannot be imported", "repair the installation: pip install 'muster-eval[transformers]'"),
+    (
+        r"torch cannot be imported",
+        "repair the installation: in Muster's clone, pip install '.[transformers]'",
+    ),
 )
 
 

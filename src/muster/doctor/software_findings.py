@@ -40,7 +40,7 @@ def _extra(observation: Observation) -> Iterator[Symptom]:
             "warning",
             f"{', '.join(missing)} not installed on {observation.host}: the transformers backend "
             "and launchers with ranks need it",
-            "pip install 'muster-eval[transformers]'",
+            "in Muster's clone, pip install '.[transformers]'",
         )
 
 

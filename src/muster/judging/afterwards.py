@@ -9,7 +9,7 @@ from pathlib import Path
 from muster.core.saying import tell
 from muster.judging.judge import JudgeSpec
 from muster.judging.recorded import import_verdicts
-from muster.judging.run_judge import conventions_that_ask, hand_in_journal, nothing_to_judge
+from muster.judging.run_judge import hand_in_journal, nothing_to_judge, variants_that_ask
 from muster.judging.session import AnswerToJudge, Judging
 from muster.results.folder import RunFolder
 from muster.results.journal_read import JournalReader
@@ -32,7 +32,7 @@ def verdicts_on_run(
         ConfigurationError: the judge can't be asked as things are.
         RunError: it doesn't start, or verdicts can't be written.
     """
-    asking = [each for each in planned if conventions_that_ask(each.task)]
+    asking = [each for each in planned if variants_that_ask(each.task)]
     if not asking:
         _say(nothing_to_judge(spec))
         return VerdictBook()
@@ -75,7 +75,7 @@ class PredictionsJudge:
 
     def __call__(self, predictions: Sequence[Prediction]) -> VerdictBook:
         """The verdicts on them. Raises as `verdicts_on_run`."""
-        if not conventions_that_ask(self._task):
+        if not variants_that_ask(self._task):
             if self._spec is not None:
                 _say(nothing_to_judge(self._spec))
             return self.book

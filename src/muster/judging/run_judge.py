@@ -54,7 +54,7 @@ class RunJudge(Protocol):
     ) -> None: ...
 
 
-def conventions_that_ask(task: Task) -> list[str]:
+def variants_that_ask(task: Task) -> list[str]:
     """The variants by which the task is scored that may ask a judge."""
     return [
         metric.info.variant
@@ -82,11 +82,11 @@ def judge_of_run(
         ConfigurationError: the judge can't be asked as things are.
         RunError: it doesn't start.
     """
-    asking = [each for each in planned if conventions_that_ask(each.task)]
+    asking = [each for each in planned if variants_that_ask(each.task)]
     if spec is None:
         for each in asking:
             say(
-                f"task {each.task.name} ({', '.join(conventions_that_ask(each.task))}): answers that need a judge's "
+                f"task {each.task.name} ({', '.join(variants_that_ask(each.task))}): answers that need a judge's "
                 "verdict stay unscored; --judge MODEL names a judge (docs/judges.md)"
             )
         return _Nobody()

@@ -46,7 +46,7 @@ class AnswerToJudge(NamedTuple):
         return RequestKey(self.task.name, self.sample.id, self.repeat)
 
     def inquiries(self) -> Iterator[Inquiry]:
-        """What the task's conventions would ask about it."""
+        """What the task's scoring variants would ask about it."""
         split = self.task.thinking.split(self.text)
         for metric in (self.task.metric, *self.task.also):
             if not is_judged(metric) or not has_reference(metric, self.sample):

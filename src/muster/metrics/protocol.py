@@ -52,7 +52,7 @@ class MetricInfo:
 
 
 class UnscoredError(Exception):
-    """A convention can't say what an answer is worth without a judge; says why. Never a silent substitute."""
+    """A scoring variant can't say what an answer is worth without a judge; says why. Never a silent substitute."""
 
 
 class Metric(Protocol):

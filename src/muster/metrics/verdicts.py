@@ -1,4 +1,4 @@
-"""Reading yes or no out of an answer: one reader per convention, all `text -> "yes", "no" or None`."""
+"""Reading yes or no out of an answer: one reader per scoring variant, all `text -> "yes", "no" or None`."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _check_adapter(folder: Path, with_adapters: bool, adapter: AdapterUse) -> No
         if importlib.util.find_spec("peft") is None:
             raise ConfigurationError(
                 f"{folder} holds an adapter beside the model's weights, and without the package peft it would be left "
-                f"out: install it (pip install muster-eval[peft]), or {MERGE}{without}"
+                f"out: install it (in Muster's clone, pip install '.[peft]'), or {MERGE}{without}"
             )
     if found := [file.name for pattern in READ_BY_NOBODY for file in sorted(folder.glob(pattern))]:
         raise ConfigurationError(

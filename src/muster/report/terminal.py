@@ -20,8 +20,8 @@ WIDE = 110
 def results_table(results: Results, width: int) -> Table:
     """One row per task and metric, the task's headline metric first and bold, for a terminal `width` columns wide.
 
-    Scores by further conventions stand in columns of their own, one per convention: there a task's own scores stand
-    twice, so that each column is whole. What a convention could not do stands below.
+    Further scoring variants have a column each, in which a task's own scores stand a second time, so that each column
+    is whole. What a scoring variant could not do stands below.
     """
     variants = list(dict.fromkeys(variant for task in results.tasks.values() for variant in task.variants))
     title = Text(f"{results.name} ({results.model})") if results.name else None
@@ -36,7 +36,7 @@ def results_table(results: Results, width: int) -> Table:
     table.add_column("answered", justify="right", min_width=len("answered"))
     says_how = width >= WIDE or bool(variants)
     if says_how:
-        table.add_column("scored as", style="dim", no_wrap=bool(variants))
+        table.add_column("scoring variant", style="dim", no_wrap=bool(variants))
     for name, task in results.tasks.items():
         for row, metric in enumerate(_metrics(task)):
             result = task.metrics.get(metric)
@@ -51,7 +51,7 @@ def results_table(results: Results, width: int) -> Table:
                 _counts(task.samples, task.answers.unfinished) if row == 0 else "",
             ]
             if says_how:
-                cells.append(Text(_scored_as(task, by_variant=bool(variants)) if row == 0 else ""))
+                cells.append(Text(_scoring_variant(task, by_variant=bool(variants)) if row == 0 else ""))
             table.add_row(*cells)
     for name, group in results.groups.items():
         for metric, result in group.metrics.items():
@@ -69,7 +69,7 @@ def results_table(results: Results, width: int) -> Table:
     return table
 
 
-def _scored_as(task: TaskResults, *, by_variant: bool) -> str:
+def _scoring_variant(task: TaskResults, *, by_variant: bool) -> str:
     how = task.metric_variant if by_variant else f"{task.metric} ({task.metric_variant})"
     if task.judge is None:
         return how
@@ -99,7 +99,7 @@ def _tokens(usage: Mapping[str, float | None]) -> str:
 
 
 def _metrics(task: TaskResults) -> list[str]:
-    """The task's own metrics, the headline first, then those that only further conventions have."""
+    """The task's own metrics, the headline first, then those that only further scoring variants have."""
     own = sorted(task.metrics, key=lambda metric: metric != task.primary)
     others = (metric for variant in task.variants.values() for metric in variant.metrics)
     return list(dict.fromkeys([*own, *others])) or [""]
@@ -129,7 +129,7 @@ def unit_of(result: MetricResult) -> str:
 
 
 def _remarks(results: Results) -> list[str]:
-    """What must be known of the scores: answers without one, and why; conventions that can't score here."""
+    """What must be known of the scores: answers without one, and why; scoring variants that can't score here."""
     lines = []
     for name, task in results.tasks.items():
         if task.samples.no_reference:

@@ -1,4 +1,4 @@
-"""From the scored answers of one task to its results: aggregates, intervals and breakdowns, by each convention."""
+"""From the scored answers of one task to its results: aggregates, intervals and breakdowns, by each scoring variant."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SHARED_SCORES = 4096
 
 
 def scorable(task: Task) -> Task:
-    """`task` without the further conventions that can't score here."""
+    """`task` without the further scoring variants that can't score here."""
     return replace(task, also=tuple(metric for metric in task.also if _why_not(metric) is None))
 
 

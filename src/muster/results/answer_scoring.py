@@ -39,15 +39,15 @@ Outcome = ScoredSample | Problem
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one request, and what each convention makes of it."""
+    """What became of one request, and what each scoring variant makes of it."""
 
     task: str
     sample: Sample
     repeat: int
     outcome: Outcome
-    """By the task's convention."""
+    """By the task's scoring variant."""
     also: Mapping[str, Outcome] = field(default_factory=dict)
-    """By further conventions, by variant."""
+    """By further scoring variants."""
     record: Record | None = None
     split: Split | None = None
     """The text, divided into thought and answer by the task's rule; None without a text."""
@@ -59,12 +59,12 @@ class Answer:
 
     @property
     def scored(self) -> ScoredSample | None:
-        """By the task's convention."""
+        """By the task's scoring variant."""
         return self.outcome if isinstance(self.outcome, ScoredSample) else None
 
     @property
     def problem(self) -> Problem | None:
-        """Why there is no score by the task's convention."""
+        """Why there is no score by the task's scoring variant."""
         return self.outcome if isinstance(self.outcome, Problem) else None
 
 
@@ -127,7 +127,7 @@ def score_record(
 def score_answer(
     task: Task, sample: Sample, repeat: int, text: str, verdicts: VerdictBook, record: Record | None = None
 ) -> Answer:
-    """Score one text by each of the task's conventions: its answer, without what the model thought before it."""
+    """Score one text by each of the task's scoring variants: its answer, without what the model thought before it."""
     split = divide(task, text, record.completion.reasoning if record else None)
 
     def scored(metric: Metric) -> Outcome:
@@ -155,7 +155,7 @@ def divide(task: Task, text: str, reasoning: str | None) -> Split:
 def without_answer(
     task: Task, sample: Sample, repeat: int, problem: Problem, record: Record | None = None
 ) -> Answer:
-    """A request without a text, whatever the convention."""
+    """A request without a text, whatever the scoring variant."""
     return Answer(
         task.name, sample, repeat, problem, {metric.info.variant: problem for metric in task.also}, record
     )

@@ -92,7 +92,7 @@ Breakdown = dict[str, dict[str, Metrics]]
 
 @dataclass(frozen=True, slots=True)
 class JudgedBy:
-    """Whose verdicts the scores of a convention rest on, where it asks a judge."""
+    """Whose verdicts the scores of a scoring variant rest on, where it asks a judge."""
 
     model: str | None
     """None: there was no judge; what would have needed one is unscored."""
@@ -118,13 +118,13 @@ class VariantResults:
     """The release or commit of the code whose rule this is, in words."""
     primary: str = ""
     samples: SampleCounts | None = None
-    """Differs from the task's where this convention leaves other answers unscored."""
+    """Differs from the task's where this scoring variant leaves other answers unscored."""
     metrics: Metrics = field(default_factory=dict)
     by: Breakdown = field(default_factory=dict)
     unavailable: str | None = None
-    """Why there are no scores by this convention here; None where there are."""
+    """Why there are no scores by this scoring variant here; None where there are."""
     judge: JudgedBy | None = None
-    """None where this convention asks no judge."""
+    """None where this scoring variant asks no judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class TaskResults:
     """Empty where no sample has an answer."""
     by: Breakdown = field(default_factory=dict)
     variants: dict[str, VariantResults] = field(default_factory=dict)
-    """By further conventions, as far as they were asked for."""
+    """By further scoring variants, as far as they were asked for."""
     judge: JudgedBy | None = None
     """None where the metric asks no judge."""
     answers: AnswerSigns = AnswerSigns()

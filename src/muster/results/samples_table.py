@@ -27,7 +27,7 @@ class SampleTable:
     def __init__(
         self, path: Path, score_names: Sequence[str], further: Mapping[str, Sequence[str]] | None = None
     ) -> None:
-        """`score_names`: the fields of the column `scores`, of all tasks; `further`: the same by further convention."""
+        """`score_names`: the fields of the column `scores`, of all tasks; `further`: the same by scoring variant."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -106,7 +106,7 @@ class SampleTable:
             "unfinished": answer.unfinished if answer.split else None,
             "extracted": answer.scored.score.extracted if answer.scored else None,
             "scores": _scores(answer.outcome, self._score_names),
-            **self._by_further_conventions(answer),
+            **self._by_further_variants(answer),
             "prompt_tokens": completion.usage.prompt_tokens if completion else None,
             "tokens": completion.usage.completion_tokens if completion else None,
             "seconds": completion.seconds if completion else None,
@@ -120,7 +120,7 @@ class SampleTable:
             "media": [each.identity for each in (*sample.images, *sample.videos)],
         }
 
-    def _by_further_conventions(self, answer: Answer) -> dict[str, Cell]:
+    def _by_further_variants(self, answer: Answer) -> dict[str, Cell]:
         cells: dict[str, Cell] = {}
         for variant, names in self._further.items():
             outcome = answer.also.get(variant)

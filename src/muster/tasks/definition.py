@@ -63,9 +63,9 @@ class Task:
     source: Source
     prompt: Prompt
     metric: Metric
-    """The convention whose scores are the task's."""
+    """The scoring variant whose scores are the task's."""
     also: tuple[Metric, ...] = field(default=(), kw_only=True)
-    """Further conventions that the answers are scored by, to be shown beside it."""
+    """Further scoring variants that the answers are scored by, to be shown beside it."""
     thinking: Thinking = field(default=Thinking(), kw_only=True)
     """How what a model thinks aloud is told from its answer."""
     as_toolkit: bool = field(default=False, kw_only=True)

@@ -38,7 +38,7 @@ def list_all() -> None:
 
 
 def _judge(task: Task) -> str:
-    """Which conventions ask a judge."""
+    """Which scoring variants ask a judge."""
     from muster.metrics.protocol import is_judged
     from muster.metrics.registry import in_variant, variants_of
 

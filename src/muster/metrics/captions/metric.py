@@ -95,7 +95,7 @@ class Captions(VariantMetric):
     def check(self) -> None:
         """Raise `ConfigurationError` where Java or pycocoevalcap is needed and missing."""
         if _TOKENISERS[self.variant] == "ptb":
-            check_java(f"captions in the convention of {self.variant}", WITHOUT_JAVA)
+            check_java(f"captions, scoring variant {self.variant},", WITHOUT_JAVA)
         if "meteor" in self._wanted:
             check_java("METEOR", "leave meteor out of the task's `scores`")
         if set(self._wanted) - {"cider"} and find_spec("pycocoevalcap") is None:

@@ -39,7 +39,7 @@ def tokenise(texts: Sequence[str], tokeniser: Tokeniser) -> list[list[str]]:
 
 
 WITHOUT_JAVA = "choose the variant muster, which needs none"
-"""What to do about a convention that needs Java."""
+"""What to do about a scoring variant that needs Java."""
 
 
 def check_java(what: str, instead: str) -> str:

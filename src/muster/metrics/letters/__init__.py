@@ -1,1 +1,1 @@
-"""Which option an answer chooses: one reader per convention, all `(text, options) -> letter or None`."""
+"""Which option an answer chooses: one reader per scoring variant, all `(text, options) -> letter or None`."""

@@ -12,7 +12,7 @@ class LetterReader(Protocol):
     """Reads the chosen letter out of an answer."""
 
     def __call__(self, text: str, options: Mapping[str, str], /) -> str | None:
-        """The letter, or None where the convention finds none. Never raises, never guesses at random."""
+        """The letter, or None where the scoring variant finds none. Never raises, never guesses at random."""
         ...
 
 

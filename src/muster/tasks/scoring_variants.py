@@ -1,4 +1,4 @@
-"""`--scoring`: which conventions a task's answers are scored by."""
+"""`--scoring`: which scoring variants a task's answers are scored by."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ALL = "all"
 
 
 def scored_by(task: Task, scoring: Sequence[str] | None, thinking: Sequence[str] | None = None) -> Task:
-    """`task` scored by the conventions in `scoring`: the first is the task's, the others stand beside it.
+    """`task` scored by the scoring variants in `scoring`: the first is the task's, the others stand beside it.
 
-    None leaves the task as it is. `all` is the task's own convention and every other of its metric; those of them that
+    None leaves the task as it is. `all` is the task's own scoring variant and every other of its metric; those that
     can't score here (no Java, say) are told in the results. One that was asked for by name must be there and able to.
     `thinking`: the tags around thoughts instead of the task's (`parse_thinking`).
 
     Raises:
-        ConfigurationError: the task's metric has no such convention, or it can't score here.
+        ConfigurationError: the task's metric has no such scoring variant, or it can't score here.
     """
     if thinking:
         task = replace(task, thinking=parse_thinking(thinking))
