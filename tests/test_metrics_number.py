@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from muster.core import ConfigurationError, Sample
 from muster.metrics.number_reading import read_number
-from muster.metrics.spelled_numbers import spelled_numbers
 from muster.metrics.protocol import has_reference
 from muster.metrics.registry import build_metric
+from muster.metrics.spelled_numbers import spelled_numbers
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from muster.core import ConfigurationError, Sample
 from muster.tasks.sources.answer_letter import as_letter
 from muster.tasks.sources.list_text import parse_list
+from muster.tasks.sources.protocol import KINDS
 from muster.tasks.sources.references import parse_reference
 from muster.tasks.task_file import load_task_file
 
@@ -371,10 +372,10 @@ def test_a_parquet_of_images_is_not_held_in_memory(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("{}", "source: give one of file, tsv, huggingface, folder; it has none of them"),
+        ("{}", f"source: give one of {', '.join(KINDS)}; it has none of them"),
         (
             "{file: a.json, tsv: b.tsv}",
-            "source: give one of file, tsv, huggingface, folder; it has file and tsv",
+            f"source: give one of {', '.join(KINDS)}; it has file and tsv",
         ),
         ("{huggingface: {dataset: a/b}}", "source.huggingface.split: missing"),
         (

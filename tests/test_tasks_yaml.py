@@ -16,6 +16,7 @@ from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import load_tasks
 from muster.tasks.sources.mapped import MappedSource
+from muster.tasks.sources.protocol import KINDS
 from muster.tasks.task_file import load_task_file, outline_task_file
 
 
@@ -172,7 +173,7 @@ def test_what_is_missing_is_told_where_it_should_stand(tmp_path: Path) -> None:
     told = mistakes(tmp_path, "# a comment\n\nname: x\nsource:\n  where: {a: 1}\n")
     assert told == [
         "my.yaml:3: metric: missing",
-        "my.yaml:4: source: give one of file, tsv, huggingface, folder; it has none of them",
+        f"my.yaml:4: source: give one of {', '.join(KINDS)}; it has none of them",
     ]
 
 
