@@ -244,4 +244,4 @@ def test_the_metric_in_the_guide_scores(tmp_path: Path) -> None:
     rows = [
         ScoredSample(sample, "", task.metric.score(sample, text)) for text in (sample.answer, near, "unclear")
     ]
-    assert task.metric.aggregate(rows) == {"closeness": pytest.approx((1 + 8 / 9 + 0) / 3)}
+    assert task.metric.aggregate(rows) == {"close": pytest.approx((1 + 8 / 9 + 0) / 3)}
