@@ -32,6 +32,7 @@ AUTHORS = {
     "mmvet": "yuweihao/MM-Vet acde843e",
     "mmvp": "tsb0601/MMVP 76350059",
     "scienceqa": "lupantech/ScienceQA 2cbf8318",
+    "screenspot": "likaixin2000/ScreenSpot-Pro-GUI-Grounding bd8bbbb4",
     "videomme_v2": "MME-Benchmarks/Video-MME-v2 b24176a1",
     "vsibench": "vision-x-nyu/thinking-in-space 51e089c0",
     "wemath": "We-Math/We-Math a57a0e83",
