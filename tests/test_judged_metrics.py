@@ -45,11 +45,14 @@ def rows(metric: JudgedMetric, *said: tuple[Sample, str]) -> list[ScoredSample]:
 
 
 PINNED = {
+    "muster-answer_match/1": "7c2a1c6231e4",
+    "muster-charxiv/1": "1ddffc4cc87e",
     "muster-llava_bench/1": "214ba8b8eb12",
     "muster-mathvista/1": "c6269de4a12e",
     "muster-mmvet/1": "a36a10f6a139",
     "muster-mmvp/1": "0bc4fd295645",
     "muster-option_matching/1": "4846f84953e0",
+    "muster-simplevqa/1": "275cb053b042",
 }
 """A digest of each version's text: verdicts are found again by the version alone."""
 

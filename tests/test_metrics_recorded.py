@@ -1,10 +1,10 @@
 """Scores and totals of the newer benchmarks against the authors' and toolkits' own code, with ==.
 
 Guards against a score that differs from the one that reports print. `golden/reports/NAME.jsonl` was made by running
-that code on made-up answers: first the samples (and what they have in
-common) and whose code it was, then `[sample, answer, {variant: score}]`, and
-last, where that code adds up, its totals over all of these answers: a number, `[factor, number]` where it prints a
-multiple of ours, or the text that it prints, a percentage of two digits.
+that code on made-up answers: first the samples (and what they have in common) and whose code it was, then `[sample,
+answer, {variant: score}]`, with a judge's verdict behind it where that code asks one, and last, where it adds up, its
+totals over all of these answers: a number, `[factor, number]` where it prints a multiple of ours, or the text that it
+prints, a percentage of two digits. `asked` is what that code shows the judge of the answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from muster.core import Sample
-from muster.metrics.protocol import ScoredSample
+from muster.metrics.protocol import ScoredSample, is_judged
 from muster.metrics.registry import build_metric
 
 RECORDED = sorted((Path(__file__).parent / "golden" / "reports").glob("*.jsonl"))
@@ -48,11 +48,18 @@ def test_scores_are_those_of_the_reference(file: Path) -> None:
         primary = next(iter(metric.info.means.values()))
         rows: list[ScoredSample] = []
         repeats = Counter[int]()
-        for number, text, expected in lines:
+        for number, text, expected, *verdict in lines:
             if variant not in expected:
                 continue
-            got = metric.score(samples[number], text)
             wanted = expected[variant]
+            asked = wanted.pop("asked", None) if isinstance(wanted, dict) else None
+            if verdict and is_judged(metric) and metric.judge_prompt is not None:
+                inquiry = metric.inquiry(samples[number], text)
+                assert inquiry is not None
+                assert asked is None or (inquiry.places or {})["prediction"] == asked, text
+                got = metric.score_verdict(samples[number], verdict[0])
+            else:
+                got = metric.score(samples[number], text)
             wanted = wanted if isinstance(wanted, dict) else {primary: wanted}
             assert {name: got.scores[name] for name in wanted} == wanted, (
                 variant,

@@ -29,8 +29,14 @@ EVERY = [
 PARAMETERS: dict[str, dict[str, JSON]] = {"mathvista": {"empty_without_judge": True}}
 UNBOUNDED = {("grounding", "internvl", "iou")}
 """Areas of boxes whose edges are swapped are negative there."""
-JUDGED_ENTIRELY = {"llava_bench", "mmvet"}
-VERDICTS = {"llava_bench": "1 1", "mmvet": "0.5"}
+JUDGED_ENTIRELY = {"charxiv", "llava_bench", "mmvet"}
+VERDICTS = {
+    "llava_bench": "1 1",
+    "mmvet": "0.5",
+    "charxiv": '{"extracted_answer": "x", "score": 0}',
+    "simplevqa": "B",
+    **dict.fromkeys(("babyvision", "judged_match", "mathverse", "mmvu"), "false"),
+}
 
 
 def needs_options(metric: Metric) -> bool:

@@ -42,3 +42,11 @@ def test_any_metric_over_its_repeats() -> None:
 def test_a_metric_without_right_and_wrong_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no mean from 0 to 1"):
         build_metric("repeats", {"of": "mme"})
+
+
+def test_a_judges_verdicts_count_as_well() -> None:
+    metric = build_metric("repeats", {"of": "judged_match", "of_variant": "muster"})
+    sample = Sample("1", "What is it?", answers=("a boat",))
+    assert metric.judge_prompt is not None  # type: ignore[attr-defined]
+    assert metric.inquiry(sample, "a small ship") is not None  # type: ignore[attr-defined]
+    assert metric.score_verdict(sample, "true").scores == {"accuracy": 1.0}  # type: ignore[attr-defined]

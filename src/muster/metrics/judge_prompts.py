@@ -18,7 +18,16 @@ from muster.core.text import valid_text
 from muster.metrics.letters.options import lettered
 from muster.metrics.protocol import Inquiry
 
-NAMES = ("llava_bench", "mathvista", "mmvet", "mmvp", "option_matching")
+NAMES = (
+    "answer_match",
+    "charxiv",
+    "llava_bench",
+    "mathvista",
+    "mmvet",
+    "mmvp",
+    "option_matching",
+    "simplevqa",
+)
 """Muster's own, one file each."""
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}|\{([a-z_]+)\}")

@@ -15,17 +15,34 @@ _STATED = re.compile(r"(?:answer|result|therefore)\b[^.\n]{0,40}?(?:is|:|=)\s*(.
 
 def last_boxed(text: str) -> str | None:
     r"""The content of the last `\boxed{…}` whose braces are balanced; None without one."""
-    boxes = {found.end() - 1 for found in _BOX.finditer(text)}
+    found = _boxes(text)
+    if not found:
+        return None
+    start = max(found)
+    return text[start + 1 : found[start]]
+
+
+def boxes(text: str) -> list[str]:
+    r"""The contents of all `\boxed{…}` with balanced braces, but for those inside of others."""
+    found, contents, reached = _boxes(text), list[str](), -1
+    for start in sorted(found):
+        if start > reached:
+            reached = found[start]
+            contents.append(text[start + 1 : reached])
+    return contents
+
+
+def _boxes(text: str) -> dict[int, int]:
+    """Where the braces of boxes open and close."""
+    starts = {found.end() - 1 for found in _BOX.finditer(text)}
+    found: dict[int, int] = {}
     opened: list[int] = []
-    last: tuple[int, int] | None = None
-    for brace in _BRACE.finditer(text) if boxes else ():
+    for brace in _BRACE.finditer(text) if starts else ():
         if brace.group() == "{":
             opened.append(brace.start())
-        elif opened:
-            start = opened.pop()
-            if start in boxes and (last is None or start > last[0]):
-                last = (start, brace.start())
-    return text[last[0] + 1 : last[1]] if last else None
+        elif opened and (start := opened.pop()) in starts:
+            found[start] = brace.start()
+    return found
 
 
 def last_number(text: str) -> float | None:

@@ -16,8 +16,11 @@ TOOLKITS = {
 """By scoring variant; `official` has a source for each benchmark instead."""
 
 AUTHORS = {
+    "babyvision": "UniPat-AI/BabyVision 7f92fd4b",
     "blink": "zeyofu/BLINK_Benchmark 2d6a779b",
+    "charxiv": "princeton-nlp/CharXiv 7ebe88f7",
     "dynamath": "DynaMath/DynaMath 598c3c3d",
+    "judged_match": "no one: every answer is judged, as the authors of BabyVision and MMVU do",
     "llava_bench": "haotian-liu/LLaVA c121f043",
     "lvbench": "THUDM/LVBench f998d954",
     "mathvision": "mathvision-cuhk/MathVision c45c4f96, with latex2sympy2 1.9.1",
@@ -31,8 +34,10 @@ AUTHORS = {
     "mmstar": "MMStar-Benchmark/MMStar 88f243ab",
     "mmvet": "yuweihao/MM-Vet acde843e",
     "mmvp": "tsb0601/MMVP 76350059",
+    "mmvu": "yale-nlp/MMVU 4d54223d",
     "scienceqa": "lupantech/ScienceQA 2cbf8318",
     "screenspot": "likaixin2000/ScreenSpot-Pro-GUI-Grounding bd8bbbb4",
+    "simplevqa": "SimpleVQA/SimpleVQA b94d1f3d",
     "videomme_v2": "MME-Benchmarks/Video-MME-v2 b24176a1",
     "vsibench": "vision-x-nyu/thinking-in-space 51e089c0",
     "wemath": "We-Math/We-Math a57a0e83",
