@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Take part in a running run, which was started with `muster run … --listen`, from this or another machine.
 
-    Model, settings, questions and images come from the run. Ctrl-C or SIGTERM finishes what is started, gives the
-    rest back and leaves; a second one leaves at once.
+    Model, settings, questions and images come from the run. Ctrl-C or SIGTERM finishes the requests in flight, gives
+    the rest back and leaves; a second one leaves at once.
     """
     from muster.engines.admission import Own
     from muster.settings_text import parse_model_args

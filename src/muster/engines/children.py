@@ -102,7 +102,7 @@ class Child(Replica):
             await self.wait()
 
     def drain(self) -> None:
-        """Have it finish what it has started, and leave."""
+        """Have it finish its requests in flight, and leave."""
         if self.running and self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGTERM)

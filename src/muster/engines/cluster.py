@@ -308,12 +308,14 @@ class Cluster:
             self._loop.call_soon_threadsafe(self._interrupt, number)
 
     def _interrupt(self, number: int) -> None:
-        if self._interrupted is not None:  # the second time: don't wait for what is started
+        if self._interrupted is not None:  # the second time: don't wait for the requests in flight
             self._at_once = True
             self._job_over()
         self._interrupted = signal.Signals(number)
         self._coordinator.drain()
-        self._coordinator.progress.notice = "stopping: finishing what is started (again to stop at once)"
+        self._coordinator.progress.notice = (
+            "stopping: finishing the requests in flight (again to stop at once)"
+        )
         self.server.broadcast(Stop("drain", f"the run was interrupted by {self._interrupted.name}"))
         self.server.unpark()
         self.server.changed.set()

@@ -275,7 +275,7 @@ def _signals(coordinator: Coordinator) -> Iterator[list[int]]:
     def handle(number: int) -> None:
         received.append(number)
         coordinator.drain()
-        coordinator.progress.notice = "stopping: finishing what is started (again to stop at once)"
+        coordinator.progress.notice = "stopping: finishing the requests in flight (again to stop at once)"
         if len(received) > 1 or coordinator.workers[NAME].state == "loading":
             raise interrupted_by(received[0])
 

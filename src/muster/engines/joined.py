@@ -32,7 +32,7 @@ class JoinedReplicas:
     async def work(self, offer: Offer, accepted: Accepted, gpus: Sequence[str]) -> int:
         """Work until the run is over, or a signal ends this; returns the exit status.
 
-        The first SIGTERM or Ctrl-C finishes what is started, a second one ends at once.
+        The first SIGTERM or Ctrl-C finishes the requests in flight, a second one ends at once.
 
         Raises:
             RunError: the coordinator is gone, or no replica could be kept alive.
@@ -94,6 +94,6 @@ class JoinedReplicas:
             for supervisor in self._supervisors:
                 supervisor.kill()
             return
-        self._say("finishing what is started (again to stop at once)")
+        self._say("finishing the requests in flight (again to stop at once)")
         for supervisor in self._supervisors:
             supervisor.stop()

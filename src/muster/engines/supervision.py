@@ -71,7 +71,7 @@ class Supervisor:
             self.child.kill()
 
     def stop(self) -> None:
-        """Have the worker finish what it has started, and leave; none is started again."""
+        """Have the worker finish its requests in flight, and leave; none is started again."""
         self._told_to_stop = True
         self.child.drain()
 

@@ -14,7 +14,7 @@ rm -f "$status_file"
 trap : TERM  # sent to this shell as well when the job is cancelled or requeued: outlive the tasks, and tell the end
 {setup}echo "muster: job $SLURM_JOB_ID, attempt $((${{SLURM_RESTART_COUNT:-0}} + 1)), on $SLURM_JOB_NODELIST"
 
-# One Muster per task. SIGTERM makes it finish what is started and exit with 143; the shell around it waits for that.
+# One Muster per task. SIGTERM makes it finish the requests in flight and exit with 143; the shell waits.
 # srun's own status is the worst of all ranks', also where the others did a lost rank's work. Rank 0's is the run's.
 {srun} sh -c '
   trap : TERM INT

@@ -201,7 +201,7 @@ class Acknowledged(msgspec.Struct, tag=True, frozen=True):
 
 
 class Stop(msgspec.Struct, tag=True, frozen=True):
-    """`drain`: claim no more, finish what is started. `over`: nothing is wanted any more, end soon.
+    """`drain`: claim no more, finish the requests in flight. `over`: nothing is wanted any more, end soon.
 
     `dump`: nothing was heard of the worker; send its stack for the log. `abort`: it is stuck: the same, and then die.
     Whoever started it starts it again.

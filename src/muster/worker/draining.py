@@ -19,7 +19,7 @@ class StoppedWhileLoading(Interruption):
 
 
 class Drain:
-    """Has a worker finish what it has started, and give up loading a model."""
+    """Has a worker finish its requests in flight, and give up loading a model."""
 
     def __init__(self, link: SocketLink) -> None:
         self.received: list[int] = []
@@ -44,7 +44,7 @@ class Drain:
 
     def _handle(self, number: int, _frame: object) -> None:
         self.received.append(number)
-        log.warning("received %s: finishing what is started", signal.Signals(number).name)
+        log.warning("received %s: finishing the requests in flight", signal.Signals(number).name)
         threading.Thread(target=self._link.drain, daemon=True).start()  # a handler must not wait for a lock
         if self._loading:
             raise StoppedWhileLoading

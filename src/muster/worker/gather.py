@@ -1,7 +1,7 @@
 """One final gather of all answers over a process group: `--collect gather`, as other tools do it.
 
 Answers are usually streamed to the coordinator as they come, which needs no process group and loses nothing when a
-rank dies. This is the alternative, for networks where only NCCL or Gloo may talk, and for comparison.
+rank dies. This is there to be compared with that: claims and progress take the same connection in both.
 """
 
 from __future__ import annotations

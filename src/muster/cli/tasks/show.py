@@ -86,7 +86,7 @@ def _show(task: Task, console: Console) -> None:
         "generation": generation,
         "images": "" if task.image == ImageSettings() else images,
         "videos": "" if task.video == VideoSettings() else videos,
-        "metric": f"{info.name}, variant {info.variant}, version {info.version}",
+        "metric": f"{info.name}, scoring variant {info.variant}, version {info.version}",
         "scoring variants": _scoring_variants(task),
         "judge": _judge(task),
         "scores": "\n".join(

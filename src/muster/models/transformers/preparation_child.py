@@ -32,7 +32,7 @@ from muster.models.transformers.preparation_messages import (
 
 def main() -> None:
     """Load the processor, then prepare what comes until the replica is gone."""
-    # Ctrl-C and a scheduler's warning go to whole process groups; what is started is to be finished first.
+    # Ctrl-C and a scheduler's warning go to whole process groups; requests in flight are to be finished first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection = socket.socket(fileno=int(sys.argv[1]))

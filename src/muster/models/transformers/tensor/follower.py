@@ -91,7 +91,7 @@ class Follower:
 def main() -> None:
     """Load, then do what comes until the first member is gone."""
     faulthandler.enable()
-    # Ctrl-C and a scheduler's warning go to whole process groups; the first member is to finish what is started.
+    # Ctrl-C and a scheduler's warning go to whole process groups; the first member is to finish the requests in flight.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection = socket.socket(fileno=int(sys.argv[1]))
