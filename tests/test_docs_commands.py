@@ -38,6 +38,7 @@ NAMES = {
     "muster gate plan",
     "muster report",
     "muster repair",
+    "muster send",
     "muster score --predictions",
     "muster status",
     "muster tasks check",

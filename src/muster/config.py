@@ -221,6 +221,14 @@ class RunConfig(BaseModel):
     name: Annotated[str | None, AfterValidator(_label)] = _output(
         "What tables, comparisons and reports call the run, instead of its model.", None
     )
+    sink: Names = _output(
+        "Send the results to a tracker at the end: mlflow[:EXPERIMENT], wandb[:PROJECT], tensorboard[:FOLDER] "
+        "(docs/sinks.md).",
+        default_factory=list,
+    )
+    sink_step: int | None = _output(
+        "With --sink: the step of the training that the model comes from.", None, ge=0
+    )
     events: Path | None = _output(
         "Append what happens to this file, as lines of JSON for machines (docs/events.md).", None
     )

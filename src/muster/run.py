@@ -45,6 +45,8 @@ from muster.results.scoring import mark_incomplete, score_run
 from muster.results.snapshot import Snapshot, SnapshotFile
 from muster.scheduling.cost import TokenHistory
 from muster.scheduling.queue import WorkQueue
+from muster.sinks.registry import parse_sinks
+from muster.sinks.sending import send_apart
 from muster.tasks.plan import PlannedTask
 from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
@@ -70,7 +72,10 @@ def run(config: RunConfig, display: Display, last: ExitStack | None = None) -> R
             finished = shown.enter_context(events.run(config, folder.root))
             display = Both(display, events)
         shown.enter_context(shown_by(display.phase))
+        sinks = parse_sinks(config.sink)
         results = _run(config, folder, display, last)
+        if sinks:
+            last.callback(send_apart, folder, sinks, config.sink_step or 0, display.announce)
         if config.events is not None:
             finished(results)
         return results

@@ -19,6 +19,7 @@ from muster.cli import (
     report,
     run,
     score,
+    send,
     slurm,
     status,
     tasks,
@@ -70,6 +71,7 @@ app.command("compare")(compare.command)
 app.command("export")(export.command)
 app.command("repair")(repair.command)
 app.command("report")(report.command)
+app.command("send")(send.command)
 app.command("status")(status.command)
 app.add_typer(tasks.app, name="tasks")
 app.command("models")(models.command)
