@@ -43,6 +43,7 @@ NAMES = {
     "muster status",
     "muster tasks check",
     "muster slurm follow",
+    "muster slurm cancel",
 }
 """Commands that need arguments, named without any in a sentence."""
 

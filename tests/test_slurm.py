@@ -230,7 +230,7 @@ def test_following_may_be_left_and_taken_up_again(cluster: Cluster) -> None:
     left.send_signal(signal.SIGINT)
     _, stderr = left.communicate(timeout=DEADLINE)
     assert left.returncode == 130
-    assert f"`scancel {job}` ends the job" in stderr
+    assert f"`muster slurm cancel {cluster.shared / 'held'}` ends the job" in stderr
     cluster.slurm.run("scontrol", "release", job)
 
     follower = cluster.start(*command)
@@ -248,6 +248,30 @@ def test_following_may_be_left_and_taken_up_again(cluster: Cluster) -> None:
     assert "accuracy" in stdout
     assert_all_answered(cluster.shared / "held")
     assert cluster.job(job)["Restarts"] == "0"
+
+
+def test_a_job_that_could_never_start_is_refused_explained_and_cancelled(cluster: Cluster) -> None:
+    """Nine nodes on a cluster of two were queued without a word, and followed for ever."""
+    words = ["--nodes", "9", "--", *cluster.run_options("nine")]
+    refused = cluster.muster(*words)
+    assert refused.returncode == 2
+    assert (
+        "could not start: allocation failure: Requested node configuration is not available" in refused.stderr
+    )
+    assert not (cluster.shared / "nine").exists()
+    queued = cluster.muster("--untested", *words)
+    assert queued.returncode == 0, queued.stderr
+    job = queued.stdout.split()[2]
+    cluster.until(lambda: cluster.job(job)["Reason"] == "PartitionNodeLimit", "what Slurm says of it")
+    status = cluster.muster("status", str(cluster.shared / "nine"))
+    assert (
+        "asks for more nodes than its partition has or allows: it will never start like this" in status.stdout
+    )
+    cancelled = cluster.muster("cancel", str(cluster.shared / "nine"))
+    assert (cancelled.returncode, f"cancelled job {job}" in cancelled.stdout) == (0, True), cancelled.stderr
+    assert cluster.ended(job)["JobState"] == "CANCELLED"
+    again = cluster.muster("cancel", job)
+    assert (again.returncode, "is over already" in again.stdout) == (0, True), again.stderr
 
 
 def test_a_run_folder_on_the_nodes_own_disk_is_fetched(cluster: Cluster) -> None:

@@ -340,6 +340,21 @@ def test_a_controller_that_is_away_for_a_while_is_waited_for(
         follow(submission(tmp_path), told.append, lambda new: None, 0.01)
 
 
+def test_a_job_that_will_never_start_is_not_followed_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = [JobState("PENDING", "Resources"), *[JobState("PENDING", "PartitionConfig")] * 9]
+    monkeypatch.setattr(following, "look_at", lambda job: states.pop(0))
+    monkeypatch.setattr(following, "_HOPELESS_SECONDS", 0.05)
+    told: list[str] = []
+    with pytest.raises(RunError, match=r"no node of its partition has .* `muster slurm cancel"):
+        follow(submission(tmp_path), told.append, lambda new: None, 0.02)
+    assert "it will never start like this" in told[-1]
+    assert not JobState("RUNNING", "PartitionConfig").hopeless
+    assert JobState("PENDING", "(PartitionNodeLimit)").hopeless
+    assert not JobState("PENDING", "Priority").hopeless
+
+
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "job.json").write_text('{"job": 12')

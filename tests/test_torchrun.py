@@ -484,3 +484,13 @@ def test_gather_gives_up_its_answers_when_interrupted(task: Path, tmp_path: Path
     run.process.send_signal(signal.SIGTERM)
     assert run.wait() != 0
     assert run.answered() > 10
+
+
+def test_what_torchrun_says_last_is_what_rank_0_said(tmp_path: Path) -> None:
+    """Of 42 lines one was useful, and it was the first."""
+    run = start(tmp_path / "run", "--model", "demo", "--tasks", "digts_read", launcher=torchrun(2))
+    assert run.wait() == 1
+    said = run.stderr.splitlines()
+    assert any("Unknown task or group 'digts_read'" in line for line in said[-3:]), run.stderr
+    assert "while waiting for rank 0" not in run.stderr
+    assert not (tmp_path / "run").exists()

@@ -86,6 +86,9 @@ def submit(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Wait, and show the job's output.")] = False,
     every: Every = 10.0,
+    untested: Annotated[
+        bool, typer.Option("--untested", help="Submit without asking Slurm whether the job could ever start.")
+    ] = False,
     print_script: Annotated[
         bool, typer.Option("--print-script", help="Print the batch script, and submit nothing.")
     ] = False,
@@ -124,18 +127,36 @@ def submit(
         typer.echo(render(request, body, folder, fetched=fetch is not None), nl=False)
         return
     _refuse_a_second_job(folder)
-    submission = hand_over(request, body, run=run, folder=folder, fetched=fetch is not None)
+    submission = hand_over(
+        request, body, run=run, folder=folder, fetched=fetch is not None, tested=not untested
+    )
     where = f"{run} on its first node, to be fetched to {folder.root}" if fetch else str(run)
     typer.echo(f"submitted job {submission.job}\nrun folder {where}")
     if follow:
         raise typer.Exit(_follow(submission, every))
-    typer.echo(f"`muster slurm follow {folder.root}` shows its output, `scancel {submission.job}` ends it")
+    typer.echo(
+        f"`muster slurm follow {folder.root}` shows its output, `muster slurm cancel {folder.root}` ends it"
+    )
 
 
 @app.command("follow")
 def follow(job: Job, every: Every = 10.0) -> None:
     """Show a job's output until it ends, and end with its exit code. Ctrl-C leaves the job running."""
     raise typer.Exit(_follow(_find(job), every))
+
+
+@app.command("cancel")
+def cancel(job: Job) -> None:
+    """End a job, pending or running. What was answered is kept, and submitting the same again goes on."""
+    from muster.slurm.commands import ask_slurm
+
+    submission = _find(job)
+    state = _look(submission)
+    if state is None or state.ended:
+        typer.echo(f"job {submission.job} is over already{f' ({state.describe()})' if state else ''}")
+        return
+    ask_slurm("scancel", submission.job)
+    typer.echo(f"cancelled job {submission.job}, which was {state.describe()}")
 
 
 @app.command("status")
@@ -241,5 +262,5 @@ def _refuse_a_second_job(folder: RunFolder) -> None:
     if state is not None and not state.ended:
         raise ConfigurationError(
             f"job {last.job} works on {folder.root} already ({state.describe()}): `muster slurm follow {folder.root}`, "
-            f"or `scancel {last.job}` first"
+            f"or `muster slurm cancel {folder.root}` first"
         )

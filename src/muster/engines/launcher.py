@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 60.0
 """How long ranks stay, when all is over, for others that the launcher started and that never came."""
+_SOON_SECONDS = 10.0
+"""Within these torchrun ends all ranks because rank 0 has refused to begin, and has said why."""
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Where this machine's own worker finds what listens at all addresses."""
 LEAVE_SECONDS = OVER_SECONDS + 2.0
@@ -169,9 +171,11 @@ async def _serve(supervisor: Supervisor) -> int:
 
 
 async def _worked(supervisor: Supervisor, received: Sequence[int]) -> int:
+    began = time.monotonic()
     ended = await supervisor.work()
     if received:
-        if not supervisor.met:
+        soon = rendezvous.uses_agent_store() and time.monotonic() - began < _SOON_SECONDS
+        if not supervisor.met and not soon:
             _say("told to stop while waiting for rank 0")
         return 128 + received[0]
     match ended:

@@ -11,6 +11,8 @@ from muster.slurm.job_state import JobState, look_at
 from muster.slurm.output import JobOutput, RemoteOutput, Say, SharedOutput, Write
 from muster.slurm.submission import Submission
 
+_HOPELESS_SECONDS = 60.0
+"""How long a job is followed that Slurm says will never start: nodes that are just coming up may change its mind."""
 _SILENCE_SECONDS = 900.0
 """How long Slurm may not answer before following ends; controllers are restarted now and then."""
 
@@ -20,7 +22,7 @@ def follow(submission: Submission, say: Say, write: Write, every: float) -> int:
     return the job's exit status. `every`: seconds between questions to Slurm.
 
     Raises:
-        RunError: Slurm doesn't answer, or the run folder can't be fetched.
+        RunError: Slurm doesn't answer, the job will never start, or the run folder can't be fetched.
         InterruptedRunError: Ctrl-C; the job goes on.
     """
     source = RemoteOutput if submission.fetched else SharedOutput
@@ -32,7 +34,7 @@ def follow(submission: Submission, say: Say, write: Write, every: float) -> int:
     except InterruptedRunError as error:
         raise InterruptedRunError(
             f"no longer following job {submission.job}, which goes on. `muster slurm follow {submission.folder}` takes "
-            f"it up again, `scancel {submission.job}` ends the job",
+            f"it up again, `muster slurm cancel {submission.folder}` ends the job",
             error.signal_number,
         ) from None
     finally:
@@ -40,7 +42,7 @@ def follow(submission: Submission, say: Say, write: Write, every: float) -> int:
 
 
 def _until_the_end(submission: Submission, output: JobOutput, say: Say, every: float) -> JobState | None:
-    told, answered, pause = "", time.monotonic(), min(1.0, every)
+    told, answered, hopeful, pause = "", time.monotonic(), time.monotonic(), min(1.0, every)
     while True:
         try:
             state = look_at(submission.job)
@@ -59,6 +61,13 @@ def _until_the_end(submission: Submission, output: JobOutput, say: Say, every: f
                 say(f"job {submission.job}: {told}")
             if state.ended:
                 return state
+            if not state.hopeless:
+                hopeful = answered
+            elif answered - hopeful > _HOPELESS_SECONDS:
+                raise RunError(
+                    f"job {submission.job} is {state.describe()}. `muster slurm cancel {submission.folder}` takes it "
+                    "out of the queue; submit it again with what the cluster has (`sinfo -Nel`)"
+                )
             output.copy(state)
         time.sleep(pause)
         pause = min(every, pause * 1.5)

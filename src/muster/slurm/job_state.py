@@ -19,8 +19,8 @@ _REASONS = {
     "BeginTime": "may not start yet: Slurm waits a moment before it starts a requeued job",
     "Cleaning": "its last attempt is being cleaned up",
     "Dependency": "waits for another job (--dependency)",
-    "DependencyNeverSatisfied": "the job it depends on failed: it will never start; scancel it",
-    "BadConstraints": "no node has what it asks for: it will never start; scancel it",
+    "DependencyNeverSatisfied": "the job it depends on failed",
+    "BadConstraints": "no node has what it asks for",
     "Licenses": "waits for a licence",
     "Reservation": "waits for its reservation",
     "JobHeldUser": "held: `scontrol release` lets it go",
@@ -30,12 +30,23 @@ _REASONS = {
     "NodeDown": "a node it needs is down",
     "PartitionDown": "its partition is down",
     "PartitionInactive": "its partition starts no jobs",
-    "PartitionNodeLimit": "asks for more nodes than its partition has",
+    "PartitionConfig": "no node of its partition has what it asks for (tasks or CPUs per node, memory, GPUs)",
+    "PartitionNodeLimit": "asks for more nodes than its partition has or allows",
     "PartitionTimeLimit": "asks for more time than its partition allows",
     "ReqNodeNotAvail": "a node it needs is not available (down, drained or reserved)",
     "InvalidAccount": "its account isn't valid",
     "InvalidQOS": "its QOS isn't valid",
 }
+_HOPELESS = {
+    "BadConstraints",
+    "DependencyNeverSatisfied",
+    "InvalidAccount",
+    "InvalidQOS",
+    "PartitionConfig",
+    "PartitionNodeLimit",
+    "PartitionTimeLimit",
+}
+"""Reasons that go away only when somebody changes the job or the cluster."""
 _PREFIXES = {
     "QOS": "a limit of its QOS is reached",
     "Assoc": "a limit of its account or user is reached",
@@ -67,6 +78,11 @@ class JobState:
         return self.state in _ENDED
 
     @property
+    def hopeless(self) -> bool:
+        """Whether it is pending, and will never start unless somebody changes the job or the cluster."""
+        return self.state == "PENDING" and _name_of(self.reason) in _HOPELESS
+
+    @property
     def exit_status(self) -> int:
         """What the job came to; a job that Slurm ended can't have succeeded."""
         if self.state == "COMPLETED":
@@ -80,6 +96,7 @@ class JobState:
         text = self.state.lower().replace("_", " ")
         if self.state == "PENDING" and self.reason:
             text += f" ({self.reason}): {reason_in_words(self.reason)}"
+            text += ": it will never start like this" if self.hopeless else ""
         elif self.nodes and not self.ended:
             text += f" on {self.nodes}"
         elif self.ended and self.state != "COMPLETED":
@@ -91,13 +108,17 @@ class JobState:
 
 def reason_in_words(reason: str) -> str:
     """Why a job is pending; Slurm has some two hundred reasons, the frequent ones are put into words."""
-    name = reason.split(",")[0].strip("()")
+    name = _name_of(reason)
     if name in _REASONS:
         return _REASONS[name]
     for prefix, words in _PREFIXES.items():
         if name.startswith(prefix):
             return words
     return "see `man squeue`, job reason codes"
+
+
+def _name_of(reason: str) -> str:
+    return reason.split(",")[0].strip("()")
 
 
 def look_at(job: str) -> JobState | None:

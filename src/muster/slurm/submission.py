@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import msgspec
 from muster.core import ConfigurationError, MissingExtraError
 from muster.results.files import write_json
 from muster.results.folder import RunFolder
-from muster.slurm.commands import inherited, no_slurm
+from muster.slurm.commands import SlurmError, ask_slurm, inherited, no_slurm
 from muster.slurm.request import JobRequest
 
 if TYPE_CHECKING:
@@ -60,16 +61,22 @@ def render(request: JobRequest, body: str, folder: RunFolder, *, fetched: bool) 
     return executor._make_submission_file_text(body, "")
 
 
-def submit(request: JobRequest, body: str, *, run: Path, folder: RunFolder, fetched: bool) -> Submission:
+def submit(
+    request: JobRequest, body: str, *, run: Path, folder: RunFolder, fetched: bool, tested: bool = True
+) -> Submission:
     """Hand the job to Slurm and write down what was submitted.
 
+    `tested`: ask Slurm first whether such a job could ever start.
+
     Raises:
-        ConfigurationError: sbatch refuses the job (its own words), or isn't there.
+        ConfigurationError: it couldn't, sbatch refuses the job (its own words), or isn't there.
         MissingExtraError: submitit isn't installed.
     """
     executor = _executor(request, folder, fetched=fetched)
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+    if tested:
+        _test(executor._make_submission_file_text(body, ""))
     folder.create()
     folder.slurm.mkdir(exist_ok=True)
     try:
@@ -87,6 +94,21 @@ def submit(request: JobRequest, body: str, *, run: Path, folder: RunFolder, fetc
     submission = Submission(job.job_id, str(folder.root), str(run), fetched, request.access, time.time())
     write_json(folder.slurm / RECORD, submission)
     return submission
+
+
+def _test(script: str) -> None:
+    """Slurm queues a job for nine nodes on a cluster of two; asked beforehand, it says that it could never start."""
+    with tempfile.NamedTemporaryFile("w", prefix="muster-", suffix=".sh") as file:
+        file.write(script)
+        file.flush()
+        try:
+            ask_slurm("sbatch", "--test-only", file.name)
+        except SlurmError as error:
+            said = str(error).partition(": ")[2].strip()
+            raise ConfigurationError(
+                f"sbatch says that this job could not start: {said}. `sinfo -Nel` lists what the nodes have; "
+                "--untested submits it all the same"
+            ) from error
 
 
 def load_submission(folder: RunFolder) -> Submission:
