@@ -125,6 +125,21 @@ class RunConfig(BaseModel):
         "How images are opened: transparency=drop,max_pixels=…,limit=… (docs/models.md).",
         default_factory=dict,
     )
+    lmms_eval_python: str | None = _what(
+        "The Python that has lmms-eval, for tasks lmms-eval:NAME (default: Muster's own).", None
+    )
+    lmms_eval_model: str | None = _what(
+        "The model class whose own prompts and settings lmms-eval's tasks take, where they have any.", None
+    )
+    include_path: Names = _what(
+        "Folders of your own tasks for lmms-eval, separated by commas.", default_factory=list
+    )
+    vlmevalkit_python: str | None = _what(
+        "The Python that has VLMEvalKit, for tasks vlmevalkit:NAME (default: Muster's own).", None
+    )
+    vlmevalkit_path: str | None = _what(
+        "A checkout of VLMEvalKit, where that Python hasn't got it installed.", None
+    )
 
     limit: CountOrShare | None = _how_much("First N samples of each task, or that fraction (0.1).", None)
     sample_ids: Names | None = _how_much("Only these samples: id,id or task/id,…", None)

@@ -24,6 +24,7 @@ from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.splits import choose_splits
 from muster.tasks.variants import choose_prompts
 from muster.tasks.video_settings import overridden
+from muster.toolkits.options import ToolkitOptions
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
             a task can't be scored by, video or image settings that make no sense.
     """
     tasks = choose_prompts(
-        choose_splits(load_tasks(config.tasks, DataFolders.parse(config.data)), config.split),
+        choose_splits(
+            load_tasks(config.tasks, DataFolders.parse(config.data), toolkit_options(config)), config.split
+        ),
         config.prompt_variant,
         family or cache(partial(model_family, config.model)),
     )
@@ -62,7 +65,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
             task,
             selected[task.name],
             generation(task.generation, config),
-            config.repeats,
+            repeats_of(task, config),
             overridden(task.video, config.video),
             with_image_options(task.image, config.image),
         )
@@ -132,6 +135,28 @@ def generation(default: Generation, config: RunConfig) -> Generation:
         temperature=default.temperature if config.temperature is None else config.temperature,
         top_p=config.top_p or default.top_p,
         seed=default.seed if config.seed is None else config.seed,
+    )
+
+
+def repeats_of(task: Task, config: RunConfig) -> int:
+    """How often each sample is asked. Raises `ConfigurationError` where run and benchmark both say several times."""
+    if task.repeats > 1 and config.repeats > 1:
+        raise ConfigurationError(
+            f"--repeats {config.repeats}: {task.name} asks each question {task.repeats} times itself; leave it out"
+        )
+    return max(task.repeats, config.repeats)
+
+
+def toolkit_options(config: RunConfig) -> ToolkitOptions:
+    """What the run says of other toolkits."""
+    return ToolkitOptions(
+        lmms_eval_python=config.lmms_eval_python,
+        lmms_eval_model=config.lmms_eval_model,
+        include_path=tuple(config.include_path),
+        vlmevalkit_python=config.vlmevalkit_python,
+        vlmevalkit_path=config.vlmevalkit_path,
+        limit=config.limit,
+        sample_ids=None if config.sample_ids is None else tuple(config.sample_ids),
     )
 
 

@@ -24,6 +24,8 @@ def end(status: int) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _at_once)
     threading.Thread(target=_insist, args=(status,), name="muster-end", daemon=True).start()
+    if toolkits := sys.modules.get("muster.toolkits.session"):
+        toolkits.end_all()
     end_leftovers()
     if "torch" not in sys.modules:
         sys.exit(status)

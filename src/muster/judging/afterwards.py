@@ -14,6 +14,7 @@ from muster.judging.session import AnswerToJudge, Judging
 from muster.results.folder import RunFolder
 from muster.results.journal_read import JournalReader
 from muster.results.predictions import Prediction
+from muster.results.scoring import score_while_asking
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
@@ -39,6 +40,7 @@ def verdicts_on_run(
     with Judging(spec, folder.verdicts, run_id, log_file=folder.log("judge"), say=_say) as judging:
         hand_in_journal(folder, asking, judging)
         judging.finish(_now_and_then())
+        score_while_asking(folder, asking, judging.book)
     return judging.book
 
 

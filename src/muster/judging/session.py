@@ -89,6 +89,7 @@ class Judging:
         self._spec, self._log_file, self._load_seconds, self._say = spec, log_file, load_seconds, say
         self._journal = Journal.open(verdicts, run_id)
         self.book = spec.book(verdicts)
+        self.book.ask = self.ask
         self._answers: SimpleQueue[AnswerToJudge | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._handed_in = self._considered = 0
@@ -118,6 +119,22 @@ class Judging:
         with self._changed:
             self._handed_in += 1
         self._answers.put(answer)
+
+    def ask(self, about: RequestKey, inquiry: Inquiry) -> None:
+        """Have one question about an answer answered now; what was said, or why nothing was, is then in `book`."""
+        asked = self.book.key(self._spec.worded(inquiry))
+        self._heard = time.monotonic()
+        self._send(about, inquiry, 0)
+        while True:
+            with self._changed:
+                if (
+                    self.book.silence
+                    or self._error
+                    or all(each.asked != asked for each in self._open.values())
+                ):
+                    return
+                self._changed.wait(_TELL_SECONDS)
+            self._check()
 
     def sync(self) -> None:
         """Make the verdicts durable. Raises `RunError` where they can't be written."""
@@ -153,6 +170,7 @@ class Judging:
     ) -> None:
         """End the judge; where the run ends before its time, let it finish what it is saying."""
         self._closing = True
+        self.book.ask = None
         self._answers.put(None)
         if isinstance(error, MusterError | Interruption) and self._sending.acquire(
             timeout=1.0
@@ -201,14 +219,14 @@ class Judging:
                 with ForeignCode():
                     for inquiry in answer.inquiries():
                         for grading in range(self._spec.gradings):
-                            self._send(answer, inquiry, grading)
+                            self._send(answer.key, inquiry, grading)
             except Exception:  # a plug-in's metric; scoring meets the same error and notes it on the sample
                 log.exception("no judge could be asked about %s", answer.key)
             with self._changed:
                 self._considered += 1
                 self._changed.notify_all()
 
-    def _send(self, answer: AnswerToJudge, inquiry: Inquiry, grading: int) -> None:
+    def _send(self, about: RequestKey, inquiry: Inquiry, grading: int) -> None:
         inquiry = self._spec.worded(inquiry)
         asked = self.book.key(inquiry, grading)
         request = Request(RequestKey("judge", asked), inquiry.messages, self._spec.generation(inquiry))
@@ -219,7 +237,7 @@ class Judging:
                 self._keys.add(asked)
                 self._count += 1
                 index = self._count
-                self._open[index] = _Question(answer.key, inquiry.prompt, asked, request)
+                self._open[index] = _Question(about, inquiry.prompt, asked, request)
             self._process.send(Ask(index, request))
 
     # -- listening

@@ -168,6 +168,25 @@ class CorpusMetric(Protocol):
 
 
 @runtime_checkable
+class WholeTaskMetric(Protocol):
+    """What a metric offers that scores all answers together, and knows only then what its scores are called.
+
+    Its `info` is complete when that was done; its `score` only reads the answer.
+    """
+
+    def score_all(self, rows: Sequence[ScoredSample]) -> Sequence[Score | Exception]:
+        """The score of each of a task's answers, in their order.
+
+        An exception in the place of a score says why this answer has none: `UnscoredError` for want of a judge.
+        """
+        ...
+
+    def score_names(self, rows: Sequence[ScoredSample]) -> Sequence[str]:
+        """The names of the scores of these answers, which are all that there are of the task."""
+        ...
+
+
+@runtime_checkable
 class CategorisingMetric(Protocol):
     """What a metric may offer besides: categories for breakdowns that don't stand in the samples' metadata."""
 

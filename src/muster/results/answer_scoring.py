@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from muster.core import Sample
 from muster.core.foreign_code import ForeignCode
-from muster.metrics.protocol import CorpusMetric, Metric, Score, ScoredSample, UnscoredError, has_reference
+from muster.metrics.protocol import (
+    CorpusMetric,
+    Metric,
+    Score,
+    ScoredSample,
+    UnscoredError,
+    WholeTaskMetric,
+    has_reference,
+)
 from muster.metrics.thinking import Split
 from muster.results.journal_lines import Record
 from muster.results.results import SampleCounts
@@ -20,6 +28,8 @@ MISSING = "missing"
 METRIC = "metric"
 UNSCORED = "unscored"
 NO_REFERENCE = "no reference"
+_TOGETHER = (CorpusMetric, WholeTaskMetric)
+"""Metrics that score all answers of a task together."""
 _REASONS = 5
 """Different things that a metric raised which results tell."""
 
@@ -184,7 +194,7 @@ def score_text(metric: Metric, sample: Sample, repeat: int, text: str, verdicts:
 
 def with_corpus_scores(task: Task, answers: Iterator[Answer]) -> Iterable[Answer]:
     """The answers with the scores of those metrics that score all answers together. Holds them all only then."""
-    if not any(isinstance(metric, CorpusMetric) for metric in (task.metric, *task.also)):
+    if not any(isinstance(metric, _TOGETHER) for metric in (task.metric, *task.also)):
         return answers
     listed = list(answers)
     main = _together(task.metric, [answer.outcome for answer in listed])
@@ -200,17 +210,40 @@ def with_corpus_scores(task: Task, answers: Iterator[Answer]) -> Iterable[Answer
     ]
 
 
+def names_of_all(metric: WholeTaskMetric, answers: Iterable[Answer]) -> list[str]:
+    """The names of an answer's scores where only scoring all of them tells; none where that fails, as is told later."""
+    rows = [answer.outcome for answer in answers if isinstance(answer.outcome, ScoredSample)]
+    if not rows:
+        return []
+    try:
+        with ForeignCode():
+            return list(metric.score_names(rows))
+    except Exception:  # noqa: BLE001 - recorded on the samples, when they are scored
+        return []
+
+
 def _together(metric: Metric, outcomes: list[Outcome]) -> list[Outcome]:
     rows = [outcome for outcome in outcomes if isinstance(outcome, ScoredSample)]
-    if not rows or not isinstance(metric, CorpusMetric):
+    if not rows or not isinstance(metric, _TOGETHER):
         return outcomes
     try:
         with ForeignCode():
-            scores = iter(metric.score_corpus(rows))
+            scores: Iterator[Score | Exception] = iter(
+                metric.score_all(rows) if isinstance(metric, WholeTaskMetric) else metric.score_corpus(rows)
+            )
     except Exception as error:  # noqa: BLE001  # Java, or a plug-in's code; recorded on the samples
         problem = Problem(METRIC, f"metric {metric.info.name} raised {type(error).__name__}: {error}")
         return [problem if isinstance(outcome, ScoredSample) else outcome for outcome in outcomes]
     return [
-        replace(outcome, score=next(scores)) if isinstance(outcome, ScoredSample) else outcome
+        _with_score(metric, outcome, next(scores)) if isinstance(outcome, ScoredSample) else outcome
         for outcome in outcomes
     ]
+
+
+def _with_score(metric: Metric, outcome: ScoredSample, score: Score | Exception) -> Outcome:
+    """The outcome with the score that all answers together gave it, or what kept it from having one."""
+    if isinstance(score, UnscoredError):
+        return Problem(UNSCORED, f"{metric.info.name} ({metric.info.variant}): {score}")
+    if isinstance(score, Exception):
+        return Problem(METRIC, f"metric {metric.info.name} raised {type(score).__name__}: {score}")
+    return replace(outcome, score=score)

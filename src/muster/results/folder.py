@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -83,6 +84,11 @@ class RunFolder:
         return self.root / "report.html"
 
     @property
+    def toolkit_files(self) -> Path:
+        """The folder of what the code of other toolkits' tasks wrote: submissions for servers, details of scores."""
+        return self.root / "toolkits"
+
+    @property
     def logs(self) -> Path:
         """The folder of the workers' logs."""
         return self.root / "logs"
@@ -142,6 +148,8 @@ class RunFolder:
         try:
             for path in (*self.logs.glob("*.log"), *self.of_the_run, self.manifest):
                 path.unlink(missing_ok=True)
+            if self.toolkit_files.is_dir():
+                shutil.rmtree(self.toolkit_files)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot replace the run in {self.root}: {error.strerror or error}"

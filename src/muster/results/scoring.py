@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from muster.core import ConfigurationError, RequestKey
 from muster.core.phases import counted, phase
-from muster.metrics.protocol import CorpusMetric, Metric
+from muster.metrics.protocol import CorpusMetric, Metric, WholeTaskMetric
 from muster.results.aggregation import TaskScores, scorable
 from muster.results.answer_scoring import (
     Answer,
+    names_of_all,
     score_record,
     scores_of,
     with_corpus_scores,
@@ -29,6 +30,7 @@ from muster.results.usage import Prices, UsageTotals
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
+from muster.toolkits.scoring import answered_by, keep_files, with_own_rules
 
 __all__ = ["score_predictions", "score_run"]
 
@@ -56,6 +58,9 @@ def score_run(
     tasks: dict[str, TaskResults] = {}
     usage = UsageTotals()
     verdicts = verdicts or _kept_verdicts(folder, manifest)
+    toolkits = [each.task for each in planned if isinstance(each.task.metric, WholeTaskMetric)]
+    if toolkits:
+        answered_by(toolkits, verdicts)
     with JournalReader(folder.journal) as journal:
         names: list[str] = []
         further: dict[str, list[str]] = {}
@@ -71,6 +76,8 @@ def score_run(
         ):
             for each in planned:
                 tasks[each.task.name] = _score_task(each, journal, table, usage, verdicts)
+    together = group_results(tasks, groups or {})
+    keep_files(toolkits, into or folder)
     results = Results(
         run=manifest.run,
         name=manifest.name,
@@ -78,7 +85,7 @@ def score_run(
         model_args=manifest.model_args,
         complete=not any(task.samples.missing for task in tasks.values()),
         tasks=tasks,
-        groups=group_results(tasks, groups or {}),
+        groups=with_own_rules(together, toolkits) if toolkits else together,
         timing=_old_timing(folder, manifest.run) if timing is None else dict(timing),
         usage=usage.report(Prices.of(manifest.config.get("model_args"))),
         layout=_layout(manifest),
@@ -129,10 +136,22 @@ def _answers(
             yield score_record(task, sample, repeat, record, verdicts)
 
 
+def score_while_asking(folder: RunFolder, planned: Sequence[PlannedTask], verdicts: VerdictBook) -> None:
+    """Score the tasks whose own code asks the judge while it scores, as long as there is one; they keep the scores."""
+    toolkits = [each for each in planned if isinstance(each.task.metric, WholeTaskMetric)]
+    answered_by([each.task for each in toolkits], verdicts)
+    with JournalReader(folder.journal) as journal:
+        for each in toolkits:
+            _score_names(each, each.task.metric, journal, verdicts)
+
+
 def _score_names(
     planned: PlannedTask, metric: Metric, journal: JournalReader, verdicts: VerdictBook
 ) -> list[str]:
     """The names of a metric's scores, which all answers share: read off the first that can be scored."""
+    if isinstance(metric, WholeTaskMetric):
+        alone = replace(planned.task, metric=metric, also=())
+        return names_of_all(metric, _answers(alone, planned, journal, verdicts))
     if isinstance(metric, CorpusMetric):
         return list(metric.info.means.values())
     alone = replace(planned.task, metric=metric, also=())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from muster.core import Sample
+from muster.core import RequestKey, Sample
 from muster.metrics.judge_prompts import stands_for
 from muster.metrics.protocol import Inquiry, Metric, Score, UnscoredError, is_judged
 from muster.metrics.thinking import Thinking
@@ -45,6 +45,8 @@ class VerdictBook:
         """The judge's."""
         self.silence = ""
         """Why the judge can't be asked (any more); empty as long as it can."""
+        self.ask: Callable[[RequestKey, Inquiry], None] | None = None
+        """Puts a question to the judge and waits, for code that asks while it scores; None: nobody does."""
         self._labels = labels or {}
         self._gradings = gradings
         self._verdicts: dict[str, Verdict] = {}

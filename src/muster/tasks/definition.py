@@ -77,6 +77,8 @@ class Task:
     """How its images are opened."""
     earlier_answers: EarlierAnswers = field(default="model", kw_only=True)
     """For dialogues."""
+    repeats: int = field(default=1, kw_only=True)
+    """How often each question is asked where the benchmark itself wants several answers."""
     description: str = ""
     by: tuple[str, ...] = ()
     """Metadata keys whose values get scores of their own in the results."""

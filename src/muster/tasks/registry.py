@@ -18,6 +18,7 @@ from muster.tasks.definition import Task
 from muster.tasks.python_tasks import built_tasks, load_python_file
 from muster.tasks.sources.data_folders import DataFolders
 from muster.tasks.task_file import load_task_file, outline_task_file
+from muster.toolkits.options import ToolkitOptions, toolkit_of
 
 CATALOGUE = Path(__file__).parent / "catalog"
 ENTRY_POINTS = "muster.tasks"
@@ -44,13 +45,16 @@ class _Listed:
     """All tasks of the file or entry point that has this one."""
 
 
-def load_tasks(names: Sequence[str], data: DataFolders | None = None) -> list[Task]:
+def load_tasks(
+    names: Sequence[str], data: DataFolders | None = None, toolkits: ToolkitOptions | None = None
+) -> list[Task]:
     """The tasks that `names` name, in that order, each once.
 
-    `data` says where benchmarks' files are; by default `MUSTER_DATA` does.
+    `data` says where benchmarks' files are; by default `MUSTER_DATA` does. `toolkits`: where other toolkits are
+    installed; by default variables of the environment say it.
 
-    A name is a task, a group (all its tasks), a YAML file or a Python file (all tasks in it), or `FILE:TASK`.
-    Where a task and a group share a name, the task is meant.
+    A name is a task, a group (all its tasks), a YAML file or a Python file (all tasks in it), `FILE:TASK`, or
+    `lmms-eval:NAME`, `vlmevalkit:NAME`. Where a task and a group share a name, the task is meant.
 
     Raises:
         ConfigurationError: a name is unknown, a file is wrong, or two different tasks have the same name.
@@ -59,8 +63,9 @@ def load_tasks(names: Sequence[str], data: DataFolders | None = None) -> list[Ta
     shelf = _Shelf()
     tasks: dict[str, Task] = {}
     unknown: list[str] = []
+    foreign = _of_toolkits(names, toolkits)
     for name in names:
-        found = _from_file(name, data) or shelf.find(name, data)
+        found = foreign.get(name) or _from_file(name, data) or shelf.find(name, data)
         if not found:
             unknown.append(name)
         for task in found:
@@ -72,6 +77,16 @@ def load_tasks(names: Sequence[str], data: DataFolders | None = None) -> list[Ta
     if unknown:
         raise ConfigurationError("\n".join(map(shelf.unknown, unknown)))
     return list(tasks.values())
+
+
+def _of_toolkits(names: Sequence[str], options: ToolkitOptions | None) -> dict[str, list[Task]]:
+    """The tasks of those names that are other toolkits', all loaded in one go: each start takes ten seconds."""
+    theirs = [name for name in names if toolkit_of(name)]
+    if not theirs:
+        return {}
+    from muster.toolkits.loading import load_toolkit_tasks
+
+    return load_toolkit_tasks(theirs, options or ToolkitOptions.of_environment())
 
 
 def absolute_name(name: str) -> str:

@@ -11,6 +11,7 @@ from muster.metrics.protocol import (
     CorpusMetric,
     Metric,
     ScoredSample,
+    WholeTaskMetric,
     has_reference,
     is_judged,
     knows_references,
@@ -50,7 +51,7 @@ def rehearse(metric: Metric, samples: Sequence[Sample]) -> None:
     sample = next(
         (each for each in samples if each.answers and not each.fault and has_reference(metric, each)), None
     )
-    if sample is None or is_judged(metric) or isinstance(metric, CorpusMetric):
+    if sample is None or is_judged(metric) or isinstance(metric, CorpusMetric | WholeTaskMetric):
         return
     try:
         with ForeignCode():

@@ -1,0 +1,126 @@
+"""lmms-eval's own scores of recorded answers: its `simple_evaluate`, one process, one thread, one task at a time.
+
+Runs in the interpreter that has lmms-eval: `python lmms_eval_reference.py ANSWERS SCORES TASK …`. Makes the answers as
+it goes: by turns what is right, another document's answer, prose around either, nothing, and what nobody can parse.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def texts(targets: list[Any]) -> Iterator[str]:
+    """One answer for each document."""
+    for place, target in enumerate(targets):
+        right = _said(target)
+        wrong = _said(targets[(place + 3) % len(targets)])
+        yield (
+            right,
+            wrong,
+            f"Let me look at the picture. There is something in the corner, so the answer is {right}.",
+            right.lower(),
+            "",
+            f"<think>It could be {wrong}.</think>Answer: {right}",
+            "??? ((( \u00a7\u00a7 ,,,, \\frac{",
+            f"({right}) {right}",
+            f"I first thought {right}, but on reflection I choose {wrong}\n\nFinal answer: {wrong}.",
+        )[place % 9]
+
+
+def _said(target: Any) -> str:
+    if isinstance(target, (list, tuple)):
+        if target and all(isinstance(each, (int, float)) for each in target):
+            return "[" + ", ".join(f"{each:.3f}" for each in target) + "]"
+        return _said(target[0]) if target else ""
+    return str(target)
+
+
+def main() -> None:
+    """Write the answers and the scores."""
+    answers_file, scores_file, names = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    from lmms_eval import __main__ as command
+    from lmms_eval.api.model import lmms
+    from lmms_eval.evaluator import simple_evaluate
+    from lmms_eval.tasks import TaskManager, get_task_dict
+
+    class Recorded(lmms):  # type: ignore[misc]
+        is_simple = False
+
+        def generate_until(self, requests: Any) -> list[str]:
+            return [answers[each.args[-2]][str(each.args[-3])] for each in requests]
+
+        def generate_until_multi_round(self, requests: Any) -> list[str]:
+            raise NotImplementedError
+
+        def loglikelihood(self, requests: Any) -> Any:
+            raise NotImplementedError
+
+    sleep = time.sleep
+    time.sleep = lambda seconds: sleep(min(seconds, 0.02))  # between attempts to get another verdict
+    sys.argv = ["lmms_eval", "--output_path", "submissions"]
+    parsed = command.parse_eval_args()
+    arguments = parsed[-1] if isinstance(parsed, tuple) else parsed
+    manager = TaskManager("ERROR")
+    answers: dict[str, dict[str, str]] = {}
+    scores: dict[str, Any] = {}
+    options: dict[str, Any] = {"bootstrap_iters": 0, "log_samples": False, "cli_args": arguments}
+    if "process_docs_parallel" in inspect.signature(simple_evaluate).parameters:
+        options["process_docs_parallel"] = 1  # with four threads a guess at random is anybody's
+    for name in names:
+        began = time.time()
+        try:
+            for task_name, task in _leaves(get_task_dict([name], manager, "chat")):
+                docs = task.eval_docs_no_media
+                made = texts([_target(task, docs[each]) for each in range(len(docs))])
+                answers[task_name] = {str(each): text for each, text in enumerate(made)}
+            found = simple_evaluate(model=Recorded(), tasks=[name], task_manager=manager, **options)
+            scores[name] = {task: _numbers(values) for task, values in found["results"].items()}
+        except BaseException as error:
+            scores[name] = {"error": f"{type(error).__name__}: {_inner(error)}"[:300]}
+        print(name, f"{time.time() - began:.1f} s", str(scores[name])[:200], file=sys.stderr, flush=True)
+        answers_file.write_text(json.dumps(answers), encoding="utf-8")
+        scores_file.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    os._exit(0)
+
+
+def _target(task: Any, doc: Any) -> Any:
+    """What would be right. Where the task's target doesn't say it, or what to click: the document's own columns."""
+    target = task.doc_to_target(doc)
+    if doc.get("bbox") and not isinstance(target, list):
+        left, top, right, bottom = (float(each) for each in doc["bbox"][:4])
+        return [(left + right) / 2, (top + bottom) / 2]
+    if target in ("answer", None) and isinstance(doc.get("answers"), list) and doc["answers"]:
+        first = doc["answers"][0]
+        return first["answer"] if isinstance(first, dict) else first
+    return target
+
+
+def _inner(error: BaseException) -> str:
+    attempt = getattr(error, "last_attempt", None)
+    return repr(attempt.exception()) if attempt is not None else str(error)
+
+
+def _leaves(tree: Any) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in tree.items():
+        found += _leaves(value) if isinstance(value, dict) else [(str(name), value)]
+    return found
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key.removesuffix(",none"): value
+        for key, value in values.items()
+        if "_stderr" not in key and key not in ("alias", "samples", " ")
+    }
+
+
+if __name__ == "__main__":
+    main()

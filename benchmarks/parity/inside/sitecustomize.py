@@ -1,0 +1,45 @@
+"""In an interpreter that finds this folder first: `datasets.load_dataset` reads the check's fixtures, and nothing else.
+
+The tasks' own files, which name datasets of a hub, stay as they are.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class _Patching(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:  # noqa: ARG002
+        if name != "datasets":
+            return None
+        sys.meta_path.remove(self)
+        spec: Any = importlib.util.find_spec("datasets")
+        self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: Any) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+
+        def load_dataset(path: Any = None, name: Any = None, *_args: Any, **options: Any) -> Any:
+            folder = Path(os.environ["PARITY_DATA"]) / str(path).replace("/", "__") / str(name or "default")
+            if not folder.is_dir():
+                raise FileNotFoundError(f"the parity check has no fixture {folder.parent.name}/{folder.name}")
+            splits = {
+                file.stem: module.Dataset.from_parquet(str(file)) for file in sorted(folder.glob("*.parquet"))
+            }
+            return splits[options["split"]] if options.get("split") else module.DatasetDict(splits)
+
+        module.load_dataset = load_dataset
+
+
+if "PARITY_DATA" in os.environ:
+    sys.meta_path.insert(0, _Patching())
