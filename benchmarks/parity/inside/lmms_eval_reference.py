@@ -63,7 +63,7 @@ def main() -> None:
             raise NotImplementedError
 
     sleep = time.sleep
-    time.sleep = lambda seconds: sleep(min(seconds, 0.02))  # between attempts to get another verdict
+    time.sleep = lambda seconds: sleep(min(float(seconds), 0.02))  # before it asks a judge again
     sys.argv = ["lmms_eval", "--output_path", "submissions"]
     parsed = command.parse_eval_args()
     arguments = parsed[-1] if isinstance(parsed, tuple) else parsed

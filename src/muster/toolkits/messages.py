@@ -54,7 +54,8 @@ class Listed(msgspec.Struct, frozen=True):
     """A task or a group of the toolkit, and what keeps it from running here."""
 
     name: str
-    kind: str
+    what: str
+    """`task` or `group`."""
     state: str = ""
     why: str = ""
     folder: str = ""

@@ -29,6 +29,7 @@ from muster.toolkits.messages import Done, Failed, Message, Question, Row, decod
 INSIDE = Path(__file__).parent / "inside"
 _LENGTHS = struct.Struct(">QQ")
 _LONGEST_LOG = 2000
+_GOODBYE_SECONDS = 2.0
 T = TypeVar("T")
 Answerer = Callable[[Question], "tuple[str | None, str]"]
 """Answers a question for the judge: the text, or None and why there is none."""
@@ -118,6 +119,8 @@ class ToolkitProcess:
                 elif isinstance(message, Done):
                     return
         except (EOFError, OSError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GOODBYE_SECONDS)  # it has just closed its end
             status = self._process.poll()
             raise RunError(
                 f"{self.toolkit}: its process (id {self.pid}) is gone, status {status}. It last said: "

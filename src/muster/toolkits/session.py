@@ -35,7 +35,8 @@ class ToolkitSession:
     def version(self) -> str:
         """The toolkit's version."""
         with self._asking:
-            self._running()
+            if self._hello is None:
+                self._running()
             assert self._hello is not None, "a running process has said hello"
             return self._hello.version
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from muster.cli.tasks import check, new, show
+from muster.cli.tasks import check, new, of_toolkit, show
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -33,10 +33,27 @@ app = typer.Typer(
 
 
 @app.callback()
-def root(context: typer.Context) -> None:
+def root(
+    context: typer.Context,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Another toolkit's catalogue: lmms-eval or vlmevalkit (docs/other-catalogues.md)."),
+    ] = None,
+    only: Annotated[str, typer.Option(help="With --source: a pattern, such as 'mmmu*'.")] = "",
+    python: Annotated[
+        str | None, typer.Option(help="With --source: the Python that has it (default: Muster's own).")
+    ] = None,
+    include_path: Annotated[
+        str | None, typer.Option(help="With --source lmms-eval: folders of your own tasks.")
+    ] = None,
+    path: Annotated[str | None, typer.Option(help="With --source vlmevalkit: a checkout of it.")] = None,
+) -> None:
     """Without a word, the list."""
     if context.invoked_subcommand is None:
-        show.list_all()
+        if source is None:
+            show.list_all()
+        else:
+            of_toolkit.list_of(source, only, python, include_path, path)
 
 
 app.command(_SHOW, hidden=True)(show.command)

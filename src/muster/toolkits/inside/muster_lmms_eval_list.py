@@ -33,9 +33,9 @@ def listing(manager: Any, only: str) -> Iterator[dict[str, Any]]:
         if only and not fnmatch.fnmatch(name, only):
             continue
         if kind in ("task", "python_task"):
-            yield {"name": name, "kind": "task", **_state(manager, name)}
+            yield {"name": name, "what": "task", **_state(manager, name)}
         else:
-            yield {"name": name, "kind": "group", "state": "", "why": "", "folder": ""}
+            yield {"name": name, "what": "group", "state": "", "why": "", "folder": ""}
 
 
 def _state(manager: Any, name: str) -> dict[str, str]:
