@@ -54,6 +54,8 @@ class ToolkitMetric:
     may_ask: bool = True
     answer: Answerer | None = None
     """Who answers for a judge."""
+    judged: bool = False
+    """Whether there is a judge."""
     files: list[str] = field(default_factory=list)
     """What its code wrote, below the working directory of its process."""
     problems: list[str] = field(default_factory=list)
@@ -156,7 +158,8 @@ class ToolkitMetric:
             if self.together or row.repeat == repeat:
                 texts.setdefault(row.sample.id, []).append(row.prediction)
         answers: list[JSON] = [[name, list(said)] for name, said in texts.items()]
-        request: dict[str, JSON] = {"do": "score", "task": self.task, "repeat": repeat, "answers": answers}
+        asked: dict[str, JSON] = {"do": "score", "task": self.task, "repeat": repeat}
+        request: dict[str, JSON] = {**asked, "answers": answers, "judge": self.judged}
         frames: list[Frame] = list(self.session.ask(request, self.answer))
         documents = [frame.read(ScoredDocument) for frame in frames[:-1]]
         return _Scored({str(each.id): each for each in documents}, frames[-1].read(Aggregates))

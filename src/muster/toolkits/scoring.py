@@ -43,6 +43,7 @@ def answered_by(tasks: Iterable[Task], verdicts: VerdictBook) -> None:
     """Have `verdicts` answer what the tasks' own code asks a judge while it scores."""
     for task, metric in toolkit_metrics(tasks):
         metric.answer = _answerer(task.name, metric.toolkit, verdicts)
+        metric.judged = verdicts.judge is not None
 
 
 def _answerer(task: str, toolkit: str, verdicts: VerdictBook) -> Answerer:

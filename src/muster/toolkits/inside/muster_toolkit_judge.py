@@ -34,7 +34,7 @@ class JudgeEndpoint:
         """Requests so far."""
         self.refused = ""
         """Why the last request had no answer since this was emptied."""
-        self._key = secrets.token_hex(16)
+        self._key = f"sk-{secrets.token_hex(16)}"  # some clients want a key to look like one
         self._lock = threading.Lock()
         endpoint = self
 
