@@ -19,9 +19,9 @@ from typing import Any
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - last: it shadows nothing
 
-from muster_toolkit_judge import JudgeEndpoint  # noqa: E402
-from muster_toolkit_media import MediaWriter  # noqa: E402
-from muster_toolkit_wire import RefusedError, Wire, described, serve, start  # noqa: E402
+from muster_toolkit_judge import JudgeEndpoint
+from muster_toolkit_media import MediaWriter
+from muster_toolkit_wire import RefusedError, Wire, described, serve, start
 
 Frames = Iterator["tuple[dict[str, Any], Sequence[bytes]]"]
 JUDGE = "gpt-4o-mini"
@@ -166,9 +166,7 @@ class VLMEvalKit:
 
 def _facts(name: str, dataset: Any) -> dict[str, Any]:
     kind = str(getattr(dataset, "TYPE", ""))
-    several = (
-        kind == "MT" or getattr(dataset, "MODALITY", "") == "VIDEO" and not hasattr(dataset, "build_prompt")
-    )
+    several = kind == "MT" or not hasattr(dataset, "build_prompt")
     source = Path(inspect.getsourcefile(type(dataset)) or "")
     code = hashlib.blake2b(source.read_bytes() if source.is_file() else b"", digest_size=16)
     data = dataset.data.drop(columns=[each for each in _MEDIA if each in dataset.data])
@@ -227,9 +225,9 @@ def _rendered(dataset: Any, line: Any, media: MediaWriter) -> dict[str, Any]:
 
 def _numbers(found: Any) -> Iterator[tuple[str, float | None]]:
     """The numbers of what `evaluate` gave, by name: of a table with splits, each column with its split."""
-    import pandas
+    pd: Any = importlib.import_module("pandas")
 
-    if isinstance(found, pandas.DataFrame):
+    if isinstance(found, pd.DataFrame):
         label = next(
             (each for each in ("split", "category", "Category") if each in found and len(found) > 1), None
         )
