@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from muster.core.child_process import describe_exit
 from muster.core.own_python import own_module
 from muster.engines.replica import Replica
 from muster.wire.worker_pipe import Report, read_report
@@ -130,10 +131,3 @@ async def _listen(pipe: int, hear: Callable[[Report], None]) -> None:
             hear(read_report(line))
     finally:
         transport.close()
-
-
-def describe_exit(status: int) -> str:
-    """An exit status in words."""
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    return f"ended with status {status}"

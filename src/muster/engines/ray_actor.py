@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from muster.engines.children import describe_exit
+from muster.core.child_process import describe_exit
 from muster.engines.ray_resources import Need
 from muster.engines.replica import Replica
 from muster.machine.ranks import host_name

@@ -5,14 +5,12 @@ from __future__ import annotations
 import collections
 import logging
 import os
-import signal
-import socket
 import sys
 import threading
 
 from muster.core import Completion, ConfigurationError, MusterError, Request
+from muster.core.child_process import Parent
 from muster.core.foreign_code import ForeignCode
-from muster.core.framing import send_frame
 from muster.judging.messages import (
     Ask,
     Broken,
@@ -22,7 +20,6 @@ from muster.judging.messages import (
     Said,
     Setup,
     decode_to_judge,
-    receive,
 )
 from muster.models.registry import load_backend, model_kind
 from muster.worker.stream import ClaimedRequests, Pulled
@@ -34,19 +31,18 @@ log = logging.getLogger("muster")
 class QuestionLink:
     """Implements `Link` over the socket. Questions may come at any time, until `Finish`."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, run: Parent) -> None:
         self.waits = False
         """Whether a pull waits for more while answers are owed: for backends that pull in a thread of their own."""
-        self._connection = connection
-        self._sending = threading.Lock()
+        self._run = run
         self._changed = threading.Condition()
         self._waiting: collections.deque[tuple[int, Request]] = collections.deque()
         self._over = False
 
     def listen(self) -> None:
-        """Take in what comes; the other end's end is this process's."""
-        while (content := receive(self._connection)) is not None:
-            message = decode_to_judge(content)
+        """Take in what comes."""
+        while True:
+            message = decode_to_judge(self._run.receive())
             with self._changed:
                 if isinstance(message, Ask) and not self._over:
                     self._waiting.append((message.index, message.request))
@@ -54,7 +50,6 @@ class QuestionLink:
                     self._over = True
                     self._waiting.clear()
                 self._changed.notify_all()
-        os._exit(0)
 
     def pull(self, limit: int, *, idle: bool, park: bool) -> Pulled:  # noqa: ARG002  nobody else could take it
         """See `Link`."""
@@ -74,20 +69,16 @@ class QuestionLink:
 
     def send(self, message: FromJudge) -> None:
         """Send from any thread."""
-        with self._sending:
-            send_frame(self._connection, message)
+        self._run.send(message)
 
 
 def main() -> None:
     """Load the model, then answer what comes."""
-    # Ctrl-C and a scheduler's warning may go to whole groups of processes; what was asked is to be answered first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    setup = decode_to_judge(receive(connection) or b"")
+    run = Parent()
+    setup = decode_to_judge(run.receive())
     assert isinstance(setup, Setup)
-    link = QuestionLink(connection)
+    link = QuestionLink(run)
     threading.Thread(target=link.listen, name="muster-questions", daemon=True).start()
     status = 1
     try:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TypeAlias
 
 import msgspec
 
 from muster.core import Completion, Request
-from muster.core.framing import receive_header
 from muster.models.protocol import ModelSettings
 
 
@@ -54,13 +52,3 @@ FromJudge: TypeAlias = Ready | Said | Broken
 
 decode_to_judge = msgspec.msgpack.Decoder(ToJudge).decode
 decode_from_judge = msgspec.msgpack.Decoder(FromJudge).decode
-
-
-def receive(connection: socket.socket) -> bytes | None:
-    """The next message, encoded; None where the other end is gone. Raises `TimeoutError` as the socket does."""
-    try:
-        return receive_header(connection)[0]
-    except TimeoutError:
-        raise
-    except (EOFError, OSError):  # ended, reset, or closed by another thread of this process
-        return None

@@ -6,18 +6,15 @@ It holds the model's processor and one end of a socket, and ends when the other 
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 
 import msgspec
 
 from muster.core import ConfigurationError
-from muster.core.framing import receive_header, send_frame
+from muster.core.child_process import Parent
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.options import Options
 from muster.models.transformers.preparation import Preparer
@@ -32,35 +29,21 @@ from muster.models.transformers.preparation_messages import (
 
 def main() -> None:
     """Load the processor, then prepare what comes until the replica is gone."""
-    # Ctrl-C and a scheduler's warning go to whole process groups; requests in flight are to be finished first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    headers: SimpleQueue[bytes] = SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, headers), daemon=True).start()
-    setup = msgspec.msgpack.decode(headers.get(), type=Setup)
+    replica = Parent()
+    setup = msgspec.msgpack.decode(replica.receive(), type=Setup)
     try:
         # A thread can't take back the priority that it gave up; this one keeps its own.
         with ThreadPoolExecutor(1, initializer=_give_way) as loader:
             processor = loader.submit(_load, setup).result()
     except ConfigurationError:
         os._exit(1)  # the replica meets the same error and tells the user
-    send_frame(connection, READY)
+    replica.send(READY)
     preparers: dict[int | None, Preparer] = {}
     while True:
-        work = msgspec.msgpack.decode(headers.get(), type=Work)
+        work = msgspec.msgpack.decode(replica.receive(), type=Work)
         if work.context_limit not in preparers:
             preparers[work.context_limit] = Preparer(processor, work.context_limit, videos=setup.videos)
-        _answer(connection, preparers[work.context_limit], work)
-
-
-def _listen(connection: socket.socket, headers: SimpleQueue[bytes]) -> None:
-    """Pass on what comes. The replica's end ends the process at once, whatever it is busy with."""
-    try:
-        while True:
-            headers.put(receive_header(connection)[0])
-    except (EOFError, OSError):
-        os._exit(0)
+        _answer(replica, preparers[work.context_limit], work)
 
 
 def _give_way() -> None:
@@ -85,14 +68,14 @@ def _load(setup: Setup) -> Processor:
         return load_processor(Path(setup.folder), options, trust_remote_code=setup.trust_remote_code)
 
 
-def _answer(connection: socket.socket, preparer: Preparer, work: Work) -> None:
+def _answer(replica: Parent, preparer: Preparer, work: Work) -> None:
     try:
         prepared = preparer.prepare(work.requests)
-        send_prepared(connection, prepared, work.requests)
+        send_prepared(replica.connection, prepared, work.requests)
     except OSError:
         os._exit(0)  # the replica is gone
     except Exception as error:  # noqa: BLE001 - what can't travel is prepared by the replica itself
-        send_frame(connection, Reply(refused=repr(error).encode("ascii", "replace").decode()))
+        replica.send(Reply(refused=repr(error).encode("ascii", "replace").decode()))
 
 
 if __name__ == "__main__":

@@ -6,21 +6,16 @@ all the time; what a thread prepares beside it is then added to its time. A proc
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import select
 import socket
-import subprocess
 import threading
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from muster.core import Request
-from muster.core.framing import receive_header, send_frame
-from muster.core.own_python import own_module
+from muster.core.child_process import ChildProcess
 from muster.models.transformers.options import Options
 from muster.models.transformers.preparation import Prepared
 from muster.models.transformers.preparation_messages import Setup, Work, receive_prepared
@@ -40,47 +35,35 @@ ENVIRONMENT = {
 class PreparationProcess:
     """Prepares batches in another process while that is alive, and says so when it can't."""
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
-        self._process = process
-        self._connection = connection
+    def __init__(self, child: ChildProcess) -> None:
+        self._child = child
         self._state = "loading"
         # One question at a time: a thread that was left behind may still wait for an answer.
         self._lock = threading.Lock()
-        self._end = weakref.finalize(self, _end, process, connection)
 
     @classmethod
     def start(cls, folder: Path, options: Options, *, trust_remote_code: bool) -> Self | None:
         """Start the process, which loads its processor by itself; None where it can't be started."""
-        ours, theirs = socket.socketpair()
+        setup = Setup(
+            str(folder.resolve()),
+            dict(options.processor),
+            options.chat_template,
+            dict(options.template_settings),
+            trust_remote_code,
+            options.video,
+        )
         try:
-            with theirs:
-                process = subprocess.Popen(
-                    own_module(MODULE, str(theirs.fileno())),
-                    stdin=subprocess.DEVNULL,
-                    stdout=2,  # what a library prints is not to mix with the output of a run
-                    env={**os.environ, **ENVIRONMENT},
-                    pass_fds=[theirs.fileno()],
-                )
-            started = cls(process, ours)
-            setup = Setup(
-                str(folder.resolve()),
-                dict(options.processor),
-                options.chat_template,
-                dict(options.template_settings),
-                trust_remote_code,
-                options.video,
-            )
-            send_frame(ours, setup)
+            child = ChildProcess(MODULE, env=ENVIRONMENT)
+            child.send(setup)
         except (OSError, ValueError, TypeError) as error:
-            ours.close()
             log.warning("batches are prepared in a thread: a process for it can't be started (%s)", error)
             return None
-        return started
+        return cls(child)
 
     @property
     def pid(self) -> int:
         """The process's id."""
-        return self._process.pid
+        return self._child.pid
 
     @property
     def ready(self) -> bool:
@@ -100,8 +83,8 @@ class PreparationProcess:
             try:
                 if not self._is_ready():
                     return None
-                send_frame(self._connection, Work(list(requests), context_limit))
-                return receive_prepared(self._connection, requests, pin_memory=pin_memory)
+                self._child.send(Work(list(requests), context_limit))
+                return receive_prepared(self._child.connection, requests, pin_memory=pin_memory)
             except UnicodeEncodeError:
                 return None  # lone surrogates; nothing was sent
             except Exception as error:  # noqa: BLE001 - whatever it is, preparing goes on without the process
@@ -111,12 +94,12 @@ class PreparationProcess:
     def close(self) -> None:
         """End the process."""
         self._state = "closed"
-        self._end()
+        self._child.end()
 
     def _is_ready(self) -> bool:
-        if self._state == "loading" and _readable(self._connection):
+        if self._state == "loading" and _readable(self._child.connection):
             try:
-                receive_header(self._connection)
+                self._child.receive()
                 self._state = "ready"
             except (EOFError, OSError) as error:
                 self._lost(error)
@@ -126,11 +109,11 @@ class PreparationProcess:
         if self._state == "closed":
             return
         self._state = "lost"
-        self._end()
+        status = self._child.end()
         log.warning(
             "the process that prepares batches (%d) is gone, status %s (%s: %s); a thread goes on in its place",
             self.pid,
-            self._process.returncode,
+            status,
             type(error).__name__,
             error,
         )
@@ -141,12 +124,3 @@ def _readable(connection: socket.socket) -> bool:
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
-    """Kill and reap: the process has nothing to save."""
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
-    process.kill()
-    process.wait()
-    connection.close()

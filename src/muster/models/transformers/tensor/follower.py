@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
-import signal
-import socket
-import sys
-import threading
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from muster.core import ConfigurationError, Request
-from muster.core.framing import receive_header, send_frame
+from muster.core.child_process import Parent
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.options import parse_options
 from muster.models.transformers.preparation import Batch, Row
@@ -91,16 +85,11 @@ class Follower:
 def main() -> None:
     """Load, then do what comes until the first member is gone."""
     faulthandler.enable()
-    # Ctrl-C and a scheduler's warning go to whole process groups; the first member is to finish the requests in flight.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    headers: SimpleQueue[bytes] = SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, headers), daemon=True).start()
+    first = Parent()
     import torch  # noqa: F401 - at the same time as the first member
     import transformers  # noqa: F401
 
-    setup = msgspec.msgpack.decode(headers.get(), type=Setup)
+    setup = msgspec.msgpack.decode(first.receive(), type=Setup)
     logging.basicConfig(
         level=logging.INFO,
         format=f"%(asctime)s %(levelname)s %(name)s: [member {setup.position} of {setup.size}] %(message)s",
@@ -110,21 +99,12 @@ def main() -> None:
     except Exception as error:
         log.exception("this part of the model could not be loaded")
         configuration = isinstance(error, ConfigurationError)
-        send_frame(connection, Report(classify(error), str(error), configuration))
-        headers.get()  # until the first member has read it and gone
+        first.send(Report(classify(error), str(error), configuration))
+        first.receive()  # until the first member has read it and gone
     else:
-        send_frame(connection, Report())
+        first.send(Report())
     while True:
-        send_frame(connection, follower.obey(msgspec.msgpack.decode(headers.get(), type=Order)))
-
-
-def _listen(connection: socket.socket, headers: SimpleQueue[bytes]) -> None:
-    """Pass on what comes. The first member's end ends the process at once."""
-    try:
-        while True:
-            headers.put(receive_header(connection)[0])
-    except (EOFError, OSError):
-        os._exit(0)
+        first.send(follower.obey(msgspec.msgpack.decode(first.receive(), type=Order)))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import socket
-import subprocess
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -19,8 +15,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from muster.core import ConfigurationError, LostMemberError, ReplicaError
-from muster.core.framing import receive_header, send_frame
-from muster.core.own_python import own_module
+from muster.core.child_process import ChildProcess
 from muster.models.protocol import ModelSettings
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.tensor.orders import Order, Report, Setup
@@ -47,13 +42,12 @@ SHORTEST_TIMEOUT = 600.0
 @dataclass(slots=True, eq=False)
 class _Member:
     position: int
-    process: subprocess.Popen[bytes]
-    connection: socket.socket
+    child: ChildProcess
     reports: deque[Report] = field(default_factory=deque)
     gone: bool = False
 
     def __str__(self) -> str:
-        return f"member {self.position} (process {self.process.pid})"
+        return f"member {self.position} (process {self.child.pid})"
 
 
 @dataclass(slots=True, eq=False)
@@ -88,15 +82,7 @@ class Members:
         members: list[_Member] = []
         try:
             for position in range(1, size):
-                ours, theirs = socket.socketpair()
-                with theirs:
-                    process = subprocess.Popen(
-                        own_module(MODULE, str(theirs.fileno())),
-                        stdin=subprocess.DEVNULL,
-                        stdout=2,  # what a library prints is not to mix with the output of a run
-                        pass_fds=[theirs.fileno()],
-                    )
-                members.append(_Member(position, process, ours))
+                members.append(_Member(position, ChildProcess(MODULE)))  # noqa: PERF401  ended where one fails
         except OSError as error:
             _end(_State(members))
             raise ReplicaError(f"the members of the replica can't be started: {error}") from error
@@ -192,7 +178,7 @@ class Members:
 
     def _send(self, member: _Member, message: Setup | Order) -> None:
         try:
-            send_frame(member.connection, message)
+            member.child.send(message)
         except OSError as error:
             raise LostMemberError(f"{member} is gone") from error
 
@@ -214,7 +200,7 @@ def _listen(state: _State, member: _Member) -> None:
     """Take a member's reports; and end this process if it waits in a collective for one that has failed."""
     try:
         while True:
-            report = msgspec.msgpack.decode(receive_header(member.connection)[0], type=Report)
+            report = msgspec.msgpack.decode(member.child.receive(), type=Report)
             with state.changed:
                 member.reports.append(report)
                 state.changed.notify_all()
@@ -243,14 +229,5 @@ def _end(state: _State) -> None:
     with state.changed:
         state.closed, state.together = True, False
         state.changed.notify_all()
-    _kill(state.members)
-
-
-def _kill(members: Sequence[_Member]) -> None:
-    for member in members:
-        with contextlib.suppress(OSError):
-            member.connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that listens
-        member.process.kill()
-    for member in members:
-        member.process.wait()
-        member.connection.close()
+    for member in state.members:
+        member.child.end()
