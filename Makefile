@@ -34,7 +34,7 @@ demo: $(VENV)/.installed-transformers
 # One thread per process: the tests start many processes, and threads would only fight over the cores. One test more than
 # cores at a time: many spend their time waiting for a time-out.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 9 $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 9 --durations=40 $(TESTS)
 
 test-vllm: | python
 	PYTHON="$(PYTHON)" .ci/vllm

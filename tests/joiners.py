@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from processes import DEADLINE, Run, command_of, fake
+from processes import DEADLINE, Run, command_of, fake, start_muster
 
 
 @dataclass
@@ -64,14 +64,19 @@ def join(
     command = join_command(address, *options, backend=backend)
     if secret_file is not None:
         command += ["--secret-file", str(secret_file)]
-    process = subprocess.Popen(
-        [*around, *command],
-        stdin=subprocess.PIPE if secret is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
-    )
+    stdin = subprocess.PIPE if secret is not None else subprocess.DEVNULL
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    if around:
+        process = subprocess.Popen(
+            [*around, *command],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=variables,
+        )
+    else:
+        process = start_muster(*command[3:], env=variables, stdin=stdin)
     if secret is not None:
         assert process.stdin is not None
         process.stdin.write(secret + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -12,9 +13,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from fork_server import ForkedMuster, can_be_forked
 from muster.engines import resume_watch
 from muster.results.journal import Record, read_journal
 from muster.results.results import Results
@@ -54,6 +57,14 @@ def gone(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def until_gone(*processes: psutil.Process) -> None:
+    """Wait until processes have ended, whoever is to reap them; psutil's own `wait` waits for that too."""
+    limit = time.monotonic() + DEADLINE
+    while left := [process for process in processes if not gone(process)]:
+        assert time.monotonic() < limit, f"{left} did not end"
+        time.sleep(0.02)
 
 
 def command_of(process: psutil.Process) -> list[str]:
@@ -163,17 +174,59 @@ def start(
     preexec: Callable[[], None] | None = None,
 ) -> Run:
     """Start `muster run --output OUTPUT ARGUMENTS`, alone or under a launcher."""
-    command = [*(launcher or [sys.executable]), "-m", "muster", "run", "--output", str(output), *arguments]
+    words = ["run", "--output", str(output), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=preexec,
-    )
+    if launcher or preexec is not None:
+        process = subprocess.Popen(
+            [*(launcher or [sys.executable]), "-m", "muster", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            preexec_fn=preexec,
+        )
+    else:
+        process = start_muster(*words, heavy=holds_the_model(arguments), env=environment)
     return Run(process, output)
+
+
+def holds_the_model(arguments: Sequence[str]) -> bool:
+    """Whether the very process of `muster run ARGUMENTS` loads a model with torch."""
+    options = dict(itertools.pairwise(arguments))
+    alone = options.get("--replicas", "1") == "1" and options.get("--engine", "inline") == "inline"
+    return alone and options.get("--backend", "transformers") == "transformers" and "--listen" not in options
+
+
+def start_muster(
+    *arguments: str,
+    heavy: bool = False,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: int | None = None,
+) -> subprocess.Popen[str]:
+    """Start `muster ARGUMENTS`, as a fork of a process that has the imports where that makes no difference.
+
+    `heavy`: those of torch and transformers too. `env`: all of its variables (default: this process's).
+    """
+    variables = {**os.environ, "OMP_NUM_THREADS": "1"} if env is None else env
+    streams: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    streams |= {"env": variables, "cwd": cwd}
+    if can_be_forked(variables):
+        return ForkedMuster(arguments, heavy=heavy, **streams)
+    return subprocess.Popen([sys.executable, "-m", "muster", *arguments], text=True, **streams)
+
+
+def run_muster(
+    *arguments: str, heavy: bool = False, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`muster ARGUMENTS` to its end; see `start_muster`."""
+    with start_muster(*arguments, heavy=heavy, env=env, cwd=cwd) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def stop_for_good(rank: psutil.Process) -> None:

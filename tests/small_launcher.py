@@ -64,7 +64,7 @@ class Group:
             time.sleep(LOOK_SECONDS)
         for rank in self._ranks:
             if rank.returncode:
-                sys.stderr.write(f"small launcher: {rank.pid} ended with exitcode : {rank.returncode}\n")
+                sys.stderr.write(f"small launcher: {rank.pid} ended with exitcode  : {rank.returncode}\n")
         return not any(rank.returncode for rank in self._ranks)
 
     def _end(self) -> None:

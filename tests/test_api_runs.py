@@ -25,7 +25,7 @@ import muster
 from api_servers import Answer, Call, chat, dead_port, error, serving
 from muster.core import ConfigurationError
 from muster.demo import demo_model_path
-from processes import DEADLINE, start, torchrun, write_benchmark
+from processes import DEADLINE, launched, start, write_benchmark
 from test_light_imports import HEAVY, WITH_MAIN, loaded_by
 
 KEY = "a-key-that-must-not-be-seen"
@@ -188,7 +188,7 @@ def test_ctrl_c_doesnt_wait_for_a_server_that_hangs(tmp_path: Path) -> None:
 def test_several_processes_share_the_work(engine: list[str] | str, tmp_path: Path) -> None:
     """One is enough; but who starts several gets what they asked for."""
     task = write_benchmark(tmp_path, 40)
-    launcher = torchrun(2) if engine == "torchrun" else ()
+    launcher = launched(2) if engine == "torchrun" else ()
     with serving(lambda _: Answer(chat("x").body, delay=0.05)) as server:
         options = [*run_options(server.url, task), "--max-in-flight", "2"]
         run = start(

@@ -34,7 +34,7 @@ from muster.core import Completion, RequestKey, RunError
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, Record, read_journal
 from muster.results.manifest import Attempt, Manifest
-from processes import fake, torchrun
+from processes import fake, launched
 from toy_task import toy_plan
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root (a small disk)")
@@ -125,7 +125,7 @@ def test_a_full_disk_under_standard_error_changes_no_exit_code(
 def test_a_log_that_cant_be_written_costs_no_worker(tmp_path: Path) -> None:
     """A rank that was refused for it took the launcher's whole group with it."""
     (tmp_path / "run" / "logs" / "worker-1.log").mkdir(parents=True)
-    command = [*torchrun(2), *muster(tmp_path / "run", "--model-args", "seconds=0.05")[1:]]
+    command = [*launched(2), *muster(tmp_path / "run", "--model-args", "seconds=0.05")[1:]]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert is_complete(tmp_path / "run")

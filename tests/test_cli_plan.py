@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from muster.cli.plan import find_cluster, parse_image_size, parse_memory
 from muster.core import ConfigurationError
 from muster.sizing import gpus as gpus_module
 from muster.sizing.fit import Gpus
-from processes import start
+from processes import run_muster, start
 from sizing_models import LLAVA_NEXT_34B, llava_next_34b_tensors, write_model
 
 GIB = 2**30
@@ -32,8 +31,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def muster(*arguments: object) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "muster", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    return run_muster(*map(str, arguments))
 
 
 def planned(*arguments: object, code: int = 0) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from muster.doctor.surroundings import see_folder, see_settings
 from muster.doctor.within import within
 from muster.machine import rendezvous
 from muster.machine.ranks import Ranks
-from processes import DEADLINE, torchrun
+from processes import DEADLINE, start_muster, torchrun
 
 ALONE = {
     "RANK",
@@ -66,9 +66,12 @@ def begin(
     *options: str, env: Mapping[str, str] | None = None, launcher: Sequence[str] = ()
 ) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if name not in ALONE}
+    variables = {**clean, "OMP_NUM_THREADS": "1", **(env or {})}
+    if not launcher:
+        return start_muster("doctor", *options, env=variables)
     return subprocess.Popen(
-        [*(launcher or [sys.executable]), "-m", "muster", "doctor", *options],
-        env={**clean, "OMP_NUM_THREADS": "1", **(env or {})},
+        [*launcher, "-m", "muster", "doctor", *options],
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import muster
-from processes import Run, start, torchrun
+from processes import Run, holds_the_model, run_muster, start, torchrun
 from tiny_models import build_llava
 
 DIGITS = ["--model", "demo", "--tasks", "digits", "--limit", "40", "--progress", "plain"]
@@ -22,13 +22,9 @@ pytestmark = pytest.mark.slow
 
 
 def muster_command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "muster", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "150", **(env or {})},
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "150", **(env or {})}
+    return run_muster(
+        *arguments, heavy=arguments[0] == "run" and holds_the_model(arguments[1:]), env=variables
     )
 
 
@@ -42,13 +38,11 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.parametrize(
     ("launcher", "options"),
     [
-        ([], ["--replicas", "2"]),
         ([], ["--replicas", "2", "--schedule", "contiguous", "--batch-size", "3"]),
-        (torchrun(2), []),
         (torchrun(2), ["--schedule", "strided", "--collect", "gather"]),
         (ACCELERATE, []),
     ],
-    ids=["local", "contiguous", "torchrun", "gather", "accelerate"],
+    ids=["local-contiguous", "torchrun-gather", "accelerate"],
 )
 def test_the_same_score_everywhere(one: Run, tmp_path: Path, launcher: list[str], options: list[str]) -> None:
     run = start(tmp_path / "run", *DIGITS, *options, launcher=launcher)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from muster.results.results import Results
-from processes import Run, fake, start, write_benchmark
+from processes import Run, fake, start, until_gone, write_benchmark
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_kill_9_of_the_coordinator_leaves_no_process_and_resumes_with_another_en
     run.process.send_signal(signal.SIGKILL)
     run.wait()
     for worker in workers:
-        worker.wait(timeout=20)  # raises when one outlives its coordinator
+        until_gone(worker)  # raises when one outlives its coordinator
     kept = run.answered()
     again = start(
         tmp_path / "run",
@@ -327,7 +327,7 @@ def test_what_a_model_started_ends_with_its_worker(task: Path, tmp_path: Path) -
     (worker,) = run.workers().values()
     (grandchild,) = worker.children()
     worker.send_signal(signal.SIGKILL)
-    grandchild.wait(timeout=20)
+    until_gone(grandchild)
     assert run.wait() == 0, run.stderr
     assert_complete(run)
 

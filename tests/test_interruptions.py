@@ -22,7 +22,7 @@ from api_servers import serving as serving_judge
 from forked import Ended, Forker
 from judged_task import judge_options, write_judged
 from muster.results.results import Results
-from processes import DEADLINE, start, torchrun, write_benchmark
+from processes import DEADLINE, launched, start, write_benchmark
 from web_server import serving as serving_files
 
 HERE = Path(__file__).parent
@@ -247,7 +247,7 @@ def test_a_signal_ends_every_phase_under_a_launcher(tmp_path: Path, phase: str) 
         for word in words(tmp_path, "torchrun")[1:]
         if word != "--output" and word != str(tmp_path / "run")
     ]
-    run = start(tmp_path / "run", *given, launcher=torchrun(2), env=env)
+    run = start(tmp_path / "run", *given, launcher=launched(2), env=env)
     run.until(reached.exists, phase)
     run.process.send_signal(signal.SIGTERM)
     assert run.wait() != 0

@@ -32,7 +32,7 @@ from muster.results.journal_read import read_verdicts
 from muster.results.results import JudgedBy, Results
 from muster.results.status import read_status
 from muster.run import run
-from processes import DEADLINE, command_of, fake, start, stop_for_good, torchrun, write_benchmark
+from processes import DEADLINE, command_of, fake, launched, start, stop_for_good, write_benchmark
 
 KEY = "a-key-that-must-not-be-seen"
 
@@ -293,7 +293,7 @@ def test_ranks_are_let_go_while_only_the_judge_works(tmp_path: Path, answered_be
         evaluate(output, task)
     with serving(lambda _: Answer(chat("1.0").body, hold=verdicts_may_come)) as server:
         arguments = [*options(task, server.url), "--rendezvous-timeout", "60"]
-        running = start(output, *arguments, launcher=torchrun(2))
+        running = start(output, *arguments, launcher=launched(2))
         running.until(lambda: 1 in running.ranks(), "the second rank")
         late = running.ranks()[1]
         if not answered_before:

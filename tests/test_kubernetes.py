@@ -8,7 +8,6 @@ checked strictly against Kubernetes' own published schemas; KubeRay's objects ag
 from __future__ import annotations
 
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ import pytest
 import yaml
 
 from muster.results.results import Results
+from small_launcher import hold_port
 from test_docs_commands import muster_arguments, parse
 
 FOLDER = Path(__file__).parent.parent / "examples" / "kubernetes"
@@ -154,12 +154,14 @@ def test_the_torchrun_job_numbers_its_nodes_as_torchrun_counts_them() -> None:
 
 def test_the_commands_of_the_joining_example_work_together(tmp_path: Path) -> None:
     """They are run, with this machine's paths in the place of the pods'."""
-    secret = tmp_path / "secret"
-    secret.write_text("a secret of the cluster's own")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    (tmp_path / "secret").write_text("a secret of the cluster's own")
+    with hold_port() as held:
+        _run_the_joining_example(tmp_path, held.getsockname()[1])
+
+
+def _run_the_joining_example(tmp_path: Path, port: int) -> None:
     place = {
-        "/etc/muster/secret": str(secret), "/runs/demo": str(tmp_path / "run"), "0.0.0.0": "127.0.0.1",
+        "/etc/muster/secret": str(tmp_path / "secret"), "/runs/demo": str(tmp_path / "run"), "0.0.0.0": "127.0.0.1",
         "muster-run:29400": f"127.0.0.1:{port}", ":29400": f":{port}",
     }  # fmt: skip
     started = []

@@ -100,9 +100,12 @@ def test_a_run_with_another_backend_never_imports_torch(tmp_path: Path) -> None:
     assert not packages & (HEAVY - BY_ITSELF)
 
 
-def test_the_probe_would_notice() -> None:
-    """The transformers backend does import torch, and the probe sees it."""
-    arguments = ["run", "--model", "demo", "--tasks", "digits_read", "--limit", "1", "--progress", "none"]
-    code = "import os, tempfile; os.chdir(tempfile.mkdtemp())\n" + WITH_MAIN
-    _, packages = loaded_by(code, json.dumps(arguments))
-    assert {"torch", "transformers"} <= packages
+def test_the_probe_would_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command imports on its way, here a backend that imports a torch, even one that doesn't work."""
+    (tmp_path / "torch.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "own.py").write_text("class Own:\n    def __init__(self, settings):\n        import torch\n")
+    task = write_benchmark(tmp_path, 3)
+    words = ["run", "--model", "x", "--backend", f"{tmp_path / 'own.py'}:Own", "--tasks", str(task)]
+    _, packages = loaded_by(WITH_MAIN, json.dumps([*words, "--output", str(tmp_path / "run")]))
+    assert "torch" in packages

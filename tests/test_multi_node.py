@@ -21,7 +21,7 @@ import pytest
 from gates import MODELS, answers_of, gate, open_gate_in
 from netns import Host, Network, ip, listing, needs_namespaces, network
 from netns_models import write_pictures
-from processes import Run, fake, write_benchmark
+from processes import SMALL_LAUNCHER, Run, fake, write_benchmark
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, needs_namespaces]
 SAMPLES = 120
@@ -82,6 +82,15 @@ def static(host: Host, nodes: int, processes: int, *options: str) -> list[str]:
     return torchrun(str(nodes), processes, *place, *options)
 
 
+def small(host: Host, counts: Sequence[int], *options: str) -> list[str]:
+    """The small launcher for `counts` ranks on the hosts, of which this is one."""
+    before = sum(counts[: host.number - 1])
+    place = [str(counts[host.number - 1]), "--world", str(sum(counts)), "--first", str(before)]
+    told = coordinator(host)
+    meeting = ["--at", told["MUSTER_COORDINATOR"], "--secret", told["MUSTER_COORDINATOR_SECRET_FILE"]]
+    return [sys.executable, "-I", "-S", str(SMALL_LAUNCHER), *place, *meeting, *options]
+
+
 def elastic(host: Host, nodes: str, processes: int, *options: str) -> list[str]:
     """torchrun with c10d rendezvous on the first host."""
     meeting = [
@@ -94,18 +103,20 @@ def elastic(host: Host, nodes: str, processes: int, *options: str) -> list[str]:
     return torchrun(nodes, processes, *meeting, *options)
 
 
+def coordinator(host: Host) -> dict[str, str]:
+    """Where ranks meet that were told beforehand; the secret lies where all hosts see it."""
+    secret = host.disk.parent / "secret"
+    secret.write_text("a secret of these nodes")
+    return {"MUSTER_COORDINATOR": f"10.77.0.1:{PORT}", "MUSTER_COORDINATOR_SECRET_FILE": str(secret)}
+
+
 def rank(number: int, world: int) -> dict[str, str]:
     """One process per node whose ranks somebody set by hand, as a Kubernetes operator does."""
-    return {
-        "RANK": str(number),
-        "WORLD_SIZE": str(world),
-        "LOCAL_RANK": "0",
-        "LOCAL_WORLD_SIZE": "1",
-        "MASTER_ADDR": "10.77.0.1",
-        "MASTER_PORT": str(PORT),
-    }
+    return {"RANK": str(number), "WORLD_SIZE": str(world), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
 
 
+STORE = {"MASTER_ADDR": "10.77.0.1", "MASTER_PORT": str(PORT)}
+"""Where ranks meet in a c10d store that rank 0 hosts."""
 ALONE = [sys.executable]
 
 
@@ -144,7 +155,7 @@ def test_three_nodes_of_unequal_size(three: Network) -> None:
     first, *others = three.hosts
     task = write_benchmark(first.disk / "bench", SAMPLES)
     options: dict[str, Any] = {"schedule": "contiguous", "model_args": "seconds=0.1"}
-    runs = [start_on(host, static(host, 3, host.number), task, **options) for host in three.hosts]
+    runs = [start_on(host, small(host, [1, 2, 3]), task, **options) for host in three.hosts]
     assert [run.wait() for run in runs] == [0, 0, 0], "\n".join(run.stderr for run in runs)
     assert_complete(runs[0])
     assert workers_of(runs[0]) == {f"worker-{number}" for number in range(6)}
@@ -191,13 +202,19 @@ def test_a_node_that_joins_later_restarts_the_elastic_group_from_the_journal(two
     assert attempts_of(runs[0]) == 2
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_node_is_restarted_and_comes_back(two: Network, victim: int) -> None:
+@pytest.mark.parametrize(("victim", "launcher"), [(0, "small"), (1, "torchrun")])
+def test_a_killed_node_is_restarted_and_comes_back(two: Network, victim: int, launcher: str) -> None:
     """torchrun counts restarts per node: after one, the ranks of the two nodes disagree about the attempt."""
     first = two.hosts[0]
     task = write_benchmark(first.disk / "bench", 60)
     options = gated(first, seconds=0.5, worker_timeout=3)
-    runs = [start_on(host, static(host, 2, 1, "--max-restarts=1"), task, **options) for host in two.hosts]
+
+    def started_by(host: Host) -> list[str]:
+        if launcher == "torchrun":
+            return static(host, 2, 1, "--max-restarts=1")
+        return small(host, [1, 1], "--restarts", "1")
+
+    runs = [start_on(host, started_by(host), task, **options) for host in two.hosts]
     runs[0].until(lambda: answers_of(runs[0], "worker-1") > 2, "answers of the second node")
     for process in two.hosts[victim].workers():
         process.send_signal(signal.SIGKILL)
@@ -215,7 +232,7 @@ def test_what_stands_still_alone_on_its_node_keeps_no_launcher_waiting(two: Netw
     first, second = two.hosts
     task = write_benchmark(first.disk / "bench", 60)
     options = gated(first, worker_timeout=3)
-    runs = [start_on(host, static(host, 2, 1), task, **options) for host in two.hosts]
+    runs = [start_on(host, small(host, [1, 1]), task, **options) for host in two.hosts]
     runs[0].until(lambda: answers_of(runs[0], "worker-1") > 0, "answers of the second node")
     (victim,) = second.models() if stopped == "worker" else second.workers()
     victim.send_signal(signal.SIGSTOP)
@@ -228,7 +245,7 @@ def test_a_rank_that_was_stopped_before_it_had_a_worker_goes_on(two: Network) ->
     """Nobody else is on its node, whose launcher waited for ever."""
     first, second = two.hosts
     task = write_benchmark(first.disk / "bench", 60)
-    runs = [start_on(host, static(host, 2, 1), task, **gated(first)) for host in two.hosts]
+    runs = [start_on(host, small(host, [1, 1]), task, **gated(first)) for host in two.hosts]
     runs[1].until(second.workers, "the rank")
     (rank,) = second.workers()
     runs[1].until(rank.children, "who looks after it")
@@ -244,7 +261,7 @@ def test_a_node_that_loses_power_is_done_without(two: Network) -> None:
     first, second = two.hosts
     task = write_benchmark(first.disk / "bench", SAMPLES)
     options = gated(first, seconds=0.3)
-    runs = [start_on(host, static(host, 2, 1 + host.number), task, **options) for host in two.hosts]
+    runs = [start_on(host, small(host, [2, 3]), task, **options) for host in two.hosts]
     runs[0].until(lambda: answers_of(runs[0], "worker-4") > 0, "answers of the second node")
     second.kill()
     open_gate(first)
@@ -261,9 +278,9 @@ def test_late_absent_and_superfluous_ranks(three: Network) -> None:
     first, second, third = three.hosts
     task = write_benchmark(first.disk / "bench", SAMPLES)
     options = gated(first, schedule="strided", rendezvous_timeout=5)
-    run = start_on(first, ALONE, task, env=rank(0, 4), **options)
+    run = start_on(first, ALONE, task, env=rank(0, 4) | coordinator(first), **options)
     run.until_answered(5)
-    late = start_on(second, ALONE, task, env=rank(1, 4), **gated(first))
+    late = start_on(second, ALONE, task, env=rank(1, 4) | coordinator(second), **gated(first))
     run.until(lambda: answers_of(run, "worker-1") > SAMPLES // 4, "the late rank, and the absent ones' work")
     open_gate(first)
     assert run.wait() == 0, run.stderr
@@ -272,8 +289,8 @@ def test_late_absent_and_superfluous_ranks(three: Network) -> None:
     assert "worker-2, worker-3 never came; going on without" in run.stderr
 
     # Nothing is left to do, and nobody may wait for work.
-    again = start_on(first, ALONE, task, env=rank(0, 2), **gated(first))
-    superfluous = start_on(third, ALONE, task, env=rank(1, 2), **gated(first))
+    again = start_on(first, ALONE, task, env=rank(0, 2) | STORE, **gated(first))
+    superfluous = start_on(third, ALONE, task, env=rank(1, 2) | STORE, **gated(first))
     assert again.wait() == 0, again.stderr
     assert superfluous.wait() == 0, superfluous.stderr
     assert "rank 0 has ended" in superfluous.stderr
@@ -283,7 +300,10 @@ def test_a_short_cut_is_survived_and_a_long_one_costs_nothing_but_time(two: Netw
     first, second = two.hosts
     task = write_benchmark(first.disk / "bench", 50)
     options = gated(first, seconds=0.4, worker_timeout=6)
-    runs = [start_on(host, ALONE, task, env=rank(host.number - 1, 2), **options) for host in two.hosts]
+    runs = [
+        start_on(host, ALONE, task, env=rank(host.number - 1, 2) | coordinator(host), **options)
+        for host in two.hosts
+    ]
     runs[0].until(lambda: answers_of(runs[0], "worker-1") > 0, "the second node")
     two.cut(second)
     time.sleep(1.5)
@@ -306,7 +326,9 @@ def test_an_interface_that_does_not_join_the_nodes(two: Network) -> None:
     first, second = two.hosts
     task = write_benchmark(first.disk / "bench", 20)
     for wrong in ({"GLOO_SOCKET_IFNAME": "lo"}, {"NCCL_SOCKET_IFNAME": "eth1"}):
-        run = start_on(first, ALONE, task, env=rank(0, 2) | wrong, output="wrong", rendezvous_timeout=1)
+        run = start_on(
+            first, ALONE, task, env=rank(0, 2) | STORE | wrong, output="wrong", rendezvous_timeout=1
+        )
         assert run.wait() == 2
         (variable,) = wrong
         assert f"{variable}={wrong[variable]}" in run.stderr
@@ -315,8 +337,8 @@ def test_an_interface_that_does_not_join_the_nodes(two: Network) -> None:
     ip("-n", first.namespace, "addr", "add", "192.168.55.1/24", "dev", "eth1")
     ip("-n", first.namespace, "link", "set", "eth1", "up")
     options: dict[str, Any] = {"rendezvous_timeout": 12, "model_args": "seconds=1"}
-    run = start_on(first, ALONE, task, env=rank(0, 2) | {"NCCL_SOCKET_IFNAME": "eth1"}, **options)
-    lost = start_on(second, ALONE, task, env=rank(1, 2), **options)
+    run = start_on(first, ALONE, task, env=rank(0, 2) | STORE | {"NCCL_SOCKET_IFNAME": "eth1"}, **options)
+    lost = start_on(second, ALONE, task, env=rank(1, 2) | STORE, **options)
     assert lost.wait() == 1
     assert "cannot reach the coordinator, which rank 0 says is at 192.168.55.1:" in lost.stderr
     assert "set GLOO_SOCKET_IFNAME" in lost.stderr
@@ -326,17 +348,19 @@ def test_an_interface_that_does_not_join_the_nodes(two: Network) -> None:
     assert_complete(run, 20)
 
 
-@pytest.mark.parametrize("schedule", ["dynamic", "contiguous"])
-def test_images_reach_nodes_that_do_not_have_them(three: Network, schedule: str) -> None:
+def test_images_reach_nodes_that_do_not_have_them(three: Network) -> None:
     """One file is missing everywhere: that sample fails, wherever it is answered, and nothing else does."""
     first = three.hosts[0]
     task = write_pictures(first.disk / "bench", SAMPLES)
     options: dict[str, Any] = {
         "backend": f"{MODELS}:Pixels",
         "model_args": "seconds=0.2",
-        "schedule": schedule,
+        "schedule": "contiguous",
     }
-    runs = [start_on(host, ALONE, task, env=rank(host.number - 1, 3), **options) for host in three.hosts]
+    runs = [
+        start_on(host, ALONE, task, env=rank(host.number - 1, 3) | coordinator(host), **options)
+        for host in three.hosts
+    ]
     assert [run.wait() for run in runs] == [3, 0, 0], "\n".join(run.stderr for run in runs)
     assert_complete(runs[0], errored=1)
     assert workers_of(runs[0]) == {"worker-0", "worker-1", "worker-2"}
@@ -350,8 +374,8 @@ def test_images_reach_nodes_that_do_not_have_them(three: Network, schedule: str)
 
 def test_sigterm_ends_a_rank_that_waits_for_rank_0(two: Network) -> None:
     second = two.hosts[1]
-    run = start_on(second, ALONE, write_benchmark(second.disk, 1), env=rank(1, 2))
-    time.sleep(5)  # it says nothing while it waits
+    run = start_on(second, ALONE, write_benchmark(second.disk, 1), env=rank(1, 2) | coordinator(second))
+    run.until(second.models, "its worker, which looks for rank 0")
     for process in second.workers():
         process.send_signal(signal.SIGTERM)
     assert run.wait() == 143

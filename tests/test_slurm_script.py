@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,16 +23,16 @@ from muster.slurm.request import JobRequest, parse_sbatch
 from muster.slurm.run_options import without_output
 from muster.slurm.script import batch_body
 from muster.slurm.submission import Submission, load_submission
-from processes import fake
+from processes import fake, run_muster
 
 RUN = Path("/data/runs/x")
 
 
 def muster_slurm(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`muster slurm …` where no Slurm command is on the path."""
-    env = {**os.environ, "PATH": str(folder)}
-    command = [sys.executable, "-m", "muster", "slurm", *words]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return run_muster(
+        "slurm", *words, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": str(folder)}
+    )
 
 
 def test_the_script_is_shown_where_there_is_no_slurm(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import subprocess
-import sys
 import tarfile
 import threading
 import zipfile
@@ -24,6 +22,7 @@ from muster.tasks.sources import archives, http
 from muster.tasks.sources.archives import UnsafeArchiveError, unpack
 from muster.tasks.sources.downloads import Download, fetch_all, wrong_checksums
 from muster.tasks.sources.http import RefusedError, UnreachableError, download
+from processes import run_muster
 from web_server import Site, serving
 
 CONTENT = bytes(range(256)) * 4000
@@ -192,9 +191,8 @@ source:
     - {{url: {site.url("/images.zip")}, unpack: true}}
 """
     )
-    command = [sys.executable, "-m", "muster", "tasks", "check", "t.yaml", "--data", "root"]
     for _ in range(2):
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = run_muster("tasks", "check", "t.yaml", "--data", "root", cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "root" / "bench" / "images" / "1.txt").is_file()
     assert [path for path, _ in site.requests] == ["/s.jsonl", "/images.zip"]

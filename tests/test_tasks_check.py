@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,12 @@ from PIL import Image
 from catalog_fixtures import picture
 from muster.tasks.checking import check_task
 from muster.tasks.registry import load_tasks
+from processes import run_muster
 from video_files import write_video
 
 
 def muster(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "muster", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return run_muster(*arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

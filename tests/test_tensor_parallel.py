@@ -23,7 +23,8 @@ import psutil
 import pytest
 
 import muster
-from muster.core import ConfigurationError, Generation, LostMemberError, ReplicaError, Request
+from fork_server import fork_child
+from muster.core import ConfigurationError, Generation, LostMemberError, ReplicaError, Request, child_process
 from muster.core.framing import receive_header, send_frame
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
@@ -33,8 +34,7 @@ from muster.models.transformers.tensor.division import check_heads
 from muster.models.transformers.tensor.members import Members
 from muster.models.transformers.tensor.orders import Order, Report
 from muster.results.journal import read_journal
-from processes import Run, command_of, gone, start, torchrun
-from tensor_models import BEFORE_THE_GATE
+from processes import Run, command_of, gone, launched, start, until_gone
 from tiny_models import model_folder
 from tiny_requests import ListStream, answers, ask, noise, texts
 
@@ -67,8 +67,12 @@ def internvl(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def pair(internvl: str) -> Iterator[TransformersModel]:
-    """A replica of two processes, this one and a follower."""
-    model = TransformersModel(ModelSettings(internvl, batch_size=3, gpus_per_replica=2, parallelism="tensor"))
+    """A replica of two processes, this one and a follower that has its imports already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child_process, "launch", fork_child)
+        model = TransformersModel(
+            ModelSettings(internvl, batch_size=3, gpus_per_replica=2, parallelism="tensor")
+        )
     yield model
     model.close()
 
@@ -76,7 +80,7 @@ def pair(internvl: str) -> Iterator[TransformersModel]:
 def follower_of(model: TransformersModel) -> psutil.Process:
     assert model._members is not None
     (member,) = model._members._state.members
-    return psutil.Process(member.process.pid)
+    return psutil.Process(member.child.pid)
 
 
 @pytest.mark.slow
@@ -113,7 +117,7 @@ def test_a_member_that_is_stopped_or_killed_breaks_the_replica(
     with pytest.raises(ReplicaError, match=rf"process {follower.pid}\) does not follow"):
         list(pair.generate(ListStream(questions())))
     follower.kill()
-    follower.wait(timeout=10)
+    until_gone(follower)
     with pytest.raises(ReplicaError, match=rf"process {follower.pid}\) is gone"):
         list(pair.generate(ListStream(questions())))
 
@@ -122,14 +126,18 @@ class Peer:
     """Plays a follower at the other end of the socket; its process does nothing."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *reports: Report) -> None:
-        ours, self.theirs = socket.socketpair()
-        sleeper = subprocess.Popen(["sleep", "600"])
-        member = members_module._Member(1, sleeper, ours)
+        monkeypatch.setattr(child_process, "launch", self._launch)
         monkeypatch.setattr(lockstep, "collectives_begun", lambda: 0)
         monkeypatch.setattr(members_module, "FAIL_SECONDS", 0.2)
         monkeypatch.setattr(members_module, "FOLLOW_SECONDS", 0.2)
-        self.members, self._reports = Members([member]), reports
+        self.members, self._reports = Members.start(2), reports
         threading.Thread(target=self._answer, daemon=True).start()
+
+    def _launch(
+        self, _module: str, connection: socket.socket, *_more: object, **_options: object
+    ) -> subprocess.Popen[bytes]:
+        self.theirs = connection.dup()
+        return subprocess.Popen(["sleep", "600"])
 
     def _answer(self) -> None:
         for report in self._reports:
@@ -184,13 +192,13 @@ def test_a_batch_may_double_when_every_member_has_room(monkeypatch: pytest.Monke
 
 
 STUCK = """
-import socket, subprocess, threading, time
+import subprocess, time
+from muster.core import child_process
 from muster.models.transformers.tensor import members as m
 m.FAIL_SECONDS = 0.2
-ours, theirs = socket.socketpair()
-crew = m.Members([m._Member(1, subprocess.Popen(["true"]), ours)])
-crew.order(m.Order([], (), []))
-theirs.close()  # the follower is gone, and the driver doesn't say so
+child_process.launch = lambda *_, **__: subprocess.Popen(["true"])
+crew = m.Members.start(2)
+crew._wait_together(m.FAIL_SECONDS)  # the follower is gone, and the driver doesn't say so
 time.sleep(60)
 """
 
@@ -327,44 +335,27 @@ def assert_same_answers(run: Run, model: Path, task: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_lost_follower_costs_its_own_replica_a_restart(
-    gated: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory, task: Path, tmp_path: Path
-) -> None:
-    """Under the local engine. The other replica goes on meanwhile, as far as it can."""
-    model = model_folder("llava", tmp_path_factory)
-    run = gated(model, "--replicas", "2")
-    wait_at_the_gate(run)
-    before = set(run.workers().values())
-    victim = next(leader for leader in before if followers(leader))
-    followers(victim)[0].kill()
-    open_gate(run)
-    assert run.wait() == 0, run.stderr
-    counts = workers_of(run)
-    assert "starting it again" in run.stderr or min(counts.values()) >= BEFORE_THE_GATE
-    assert len(set(counts.values())) == 2, "replicas answer as many as they manage"
-    assert_same_answers(run, model, task, tmp_path)
-    assert not followers(psutil.Process())
-    assert "is gone" in run.logs()
-
-
-@pytest.mark.slow
 def test_four_ranks_of_a_launcher_as_two_replicas(
     gated: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory, task: Path, tmp_path: Path
 ) -> None:
-    """torchrun sees nothing of a lost leader and a lost follower, nor does the other replica."""
+    """One loses its leader, the other a follower: each costs its replica a restart, and the launcher sees nothing."""
     model = model_folder("qwen2_5_vl", tmp_path_factory)
-    run = gated(model, launcher=torchrun(4))
+    run = gated(model, launcher=launched(4))
     wait_at_the_gate(run)
     assert set(workers_of(run)) == {"worker-0", "worker-2"}
-    leader = next(each for each in run.workers().values() if each.environ()["RANK"] == "2")
-    (follower,) = followers(leader)
-    leader.kill()
+    leaders = {each.environ()["RANK"]: each for each in run.workers().values()}
+    (follower,), (lost,) = followers(leaders["2"]), followers(leaders["0"])
+    leaders["2"].kill()
+    lost.kill()
     open_gate(run)
     assert run.wait() == 0, run.stderr
     assert gone(follower)
     assert "rank 3: rank 2 feeds the replica of ranks 2 to 3" in run.stderr
     assert "worker-2 killed by SIGKILL; starting it again" in run.stderr
+    assert run.logs().count("worker-2 is ready") == 2
+    assert f"(process {lost.pid}) is gone" in run.logs()
     assert_same_answers(run, model, task, tmp_path)
+    assert not followers(psutil.Process())
 
 
 @pytest.mark.slow
@@ -404,7 +395,7 @@ def test_a_number_that_does_not_divide_the_ranks_ends_all_of_them(task: Path, tm
     run = start(
         tmp_path / "run",
         *("--model", "demo", "--tasks", str(task), "--gpus-per-replica", "3", "--parallelism", "tensor"),
-        launcher=torchrun(2),
+        launcher=launched(2),
     )
     assert run.wait() != 0
     assert run.stderr.count("3 doesn't divide the 2 process(es) on a node") >= 1

@@ -25,7 +25,7 @@ from muster.engines.choose import choose_engine
 from muster.machine.given_coordinator import ADDRESS, SECRET_FILE, given_coordinator
 from muster.wire.join_secret import key_of
 from muster.wire.transport import Connection, HandshakeError
-from processes import Run, fake, gone, launched, start, stop_for_good, torchrun, write_benchmark
+from processes import Run, fake, gone, launched, start, stop_for_good, torchrun, until_gone, write_benchmark
 from small_launcher import hold_port
 
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
@@ -131,8 +131,7 @@ def test_kill_9_of_a_rank_ends_the_group_and_the_run_resumes(
     started = [*run.workers().values(), *run.ranks().values()]
     victim.send_signal(signal.SIGKILL)
     assert run.wait() != 0
-    for process in started:
-        process.wait(timeout=30)  # nothing is left behind
+    until_gone(*started)  # nothing is left behind
     again = start(tmp_path / "run", *options, "--replicas", "2", "--engine", "local")
     assert again.wait() == 0, again.stderr
     assert "answers are there" in again.stderr
@@ -255,7 +254,7 @@ def test_a_stopped_worker_of_a_replica_of_two_ranks_keeps_nobody_waiting(task: P
     stopped.send_signal(signal.SIGSTOP)
     assert run.wait() == 0, run.stderr
     assert_complete(run)
-    stopped.wait(10)
+    until_gone(stopped)
 
 
 def test_run_timeout_under_a_launcher(task: Path, tmp_path: Path) -> None:

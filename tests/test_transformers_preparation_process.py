@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from muster.core import JSON, ConfigurationError, Generation, Media, Request
+from fork_server import fork_child
+from muster.core import JSON, ConfigurationError, Generation, Media, Request, child_process
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel, cores
 from muster.models.transformers.options import Options, parse_options
@@ -29,6 +30,7 @@ from muster.models.transformers.preparation_process import PreparationProcess
 from tiny_models import model_folder
 from tiny_requests import ListStream, answers, ask, noise, texts
 
+AFRESH = child_process.launch
 PATIENCE = 120.0
 """Seconds after which a test that waits for a process has failed."""
 
@@ -66,6 +68,14 @@ def load(folder: str | Path, preparation: str, *, trust_remote_code: bool = Fals
 def ready(model: TransformersModel) -> TransformersModel:
     wait_until(lambda: process_of(model).ready, "the preparation process loads its processor")
     return model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_start() -> Iterator[None]:
+    """The process has its imports already, but where a test starts all that is around it too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child_process, "launch", fork_child)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +348,11 @@ def test_closing_or_forgetting_the_model_ends_the_process(folder: str) -> None:
     assert not alive(pid)
 
 
-def test_a_model_that_cannot_be_loaded_leaves_no_process(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "launch", AFRESH)
+
     def children() -> set[str]:
         return set(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split())
 
@@ -354,27 +368,28 @@ import sys, time
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
 model = TransformersModel(ModelSettings(sys.argv[1], {"preparation": "process", "device": "cpu"}))
-while sys.argv[2] == "ready" and not model._process.ready:
+while not model._process.ready:
     time.sleep(0.02)
 print(model._process.pid, flush=True)
 time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("when", ["loading", "ready"])
-def test_it_ends_with_a_killed_worker_and_not_by_ctrl_c(folder: str, when: str) -> None:
-    """An orphan would keep its memory for ever; and Ctrl-C, which reaches the whole group, is the coordinator's."""
+def test_it_ends_with_a_killed_worker_and_not_by_ctrl_c(folder: str) -> None:
+    """An orphan would keep its memory for ever; and Ctrl-C, which reaches the whole group, is the coordinator's.
+
+    All of it is started afresh.
+    """
     worker = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(WORKER), folder, when], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(WORKER), folder], stdout=subprocess.PIPE, text=True
     )
     try:
         assert worker.stdout is not None
         pid = int(worker.stdout.readline())
-        if when == "ready":
-            os.kill(pid, signal.SIGINT)
-            os.kill(pid, signal.SIGTERM)
-            time.sleep(0.3)
-            assert alive(pid)
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(0.3)
+        assert alive(pid)
     finally:
         worker.kill()
         worker.communicate()
@@ -384,6 +399,7 @@ def test_it_ends_with_a_killed_worker_and_not_by_ctrl_c(folder: str, when: str) 
 def test_a_process_that_cannot_be_started_is_done_without(
     folder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(child_process, "launch", AFRESH)
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     model = load(folder, "process")
     assert model._process is None
@@ -396,7 +412,7 @@ def test_a_process_that_fails_to_load_is_done_without(
 ) -> None:
     model = load(folder, "thread")
     model._process = PreparationProcess.start(tmp_path, Options(), trust_remote_code=False)
-    os.waitid(os.P_PID, process_of(model).pid, os.WEXITED | os.WNOWAIT)
+    wait_until(lambda: not alive(process_of(model).pid), "its end")
     assert len(texts(answers(model, questions(5)))) == 5
     assert caplog.text.count("a thread goes on") == 1
 

@@ -1,0 +1,222 @@
+"""`muster` as a process of its own for the price of a fork: the imports, most of a short run's time, are there already.
+
+`ForkedMuster` is a `Popen` whose process is a child of a server that has imported what a run imports; there are two,
+one of them with torch and transformers. It is `python -m muster` in all that a test can see: its own process id,
+working directory, variables and streams, real signals, exit statuses. Only its command line in `/proc` is the server's.
+`fork_child` takes the place of `child_process.launch` in the same way.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from muster.core.child_process import launch as start_afresh
+
+_LONGEST = 1 << 17
+_OF_THREADS_AND_GPUS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TOKENIZERS_PARALLELISM",
+    "CUDA_VISIBLE_DEVICES",
+)
+LIGHT = (
+    "muster.run", "muster.cli.app", "muster.cli.run", "muster.engines.choose", "muster.engines.inline",
+    "muster.engines.local", "muster.judging.afterwards", "muster.results.statistics", "muster.report.terminal",
+    "muster.report.displays", "typer._adapters", "pyarrow.parquet", "pandas", "pynvml", "jinja2", "mmap", "rich.table",
+    "rich.live", "scipy.stats",
+)  # fmt: skip
+HEAVY = (
+    *LIGHT, "torch", "transformers", "muster.models.transformers.backend", "muster.models.transformers.loading",
+    "muster.models.transformers.generation", "muster.models.transformers.continuous", "transformers.generation",
+    "transformers.models.llava.modeling_llava", "transformers.models.llava.processing_llava",
+    "transformers.models.clip.modeling_clip", "transformers.models.llama.modeling_llama",
+)  # fmt: skip
+_BEFORE_IMPORT = (
+    "PYTHON", "LD_", "HOME", "XDG_", "HF_", "HUGGINGFACE", "TRANSFORMERS", "TORCH_", "TOKENIZERS", "OMP_", "MKL_",
+    "CUDA",
+)  # fmt: skip
+"""Variables that are read while something is imported begin so."""
+_ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""The servers'."""
+
+
+class ForkServer:
+    """One server, and who asks it. Ends when this process does."""
+
+    def __init__(self, imported: Sequence[str]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno()), *imported],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C reaches what it has started through whoever started that
+                env=_ENVIRONMENT,
+            )
+        self._connection = ours
+        self._lock = threading.Lock()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """End it; what it has started goes on."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def start(self, order: Mapping[str, Any], streams: Sequence[int]) -> int:
+        """Fork a process, with these file descriptors as its 0, 1, 2 and what follows; returns its id."""
+        return int(self._ask(order, streams)["pid"])
+
+    def status(self, pid: int) -> int:
+        """The exit status of a process that has ended, as `waitpid` has it. Tells it once."""
+        return int(self._ask({"wait": pid})["status"])
+
+    def _ask(self, order: Mapping[str, Any], streams: Sequence[int] = ()) -> Any:
+        with self._lock:
+            socket.send_fds(self._connection, [json.dumps(order).encode()], streams)
+            answer = self._connection.recv(_LONGEST)
+        if not answer:
+            raise RuntimeError("the fork server is gone")
+        return json.loads(answer)
+
+
+_servers: dict[bool, ForkServer] = {}
+
+
+def can_be_forked(env: Mapping[str, str], but_for: Collection[str] = ()) -> bool:
+    """Whether a process with these variables would import the same as the server has. `but_for`: they don't matter."""
+    differ = {name for name in {*env, *_ENVIRONMENT} if env.get(name) != _ENVIRONMENT.get(name)} - {*but_for}
+    return not any(name.startswith(_BEFORE_IMPORT) for name in differ)
+
+
+class _Forked(subprocess.Popen[Any]):
+    """A `Popen` whose process a server has forked."""
+
+    def __init__(
+        self, order: Mapping[str, Any], more: Sequence[int] = (), *, heavy: bool, **options: Any
+    ) -> None:
+        """`order`: what the server makes of the process. `more`: file descriptors beside its streams."""
+        if heavy not in _servers:
+            _servers[heavy] = ForkServer(HEAVY if heavy else LIGHT)
+        self._server, self._order, self._more = _servers[heavy], order, more
+        super().__init__([sys.executable, *map(str, order.values())], **options)
+
+    def _execute_child(  # type: ignore[no-untyped-def]
+        self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
+        p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *more,
+    ) -> None:  # fmt: skip
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            streams = [
+                nothing if p2cread == -1 else p2cread,
+                1 if c2pwrite == -1 else c2pwrite,
+                2 if errwrite == -1 else errwrite,
+                *self._more,
+            ]
+            place = {"cwd": os.fspath(cwd or Path.cwd()), "env": dict(os.environ if env is None else env)}
+            self.pid = self._server.start({**self._order, **place}, streams)
+        finally:
+            os.close(nothing)
+        self._child_created = True
+        self._pidfd = os.pidfd_open(self.pid)
+        weakref.finalize(self, os.close, self._pidfd)
+        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+
+    def _internal_poll(self, _deadstate: int | None = None, **_more: object) -> int | None:
+        return self._wait_up_to(0)
+
+    def _wait(self, timeout: float | None) -> int:
+        if (status := self._wait_up_to(timeout)) is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return status
+
+    def _wait_up_to(self, seconds: float | None) -> int | None:
+        """The exit status, if it ends within so long."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if self.returncode is None and poll.poll(None if seconds is None else 1000 * seconds):
+            with self._waitpid_lock:  # type: ignore[attr-defined]
+                if self.returncode is None:
+                    self.returncode = os.waitstatus_to_exitcode(self._server.status(self.pid))
+        return self.returncode
+
+
+class ForkedMuster(_Forked):
+    """`subprocess.Popen([python, "-m", "muster", …], text=True)`, forked."""
+
+    def __init__(self, arguments: Sequence[str], *, heavy: bool = False, **options: Any) -> None:
+        super().__init__({"muster": list(arguments)}, heavy=heavy, text=True, **options)
+
+
+def fork_child(
+    module: str, connection: socket.socket, env: Mapping[str, str], output: int, *, own_session: bool
+) -> subprocess.Popen[bytes]:
+    """What `child_process.launch` does, by the server that has torch and transformers."""
+    if not can_be_forked(env, _OF_THREADS_AND_GPUS):
+        return start_afresh(module, connection, env, output, own_session=own_session)
+    order = {"module": module, "own_session": own_session}
+    return _Forked(order, [connection.fileno()], heavy=True, stdout=output, stderr=output, env=env)
+
+
+def _serve(connection: socket.socket) -> None:
+    while True:
+        message, streams, _flags, _address = socket.recv_fds(connection, _LONGEST, 4)
+        if not message:
+            os._exit(0)
+        order = json.loads(message)
+        if (pid := order.get("wait")) is not None:
+            connection.send(json.dumps({"status": os.waitpid(pid, 0)[1]}).encode())
+        elif pid := os.fork():
+            for stream in streams:
+                os.close(stream)
+            connection.send(json.dumps({"pid": pid}).encode())
+        else:
+            connection.close()
+            _become(order, streams)
+            return
+
+
+def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:
+    for target, stream in enumerate(streams[:3]):
+        os.dup2(stream, target)
+        os.close(stream)
+    os.chdir(order["cwd"])
+    os.environ.clear()
+    os.environ.update(order["env"])
+    if "muster" in order:
+        module = importlib.import_module("muster.cli")
+        sys.argv = [str(Path(module.__file__ or "").parents[1] / "__main__.py"), *order["muster"]]
+    else:
+        module = importlib.import_module(order["module"])
+        sys.argv = [module.__file__ or "", *map(str, streams[3:])]
+        if order["own_session"]:
+            os.setsid()
+    module.main()
+
+
+def main() -> None:
+    """The server."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    sys.path.remove(str(Path(__file__).parent))  # python put it there; `python -m muster` has none of it
+    for name in sys.argv[2:]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    _serve(connection)
+
+
+if __name__ == "__main__":
+    main()
