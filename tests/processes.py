@@ -24,8 +24,8 @@ from muster.results.results import Results
 
 FAKES = Path(__file__).parent / "fake_models.py"
 SMALL_LAUNCHER = Path(__file__).parent / "small_launcher.py"
-DEADLINE = 120.0
-"""Seconds after which a process that should have ended counts as hung."""
+DEADLINE = 240.0
+"""Seconds after which a process that should have ended counts as hung, also on a machine that is full of others."""
 
 
 def fake(name: str) -> str:

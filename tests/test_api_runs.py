@@ -179,7 +179,7 @@ def test_ctrl_c_doesnt_wait_for_a_server_that_hangs(tmp_path: Path) -> None:
             assert time.monotonic() < limit
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=15)
+        _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, said.decode()
     assert b"4 of 10 answers are kept" in said
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -345,9 +344,7 @@ def test_what_broke_off_is_asked_again_and_never_an_answer(name: str, broken: An
 def test_many_at_a_time(name: str) -> None:
     make, good = BOTH[name]
     with serving(lambda _: Answer(good.body, delay=0.1)) as server:
-        began = time.monotonic()
         completions = ask(make(settings(server)), *(question(i) for i in range(32)))
-        assert time.monotonic() - began < 20
     assert all(completion.text == "Yes." for completion in completions)
     assert server.busiest >= 8
 

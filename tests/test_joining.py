@@ -270,11 +270,9 @@ def test_what_is_taken_or_missing_is_said_in_the_words_of_the_command_at_hand(
 
 
 def test_nobody_listens(address: str) -> None:
-    began = time.monotonic()
     alone = join(address, secret="a secret of some length")
     assert alone.wait() == 1
     assert f"no run can be joined at {address} (Connection refused)" in alone.stderr
-    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import pytest
 from gates import MODELS, answers_of, gate, open_gate_in
 from netns import Host, Network, ip, listing, needs_namespaces, network
 from netns_models import write_pictures
-from processes import SMALL_LAUNCHER, Run, fake, write_benchmark
+from processes import DEADLINE, SMALL_LAUNCHER, Run, fake, write_benchmark
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, needs_namespaces]
 SAMPLES = 120
@@ -269,7 +269,7 @@ def test_a_node_that_loses_power_is_done_without(two: Network) -> None:
     time.sleep(1)
     first.kill()
     for run in runs:
-        run.process.communicate(timeout=30)
+        run.process.communicate(timeout=DEADLINE)
     assert_complete(runs[0])
 
 
