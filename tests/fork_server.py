@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -82,7 +83,10 @@ class ForkServer:
 
     def status(self, pid: int) -> int:
         """The exit status of a process that has ended, as `waitpid` has it. Tells it once."""
-        return int(self._ask({"wait": pid})["status"])
+        try:
+            return int(self._ask({"wait": pid})["status"])
+        except OSError:
+            return signal.SIGKILL  # this process ends too, its server first
 
     def _ask(self, order: Mapping[str, Any], streams: Sequence[int] = ()) -> Any:
         with self._lock:

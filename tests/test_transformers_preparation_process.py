@@ -230,7 +230,10 @@ def test_answers_come_from_batches_of_the_process(
     assert here == [], "the thread prepared although the process was ready"
 
 
-def test_before_it_is_ready_the_thread_prepares(folder: str, here: list[int]) -> None:
+def test_before_it_is_ready_the_thread_prepares(
+    folder: str, here: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "launch", AFRESH)  # forked it would be ready at once
     model = load(folder, "process")
     os.kill(process_of(model).pid, signal.SIGSTOP)  # loads for ever
     assert len(texts(answers(model, questions(6)))) == 6
