@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -184,7 +185,7 @@ def _serve(connection: socket.socket) -> None:
         order = json.loads(message)
         if (pid := order.get("wait")) is not None:
             connection.send(json.dumps({"status": os.waitpid(pid, 0)[1]}).encode())
-        elif pid := os.fork():
+        elif pid := _fork():
             for stream in streams:
                 os.close(stream)
             connection.send(json.dumps({"pid": pid}).encode())
@@ -192,6 +193,13 @@ def _serve(connection: socket.socket) -> None:
             connection.close()
             _become(order, streams)
             return
+
+
+def _fork() -> int:
+    """As `os.fork`, which from Python 3.12 on warns of pyarrow's allocator: it has a thread, and knows of forks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:

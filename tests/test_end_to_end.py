@@ -66,7 +66,7 @@ def test_the_demo_model_reads_digits(one: Run) -> None:
     assert set(tasks["digits_hard"].by["category"]) == {"noise", "shift", "occlusion"}
 
 
-@pytest.mark.parametrize("options", [[], ["--replicas", "2"]], ids=["inline", "local"])
+@pytest.mark.parametrize("options", [[], ["--engine", "local"]], ids=["inline", "local"])
 def test_batches_that_are_static_are_said_to_be(tmp_path: Path, options: list[str]) -> None:
     """Twice the time on a GPU, and nobody knew: on the terminal, in the log, the manifest and the results."""
     run = start(tmp_path / "run", *DIGITS, *options, "--model-args", "batching=static")
