@@ -18,9 +18,10 @@ class ModulesThatShare(LoadScopeScheduling):  # type: ignore[misc]  # has no typ
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return module if _shares(module) else nodeid
+        return module if shares(module) else nodeid
 
 
 @functools.cache
-def _shares(module: str) -> bool:
+def shares(module: str) -> bool:
+    """Whether a test module makes something once for all of its tests."""
     return 'scope="module"' in (ROOT / module).read_text()
