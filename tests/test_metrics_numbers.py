@@ -22,7 +22,7 @@ from muster.metrics.registry import build_metric
         ("1,200", "1200"),
         ("4.0", "4"),
         ("I see 3 on the left and 2 on the right. The answer is 5.", "5"),
-        ("3 + 2 = 5", None),
+        ("3 + 2 = 5", "5"),
         ("4 or 5", None),
         ("4.5", None),
         ("2024-11-30", None),

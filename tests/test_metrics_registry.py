@@ -81,7 +81,7 @@ def test_names_and_defaults() -> None:
         ("muster.metrics.mme:PERCEPTION", {}, None, "not a class"),
         ("collections:Counter", {}, None, "not a metric"),
         (f"{__name__}:Length", {}, None, "needs the parameter 'unit'"),
-        (f"{__name__}:Length", {"unit": "words"}, "muster", "no variants"),
+        (f"{__name__}:Length", {"unit": "words"}, "muster", "no scoring variants"),
         (f"{__name__}:Length", {"unit": "lines"}, None, "unit"),
     ],
 )

@@ -194,7 +194,9 @@ def test_a_mistake_in_shared_keys_is_told_once_on_its_own_line(tmp_path: Path) -
         """,
     )
     assert told[0].startswith("my.yaml:2: generation.temprature: unknown key; did you mean 'temperature'?")
-    assert told[1].startswith("my.yaml:9: metric.variant: metric 'multiple_choice' has no variant 'nobody'")
+    assert told[1].startswith(
+        "my.yaml:9: metric.variant: metric 'multiple_choice' has no scoring variant 'nobody'"
+    )
     assert told[2] == "my.yaml:10: name: missing"
     assert len(told) == 3
 

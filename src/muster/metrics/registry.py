@@ -176,10 +176,10 @@ def _load(name: str, folder: Path | None) -> MetricClass:
 
 def _check_variant(name: str, variant: str, variants: list[str], *, takes_one: bool) -> None:
     if not takes_one:
-        raise ConfigurationError(f"metric {name!r} has no variants; remove {variant!r}.")
+        raise ConfigurationError(f"metric {name!r} has no scoring variants; remove {variant!r}.")
     if variants and variant not in variants:
         raise ConfigurationError(
-            f"metric {name!r} has no variant {variant!r}{did_you_mean(variant, variants) or '.'} "
+            f"metric {name!r} has no scoring variant {variant!r}{did_you_mean(variant, variants) or '.'} "
             f"There are {', '.join(variants)}."
         )
 
@@ -187,8 +187,8 @@ def _check_variant(name: str, variant: str, variants: list[str], *, takes_one: b
 def _check_offered(metric: VariantMetric, variant: str) -> None:
     if variant not in metric.offered:
         raise ConfigurationError(
-            f"metric {metric.name!r} has no variant {variant!r} for this benchmark: that toolkit doesn't evaluate it. "
-            f"There are {', '.join(metric.offered)}."
+            f"metric {metric.name!r} has no scoring variant {variant!r} for this benchmark: that toolkit doesn't "
+            f"evaluate it. There are {', '.join(metric.offered)}."
         )
 
 
