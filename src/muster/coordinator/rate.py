@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import NamedTuple
+
 WINDOW_S = 60
 
 
-class Rate:
-    """Counts per second of the last minute. Times are of one clock, in seconds."""
+class _Second(NamedTuple):
+    second: int
+    count: int
+    cost: float
 
-    __slots__ = ("_costs", "_counts", "_seconds")
+
+class Rate:
+    """Counts per second of the last minute. Times are of one clock, in seconds, and don't go back."""
+
+    __slots__ = ("_cost", "_count", "_past", "_second")
 
     def __init__(self) -> None:
-        self._seconds = [-1] * WINDOW_S
-        self._counts = [0] * WINDOW_S
-        self._costs = [0.0] * WINDOW_S
+        self._past: deque[_Second] = deque(maxlen=WINDOW_S)
+        self._second, self._count, self._cost = -1, 0, 0.0
 
     def add(self, now: float, cost: float = 0.0) -> None:
         """One more, now."""
-        second = int(now)
-        place = second % WINDOW_S
-        if self._seconds[place] != second:
-            self._seconds[place], self._counts[place], self._costs[place] = second, 0, 0.0
-        self._counts[place] += 1
-        self._costs[place] += cost
+        if now >= self._second + 1:
+            self._past.append(_Second(self._second, self._count, self._cost))
+            self._second, self._count, self._cost = int(now), 0, 0.0
+        self._count += 1
+        self._cost += cost
 
     def recent(self, now: float) -> tuple[int, float]:
         """How many came in the last minute, and what they cost together."""
         first = int(now) - WINDOW_S + 1
-        places = [place for place, second in enumerate(self._seconds) if second >= first]
-        return sum(self._counts[place] for place in places), sum(self._costs[place] for place in places)
+        seconds = [*self._past.copy(), _Second(self._second, self._count, self._cost)]
+        recent = [each for each in seconds if each.second >= first]
+        return sum(each.count for each in recent), sum(each.cost for each in recent)
 
     def per_second(self, now: float, since: float) -> float:
         """Over the last minute, or from `since` on where that is later."""

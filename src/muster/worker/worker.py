@@ -326,6 +326,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     start = msgspec.json.decode(sys.stdin.buffer.readline(), type=Start)
+    if start.ship_logs:  # they stand in the run's logs; here there is a user's terminal
+        for handler in logging.getLogger().handlers:
+            handler.setLevel(logging.WARNING)
     _end_with_parent(sys.stdin.buffer.read)
     reporter = Reporter(start.reports) if start.reports is not None else None
     status = EXIT_ALONE
