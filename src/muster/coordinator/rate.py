@@ -10,7 +10,7 @@ WINDOW_S = 60
 
 class _Second(NamedTuple):
     second: int
-    count: int
+    answers: int
     cost: float
 
 
@@ -36,7 +36,7 @@ class Rate:
         first = int(now) - WINDOW_S + 1
         seconds = [*self._past.copy(), _Second(self._second, self._count, self._cost)]
         recent = [each for each in seconds if each.second >= first]
-        return sum(each.count for each in recent), sum(each.cost for each in recent)
+        return sum(each.answers for each in recent), sum(each.cost for each in recent)
 
     def per_second(self, now: float, since: float) -> float:
         """Over the last minute, or from `since` on where that is later."""
