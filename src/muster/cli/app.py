@@ -23,6 +23,7 @@ from muster.cli import (
     slurm,
     status,
     tasks,
+    view,
     worker,
 )
 from muster.cli.config_options import add_command
@@ -72,6 +73,7 @@ app.command("export")(export.command)
 app.command("repair")(repair.command)
 app.command("report")(report.command)
 app.command("send")(send.command)
+app.command("view")(view.command)
 app.command("status")(status.command)
 app.add_typer(tasks.app, name="tasks")
 app.command("models")(models.command)

@@ -42,6 +42,10 @@ class ScoredRun:
 
         try:
             yield pq.ParquetFile(self.scored.samples)
+        except UnicodeEncodeError as error:
+            raise ConfigurationError(
+                f"{self.scored.samples} can't be read: its path is no UTF-8. Give the folder another name"
+            ) from error
         except (OSError, pa.ArrowInvalid) as error:
             raise ConfigurationError(
                 f"{self.scored.samples} can't be read ({error}). `muster score {self.folder.root}` writes it again."

@@ -249,7 +249,7 @@ def summarise(
         run=manifest.run,
         name=manifest.name,
         model=manifest.model,
-        state=_state(last, running),
+        state=state_of(last, running=running),
         tasks=tasks,
         workers={
             name: WorkerStatus(activity.finished, activity.rate(running, window), activity.last)
@@ -299,7 +299,8 @@ def _group(failures: Iterable[tuple[str, str]]) -> tuple[ErrorGroup, ...]:
     return tuple(ErrorGroup(kind, message, count) for (kind, message), count in ranked[:TOP_ERRORS])
 
 
-def _state(last: Attempt | None, running: bool) -> State:
+def state_of(last: Attempt | None, *, running: bool) -> State:
+    """What a run is doing, by how its last attempt ended and whether somebody works in its folder."""
     if running:
         return "running"
     if last is None:
