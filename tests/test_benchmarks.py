@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.chromium import is_installed
+
+needs_chromium = pytest.mark.skipif(not is_installed(), reason="needs Debian's chromium-driver")
 ROOT = Path(__file__).parents[1]
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 
@@ -54,6 +57,8 @@ def tables(output: str) -> list[list[list[str]]]:
         ("api_client", [5]),
         ("scoring", [3]),
         ("tsv_loading", [3]),
+        pytest.param("report_page", [1, 11], marks=needs_chromium),
+        ("view_index", [7]),
         ("transformers_speed", [4]),
     ],
 )

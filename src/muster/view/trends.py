@@ -14,7 +14,7 @@ _STEP = re.compile(
     r"(?:global[-_]?step|checkpoint|ckpt|steps?|iter(?:ation)?s?|epochs?|it)[-_=]?(\d{1,12})(?![\d.])",
     re.IGNORECASE,
 )
-MOST_RUNS = 500
+MOST_RUNS, MOST_SERIES = 500, 8
 """In one chart; the newest."""
 
 
@@ -50,6 +50,8 @@ class Trend:
     """Whether `x` is a step of training."""
     series: dict[str, list[Point]]
     """By name, each from left to right."""
+    left_out: int = 0
+    """Further series: older ones."""
 
 
 def step_of(run: Summary) -> Step:
@@ -81,12 +83,13 @@ def trend(runs: Sequence[Summary], task: str) -> Trend | None:
         assert score.value is not None
         x = float(step.number) if by_step and step.number is not None else float(place)
         point = Point(run.name, run.label, x, score.value, score.low, score.high)
-        series.setdefault(step.series if by_step else "", []).append(point)
+        name = step.series if by_step else ""
+        series[name] = [*series.pop(name, ()), point]  # the one with the newest run last
     first = score_for(scored[0], task)
     assert first is not None
-    for points in series.values():
-        points.sort(key=lambda point: point.x)
-    return Trend(task, first.metric, first.unit, by_step, series)
+    newest = list(series)[-MOST_SERIES:]
+    shown = {name: sorted(series[name], key=lambda point: point.x) for name in newest}
+    return Trend(task, first.metric, first.unit, by_step, shown, len(series) - len(shown))
 
 
 def _has_value(run: Summary, task: str) -> bool:

@@ -44,7 +44,10 @@ def _section(trend: Trend) -> str:
             f'<span class="badge run{place % 4}">{place + 1}</span> {text(name or "no name", 60)}'
             for place, name in enumerate(trend.series)
         )
-        legend = f"<p class=soft>{' '.join(names)}</p>"
+        more = (
+            f"; {trend.left_out:,} older series are left out: search for fewer runs" if trend.left_out else ""
+        )
+        legend = f"<p class=soft>{' '.join(names)}{more}</p>"
     return (
         f"<section><h2>{text(trend.task)}</h2><p class=soft>{text(trend.metric)}{unit} with 95 % intervals, "
         f"by {x}</p>{legend}{_chart(trend)}{_numbers(trend)}</section>"
