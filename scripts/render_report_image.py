@@ -40,13 +40,16 @@ def take(page: Path, target: Path) -> None:
     with chromium(page.parent / "profile", WIDTH, HEIGHT) as browser:
         open_page(browser, f"{page.as_uri()}#show=worse")
         browser.execute_script(
-            "document.querySelector('.beside').remove();"
+            "for (const each of document.querySelectorAll('.beside')) { each.previousSibling.remove(); each.remove(); }"
+            "document.querySelector('details').remove();"
             "[...document.querySelectorAll('h3 + .scroll tr')].slice(5).forEach((row) => row.remove());"
+            "document.querySelectorAll('.card')[1].click();"
         )
-        wait_for(browser, "document.querySelectorAll('.card img').length > 8")
+        wait_for(browser, "document.querySelectorAll('.card img').length > 5")
+        wait_for(browser, "document.querySelector('#detail img')")
         picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     target.parent.mkdir(parents=True, exist_ok=True)
-    picture.quantize(64).save(target, optimize=True)
+    picture.quantize(96, Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
 
 
 if __name__ == "__main__":

@@ -20,15 +20,20 @@ from typer.testing import CliRunner
 
 from muster.cli.app import app
 from muster.core import Media, RequestKey
-from muster.report.page.build import write_report
+from muster.report.page.build import report_of, write_report
+from muster.report.page.page import page as page_of
 from muster.report.page.pictures import Pictures, Wanted
 from muster.report.page.timeline import timeline_of
+from muster.result_files.reading import read_runs
+from muster.results.folder import RunFolder
 from muster.results.journal import Journal
 from muster.results.journal_lines import Record
+from muster.results.manifest import Manifest
+from muster.results.scoring import score_run
 from muster.tasks.plan import PlannedTask
 from scripts.chromium import chromium, console, is_installed, open_page, wait_for
 from test_compare import made, right, wrong_from
-from toy_task import ToySource, answer, toy_plan, toy_samples
+from toy_task import ToySource, answer, keys_of, toy_plan, toy_samples
 
 PAYLOADS = [
     "<script>window.hacked=1</script>",
@@ -203,6 +208,22 @@ def test_long_answers_are_kept_whole_and_far_from_the_first_paint(tmp_path: Path
     page = (tmp_path / "r.html").read_text()
     assert len(page) < 200_000
     assert shard(page, "d0")[0]["runs"][0]["answer"] == long
+
+
+def test_the_longest_answers_are_named_and_none_where_all_are_alike(tmp_path: Path) -> None:
+    """A link to five samples out of a thousand of one length would say that something is wrong with them."""
+    plan, folder = toy_plan(300), RunFolder(tmp_path / "a")
+    made(folder.root, right, plan)
+    assert "the longest" in (page := "".join(page_of(report_of(read_runs([folder.root])))))
+    assert page.count('data-go="s=') == 0
+    records = [answer(key, right(key), at=float(n)) for n, key in enumerate(keys_of(plan))]
+    slow = replace(records[7].completion, seconds=90.0)
+    folder.journal.unlink()
+    with Journal.open(folder.journal, "a") as journal:
+        journal.append_many([*records[:7], replace(records[7], completion=slow), *records[8:]])
+    score_run(folder, [plan], manifest=Manifest.load(folder.manifest), timing={})
+    page = "".join(page_of(report_of(read_runs([folder.root]))))
+    assert re.findall(r'data-go="s=([^"]*)" title="([^"]*)"', page) == [("toy%2F7", "90.000")]
 
 
 def test_the_timeline_tells_who_worked_when(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_axe_finds_nothing(browser: Chrome, page: Path, scheme: str, fragment: s
 
 
 def test_everything_is_reached_by_keyboard_alone(browser: Chrome, page: Path) -> None:
-    """Tab comes by every control, none keeps the focus, and Enter on a card opens its sample."""
+    """Tab comes by every control, and by one card of all; Enter on it opens its sample, also after scrolling."""
     prefer(browser, "light")
     open_page(browser, page.as_uri())
     seen: list[str] = []
@@ -70,7 +70,10 @@ def test_everything_is_reached_by_keyboard_alone(browser: Chrome, page: Path) ->
             break
         seen.append(here)
     assert {"task", "run", "q", "samples", "card"} <= set(seen)
+    assert seen.count("card") == 1
     browser.execute_script("document.querySelector('.card').focus()")
+    browser.execute_script("document.getElementById('samples').scrollTop = 40")
+    wait_for(browser, "new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(true), 50)))")
     press(browser, Keys.ENTER)
     assert wait_for(browser, "document.querySelector('#detail h2')?.textContent") == "toy / 0"
     visible = "getComputedStyle(document.activeElement).outlineStyle"

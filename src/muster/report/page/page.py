@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from muster.report.comparison_text import letter
 from muster.report.page.charts import lanes_chart
 from muster.report.page.content import Report
+from muster.report.page.lengths import lengths
 from muster.report.page.markup import count_of, table, text
 from muster.report.page.mistakes import where_wrong
 from muster.report.page.samples import shards
@@ -31,6 +32,7 @@ def page(report: Report) -> Iterable[str]:
     yield from distrust(report)
     yield from where_wrong(report.aligned)
     yield _browser(report)
+    yield from lengths(report)
     yield from _timelines(report)
     yield _made(report)
     for shard in shards(report.runs, report.aligned, report.letters, report.pictures):
@@ -60,7 +62,7 @@ def _browser(report: Report) -> str:
     choice = f'<label>run <select id="run">{runs}</select></label>' if len(report.runs) > 1 else ""
     keys = "".join(f'<tr><th scope="row"><kbd>{key}</kbd></th><td>{what}</td></tr>' for key, what in _KEYS)
     return (
-        '<h2 id="browse">Samples</h2><div class="tools">'
+        '<section><h2 id="browse">Samples</h2><div class="tools">'
         f'<label>task <select id="task"><option value="">all</option>{tasks}</select></label>{choice}'
         '<label>search <input id="q" type="search" placeholder="question, answer, reference, id"></label>'
         '<span id="shows" role="group" aria-label="filters"></span>'
@@ -71,7 +73,7 @@ def _browser(report: Report) -> str:
         '<p id="without" class="soft screen" hidden></p>'
         f'<dialog id="help" aria-label="keys"><h2>Keys</h2><table><tbody>{keys}</tbody></table>'
         '<form method="dialog"><button>close</button></form></dialog>'
-        f'<div class="printed">{_printed(report)}</div>'
+        f'<div class="printed">{_printed(report)}</div></section>'
     )
 
 

@@ -13,7 +13,7 @@
   const count = rows.id.length;
   const pictures = new Map();
   const details = new Map();
-  const CARD = 252, MOST = 20000;
+  const CARD = 228, MOST = 20000;
   let shown = [], current = -1, columns = 4;
 
   const runOf = (wanted) => Math.min(Math.max(0, Number(wanted.run || 0) || 0), runs.length - 1);
@@ -90,16 +90,17 @@
   const fill = (box, row) => {
     for (const number of rows.pictures[row]) box.append(element("img", { src: picture(number), alt: "" }));
   };
-  const card = (place) => {
+  const card = (place, reached) => {
     const row = shown[place];
     const box = element("div", { className: "picture" });
     fill(box, row);
     const made = element(
-      "button", { className: "card", type: "button" }, box,
+      "button", { className: "card", type: "button", tabIndex: reached ? 0 : -1 }, box,
       element("span", { className: "question" }, rows.search[row].slice(0, 160)),
       element("span", { className: "answer" }, `reference: ${rows.gold[row]}`),
       ...runs.map((_, run) => verdict(run, row)),
     );
+    made.dataset.row = row;
     if (place === current) made.setAttribute("aria-current", "true");
     made.addEventListener("click", () => go({ s: nameOf(row) }));
     return made;
@@ -112,13 +113,18 @@
     $("space").style.height = `${lines * height + 8}px`;
     const first = Math.max(0, Math.floor(pane.scrollTop / height) - 1);
     const last = Math.min(lines, first + Math.ceil(pane.clientHeight / height) + 2);
+    const from = first * columns, to = Math.min(shown.length, last * columns);
+    // One of them is reached by Tab; the rest by j and k: nobody wants to press Tab 50,000 times.
+    const reached = current >= from && current < to ? current : from;
+    const focused = document.activeElement?.closest(".card")?.dataset.row;
     const made = [];
-    for (let place = first * columns; place < Math.min(shown.length, last * columns); place++) made.push(card(place));
+    for (let place = from; place < to; place++) made.push(card(place, place === reached));
     const frame = $("window");
     frame.style.transform = `translateY(${first * height}px)`;
     frame.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
     for (const each of made) each.style.height = `${height - 16}px`;
     frame.replaceChildren(...made);
+    if (focused !== undefined) made.find((each) => each.dataset.row === focused)?.focus({ preventScroll: true });
   };
 
   const block = (title, text) => {
