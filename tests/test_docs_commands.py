@@ -41,6 +41,7 @@ NAMES = {
     "muster send",
     "muster score --predictions",
     "muster status",
+    "muster view",
     "muster tasks check",
     "muster slurm follow",
     "muster slurm cancel",

@@ -17,6 +17,7 @@ from muster.result_files.reading import read_runs
 from muster.results.files import encode_json
 from muster.results.folder import RunFolder
 from muster.results.results import Results
+from muster.results.snapshot import load_snapshot
 from muster.results.status import Status, read_status
 from muster.view.catalogue import Catalogue
 from muster.view.index_page import index_page
@@ -95,7 +96,8 @@ class Answers:
 
     def _run(self, fields: Fields) -> Answer:
         name, folder = self._one(fields)
-        page = live_page(name, self._status(name, folder), max(_LIVE_S, self._pause(name)))
+        status = self._status(name, folder)
+        page = live_page(name, status, load_snapshot(folder.progress), max(_LIVE_S, self._pause(name)))
         return Answer(200, HTML, page, asset("view.js"))
 
     def _run_json(self, fields: Fields) -> Answer:

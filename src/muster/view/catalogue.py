@@ -8,6 +8,7 @@ from pathlib import Path
 from muster.core import ConfigurationError
 from muster.results.folder import RunFolder
 from muster.results.manifest import Attempt
+from muster.results.snapshot import load_snapshot
 from muster.view.discovery import Found, check_inside, find_runs
 from muster.view.summary import Summary, may_be_running, now_running, summarise
 
@@ -65,7 +66,8 @@ class Catalogue:
         if not found.folder.is_locked():
             return summary
         lines = self._lines.setdefault(found.name, _Lines())
-        return now_running(summary, lines.count(found.folder.journal))
+        snapshot = load_snapshot(found.folder.progress)
+        return now_running(summary, lines.count(found.folder.journal), snapshot)
 
 
 class _Lines:

@@ -9,6 +9,7 @@ import msgspec
 from muster.core import JSON
 from muster.core.regular_files import regular
 from muster.results.manifest import Attempt
+from muster.results.snapshot import Snapshot
 from muster.results.status import State, state_of
 from muster.view.discovery import Found
 
@@ -136,11 +137,19 @@ def may_be_running(last: Attempt | None) -> bool:
     return last is None or last.ended is None
 
 
-def now_running(summary: Summary, lines: int) -> Summary:
-    """The summary of a run that goes on: as many answers as there are records in its journal."""
+def now_running(summary: Summary, lines: int, snapshot: Snapshot | None) -> Summary:
+    """The summary of a run that goes on: as many answers as there are records in its journal, and its scores so far."""
     running: State = "running"
-    answered = min(max(lines - 1, 0), summary.requested)
-    return msgspec.structs.replace(summary, state=running, answered=max(answered, summary.answered))
+    answered = max(min(max(lines - 1, 0), summary.requested), summary.answered)
+    so_far = {
+        task.name: Score(task.score_name, task.score, low, high, "")
+        for task in (snapshot.tasks if snapshot else ())
+        if task.score is not None
+        for low, high in [task.ci95 or (None, None)]
+    }
+    return msgspec.structs.replace(
+        summary, state=running, answered=answered, scores={**so_far, **summary.scores}
+    )
 
 
 def as_json(summary: Summary) -> dict[str, JSON]:
