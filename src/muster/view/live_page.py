@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from muster.report.page.charts import axis, interval_chart
-from muster.report.page.markup import duration, number, table, text
+from muster.report.page.markup import count_of, duration, number, table, text
 from muster.report.page.shell import asset, closing, opening
 from muster.results.snapshot import Snapshot, TaskSnapshot
 from muster.results.status import Status, WorkerStatus
@@ -86,7 +86,8 @@ def _tasks(status: Status, snapshot: Snapshot | None) -> str:
 def _score(task: TaskSnapshot | None) -> str:
     if task is None or task.score is None:
         return "<td>–</td><td></td>"
-    said = f"{text(task.score_name)} {number(task.score, task.ci95)} of {task.scored:,}"
+    value = number(task.score, task.ci95)
+    said = f"{text(task.score_name)} {value} ({count_of(task.scored, 'answer')})"
     return f"<td>{said}</td><td>{interval_chart([(task.score, task.ci95)], max(1.0, task.score))}</td>"
 
 
