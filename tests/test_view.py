@@ -37,7 +37,7 @@ from muster.view.summary import Score, Summary, summarise
 from muster.view.trends import step_of, trend
 from scripts.chromium import chromium, console, is_installed, open_page, wait_for
 from test_compare import made, right, wrong_from
-from test_report import elements
+from test_report import elements, hostile
 from toy_task import answer, toy_plan
 
 
@@ -169,6 +169,8 @@ def test_only_who_knows_the_servers_name_is_answered(viewer: Viewer) -> None:
         assert viewer.ask("/index.json", Host=host).status == 200, host
     assert b" 421 " in viewer.raw(b"GET / HTTP/1.1\r\n\r\n").split(b"\r\n")[0]
     assert b" 421 " in viewer.raw(b"GET / HTTP/1.0\r\n\r\n").split(b"\r\n")[0]
+    old = viewer.raw(b"GET /index.json HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    assert json.loads(old.partition(b"\r\n\r\n")[2])["all"] == 4  # not in chunks, which HTTP/1.0 doesn't know
 
 
 def test_on_a_network_addresses_are_names_and_strangers_names_are_not() -> None:
@@ -241,7 +243,13 @@ def test_hostile_names_stay_text_and_are_reached(tmp_path: Path, root: Path) -> 
     broken = tmp_path / "runs" / "broken"
     broken.mkdir()
     (broken / "manifest.json").write_text('{"run": "<script>alert(1)</script>", ')
+    hostile(tmp_path / "runs" / "said")  # its model is called <b>m</b>
     with viewing(tmp_path / "runs", tmp_path / "pages") as viewer:
+        for target in ("/?q=said", "/run?run=said", "/report?run=nobody<b>"):
+            body = viewer.ask(quote(target, safe="/?=")).body
+            assert "&lt;b&gt;" in body
+            assert "<b>m" not in body
+            assert "nobody<b>" not in body
         page = viewer.ask("/").body
         tags = elements(page)
         assert [attributes for tag, attributes in tags if tag == "script"] == [{}]
@@ -252,7 +260,7 @@ def test_hostile_names_stay_text_and_are_reached(tmp_path: Path, root: Path) -> 
             for tag, attributes in tags
             if tag == "input" and attributes["type"] == "checkbox"
         ]
-        assert len(chosen) == len(names) + 2
+        assert len(chosen) == len(names) + 3
         reached = [
             str(attributes["href"]) for tag, attributes in tags if "/report?" in str(attributes.get("href"))
         ]

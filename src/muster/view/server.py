@@ -76,6 +76,11 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the base class
         log.debug("%s " + format, self.address_string(), *args)
 
+    @property
+    def _chunked(self) -> bool:
+        """So that an answer which breaks off is known for one; HTTP/1.0 has no such thing."""
+        return self.request_version != "HTTP/1.0"
+
     def _reply(self, *, with_body: bool) -> None:
         self.close_connection = True  # bodies of requests are never read
         try:
@@ -145,7 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_head(self, answer: Answer) -> None:
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
-        self.send_header("Transfer-Encoding", "chunked")
+        if self._chunked:
+            self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")
         security = policy(answer.script, served=True) if answer.kind == HTML else "default-src 'none'"
         self.send_header("Content-Security-Policy", f"{security}; frame-ancestors 'none'")
@@ -156,8 +162,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_all(self, pieces: Iterable[str | bytes]) -> None:
         for piece in pieces:
             self._send_piece(piece)
-        self.wfile.write(b"0\r\n\r\n")
+        if self._chunked:
+            self.wfile.write(b"0\r\n\r\n")
 
     def _send_piece(self, piece: str | bytes) -> None:
         if encoded := piece.encode() if isinstance(piece, str) else piece:
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(encoded), encoded))
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(encoded), encoded) if self._chunked else encoded)

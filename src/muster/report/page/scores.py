@@ -35,6 +35,8 @@ def sentences(report: Report) -> Iterable[str]:
         for attribute, short, _long, show in _KINDS:
             if count := sum(getattr(each, attribute) for each in found):
                 said += "; " + link(f"{count:,} {short}", show=show, run=place, bad=True)
+        if run.cost is not None:
+            said += f"; cost {run.cost:.4g}"
         unfinished = "" if run.complete else ' <span class="bad">The run is not complete.</span>'
         where = f'<span class="soft">{text(run.path)} ({text(run.kind)})</span>'
         yield f'<p class="sentence">{said}.{unfinished}<br>{where}</p>'
