@@ -30,6 +30,7 @@ from muster.results.journal import Journal
 from muster.results.journal_lines import Record
 from muster.results.manifest import Manifest
 from muster.results.scoring import score_run
+from muster.results.snapshot import Snapshot, WorkerSnapshot
 from muster.tasks.plan import PlannedTask
 from scripts.chromium import chromium, console, is_installed, open_page, wait_for
 from test_compare import made, right, wrong_from
@@ -238,6 +239,10 @@ def test_the_timeline_tells_who_worked_when(tmp_path: Path) -> None:
     assert timeline.efficiency == pytest.approx(0.26, abs=0.03)
     assert sum(timeline.rate) == 20
     assert timeline_of(tmp_path / "none.jsonl") is None
+    workers = [WorkerSnapshot("w0", restarts=2), WorkerSnapshot("w1", state="lost"), WorkerSnapshot("w2")]
+    told = timeline_of(tmp_path / "j.jsonl", Snapshot(0.0, 1, [], workers, 0, 0, 0, 0.0, 0))
+    assert told is not None
+    assert told.troubles == ("w0 was started again 2 times", "w1 was lost")
 
 
 def illustrated(count: int, pictures: int, folder: Path) -> PlannedTask:

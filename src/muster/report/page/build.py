@@ -18,6 +18,7 @@ from muster.result_files.reading import read_runs
 from muster.result_files.scored_run import planned_again
 from muster.results.files import replacing
 from muster.results.folder import RunFolder
+from muster.results.snapshot import load_snapshot
 
 MOST_RUNS = 9
 """One key each."""
@@ -116,4 +117,7 @@ def _pictures_of_task(name: str, budget: int) -> Pictures:
 
 
 def _timeline(run: LoadedRun) -> Timeline | None:
-    return timeline_of(RunFolder(run.path).journal) if run.kind == KIND else None
+    if run.kind != KIND:
+        return None
+    folder = RunFolder(run.path)
+    return timeline_of(folder.journal, load_snapshot(folder.progress))

@@ -13,9 +13,11 @@ from muster.report.page.mistakes import where_wrong
 from muster.report.page.samples import shards
 from muster.report.page.scores import badge, distrust, scores, sentences, verdicts
 from muster.report.page.shell import asset, closing, opening
+from muster.report.page.timeline import Timeline
 from muster.result_files.answers import TARGETS_JOINED
 
 _PRINTED = 20
+_MOST_TROUBLES = 12
 
 
 def page(report: Report) -> Iterable[str]:
@@ -110,8 +112,15 @@ def _timelines(report: Report) -> Iterable[str]:
         lost = f"; {failed:,} requests failed" if failed else ""
         yield (
             f"<h2>The run{name}{again}</h2><p>Workers were at work {timeline.efficiency:.1%} of the time that they "
-            f"were there{lost}.</p>{lanes_chart(timeline)}"
+            f"were there{lost}.{_troubles(timeline)}</p>{lanes_chart(timeline)}"
         )
+
+
+def _troubles(timeline: Timeline) -> str:
+    shown = [text(each) for each in timeline.troubles[:_MOST_TROUBLES]]
+    more = len(timeline.troubles) - len(shown)
+    shown += [f"and {more:,} more"] if more > 0 else []
+    return f' <span class="bad">{"; ".join(shown)}.</span>' if shown else ""
 
 
 def _made(report: Report) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from muster.results.journal_read import read_entries
+from muster.results.snapshot import Snapshot
 
 BINS = 240
 MOST_LANES = 64
+_GONE = {"lost": "was lost", "failed": "failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,11 @@ class Timeline:
     attempts: int
     efficiency: float
     """Time at work over time present, of all workers."""
+    troubles: tuple[str, ...] = ()
+    """Workers that were lost or started again, as the run itself said of its last attempt."""
 
 
-def timeline_of(journal: Path) -> Timeline | None:
+def timeline_of(journal: Path, snapshot: Snapshot | None = None) -> Timeline | None:
     """From the times in the journal; None without an answer that says how long it took."""
     spans: dict[int, dict[str, list[tuple[float, float, bool]]]] = defaultdict(lambda: defaultdict(list))
     for entry in read_entries(journal):
@@ -72,9 +77,18 @@ def timeline_of(journal: Path) -> Timeline | None:
         )
         at_work += sum(finish - begin for begin, finish in merged)
         present += end - merged[0][0]
-    return Timeline(
-        length, tuple(lanes), tuple(rate), attempt, max(spans), min(1.0, at_work / max(present, 1e-6))
-    )
+    efficiency = min(1.0, at_work / max(present, 1e-6))
+    troubles = tuple(_troubles(snapshot)) if snapshot is not None else ()
+    return Timeline(length, tuple(lanes), tuple(rate), attempt, max(spans), efficiency, troubles)
+
+
+def _troubles(snapshot: Snapshot) -> Iterator[str]:
+    for worker in snapshot.workers:
+        if worker.restarts:
+            times = "once" if worker.restarts == 1 else f"{worker.restarts} times"
+            yield f"{worker.name} was started again {times}"
+        if worker.state in _GONE:
+            yield f"{worker.name} {_GONE[worker.state]}"
 
 
 def _merged(spans: list[tuple[float, float, bool]]) -> list[tuple[float, float]]:
