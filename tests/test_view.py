@@ -129,6 +129,11 @@ def test_runs_are_listed_searched_and_sorted_and_the_json_says_the_same(viewer: 
     assert viewer.ask(address("index.json", task="other")).json["found"] == 1
 
 
+def test_a_run_folder_can_be_viewed_itself(root: Path) -> None:
+    assert [run.name for run in Catalogue(root / "base").runs()] == ["base"]
+    assert Catalogue(root / "sft" / "step-100").run("step-100")[0].requested == 60
+
+
 def test_every_page_has_a_json_twin(viewer: Viewer) -> None:
     several = {"run": ["base", "sft/step-100"]}
     for page, fields in (
