@@ -39,6 +39,14 @@
     cut: (row, run) => runs[run].flags[row] & 8,
   };
   const labels = { wrong: "wrong", right: "right", worse: "worse in B", better: "better in B", unread: "not readable", error: "without a score", unfinished: "unfinished", cut: "cut off" };
+  const names = Object.keys(labels);
+  // By run: of each row, a bit for each of `labels` that it is. Made once.
+  const masks = [];
+  const maskOf = (run) => {
+    masks[run] ??= Uint16Array.from({ length: count }, (_, row) =>
+      names.reduce((mask, name, bit) => (tests[name](row, run) ? mask | (1 << bit) : mask), 0));
+    return masks[run];
+  };
   // What a search looks through, in lower case: made once, when the page has been drawn.
   let searched = null;
   const search = () => {
@@ -53,8 +61,9 @@
     const category = wanted.cat === undefined ? -1 : categories.indexOf(wanted.cat);
     const query = (wanted.q || "").toLowerCase();
     const haystack = query ? search() : null;
-    const names = Object.keys(labels);
-    const totals = Object.fromEntries(names.map((name) => [name, 0]));
+    const mask = maskOf(run);
+    const wantedBit = names.indexOf(wanted.show);
+    const counts = names.map(() => 0);
     const found = [];
     for (let row = 0; row < count; row++) {
       if (wanted.task !== undefined && rows.task[row] !== task) continue;
@@ -62,10 +71,10 @@
       if (wanted.gold !== undefined && rows.gold[row] !== wanted.gold) continue;
       if (wanted.read !== undefined && (runs[run].extracted[row] ?? "") !== wanted.read) continue;
       if (query && !haystack[row].includes(query)) continue;
-      for (const name of names) if (tests[name](row, run)) totals[name]++;
-      if (!tests[wanted.show] || tests[wanted.show](row, run)) found.push(row);
+      for (let left = mask[row], bit = 0; left; left >>= 1, bit++) counts[bit] += left & 1;
+      if (wantedBit < 0 || (mask[row] >> wantedBit) & 1) found.push(row);
     }
-    return { found, totals };
+    return { found, totals: Object.fromEntries(names.map((name, bit) => [name, counts[bit]])) };
   };
 
   const element = (name, properties = {}, ...children) => {
@@ -192,7 +201,7 @@
     shown = found;
     current = wanted.s === undefined ? -1 : shown.findIndex((row) => nameOf(row) === wanted.s);
     $("shows").replaceChildren(
-      ...Object.keys(labels).filter((name) => totals[name] || wanted.show === name).map((name) => {
+      ...names.filter((name) => totals[name] || wanted.show === name).map((name) => {
         const button = element("button", { type: "button" }, `${labels[name]} ${totals[name].toLocaleString("en")}`);
         button.setAttribute("aria-pressed", String(wanted.show === name));
         button.addEventListener("click", () => go({ show: wanted.show === name ? "" : name, s: "" }));
@@ -244,4 +253,5 @@
   update();
   for (const box of document.querySelectorAll(".printed [data-row]")) fill(box, Number(box.dataset.row));
   document.documentElement.dataset.ready = "true";
+  requestIdleCallback(search);
 })();
