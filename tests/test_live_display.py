@@ -288,6 +288,8 @@ def test_status_says_what_the_run_says_of_itself(tmp_path: Path) -> None:
     assert lost.log == str(folder.log("worker-1"))
     assert "7.5/s, 9s left" in shown
     assert "lost" in shown
+    ended = read_status(folder).workers
+    assert (ended["worker-0"].state, ended["worker-1"].state) == ("left", "lost")  # nobody works any more
     folder.progress.write_text("{}")  # of a release with another form
     assert read_status(folder).workers.keys() == {"worker-0"}
 

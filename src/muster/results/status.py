@@ -24,6 +24,8 @@ State = Literal["new", "running", "interrupted", "failed", "complete"]
 
 WINDOW_S = 60.0
 """Rates are over the last minute."""
+_AT_WORK = frozenset(("starting", "loading", "working"))
+"""States of a worker that end with its run; a run that has ended doesn't write them down again."""
 TOP_ERRORS = 5
 
 
@@ -176,7 +178,7 @@ def _as_the_run_says(status: Status, snapshot: Snapshot) -> Status:
         workers[each.name] = replace(
             known,
             rate=each.rate if status.state == "running" else known.rate,
-            state=each.state,
+            state=each.state if status.state == "running" or each.state not in _AT_WORK else "left",
             restarts=each.restarts,
             holding=each.holding,
             sample=each.sample,
