@@ -50,3 +50,10 @@ def test_an_exit_status_that_a_launcher_will_replace_is_said(
     assert meaning in said
     assert bool(said) == bool(status)
     assert not said or f"exit status {status}: " in said
+
+
+def test_a_reader_that_has_enough_is_no_error_of_somebody_elses_code() -> None:
+    """`muster models | head` said that a library had ended the command."""
+    line = f"{sys.executable} -m muster models | true"
+    ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert ended.stderr == ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,14 @@ def terminal(
         def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
             return [_Printable(each) for each in renderables]
 
-    console = Console(stderr=stderr, width=width, soft_wrap=soft_wrap, highlight=highlight)
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError(
+                errno.EPIPE, os.strerror(errno.EPIPE)
+            )  # `| head`: no word, as for other output
+
+    kind = Console if stderr else Terminal
+    console = kind(stderr=stderr, width=width, soft_wrap=soft_wrap, highlight=highlight)
     console.push_render_hook(Hook())
     return console
 
