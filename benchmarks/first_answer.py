@@ -1,4 +1,4 @@
-"""A plain script that asks the demo model one question: the floor of `benchmarks.start`.
+"""A plain script that asks a model one question: the floor of `benchmarks.start`.
 
 `python -m benchmarks.first_answer FILE` writes the Unix times of its steps into FILE, and reads the question from a
 file beside it.
@@ -45,16 +45,19 @@ def main(file: Path) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     marks.step()
-    folder, image, question = json.loads(file.with_suffix(".question").read_text())
+    folder, device, dtype, image, question = json.loads(file.with_suffix(".question").read_text())
     processor = AutoProcessor.from_pretrained(folder)
     marks.step()
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, dtype))
+    model = model.eval().to(device)
     marks.step()
     from PIL import Image
 
     content = [{"type": "image"}, {"type": "text", "text": question}]
     prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    inputs = processor(text=[prompt], images=[[Image.open(image).convert("RGB")]], return_tensors="pt")
+    inputs = processor(text=[prompt], images=[[Image.open(image).convert("RGB")]], return_tensors="pt").to(
+        device
+    )
     with torch.inference_mode():
         tokens = model.generate(**inputs, max_new_tokens=4, do_sample=False)
     processor.tokenizer.decode(tokens[0])

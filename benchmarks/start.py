@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.first_answer import STEPS
 from benchmarks.runs import ENVIRONMENT, RunFailedError, scratch
@@ -55,6 +56,18 @@ class Start:
         return self.steps[-1]
 
 
+class Asked(NamedTuple):
+    """Whose first answer is waited for."""
+
+    model: str
+    """`demo` or a folder."""
+    device: str
+    dtype: str
+
+
+DEMO = Asked("demo", "cpu", "float32")
+
+
 def command(arguments: Sequence[str]) -> float:
     """Run Python with these arguments; seconds."""
     began = time.perf_counter()
@@ -66,14 +79,15 @@ def command(arguments: Sequence[str]) -> float:
     return time.perf_counter() - began
 
 
-def muster_run(folder: Path) -> Start:
+def muster_run(folder: Path, asked: Asked) -> Start:
     """`muster run` on one sample."""
     marks, output = folder / "muster.json", folder / f"run-{time.time_ns()}"
+    args = f"marks={marks},device={asked.device},dtype={asked.dtype}"
     began = time.time()
     command(
         [
-            *("-m", "muster", "run", "--model", "demo", "--tasks", "digits_read", "--limit", "1"),
-            *("--backend", "benchmarks.watched_model:Watched", "--model-args", f"marks={marks},device=cpu"),
+            *("-m", "muster", "run", "--model", asked.model, "--tasks", "digits_read", "--limit", "1"),
+            *("--backend", "benchmarks.watched_model:Watched", "--model-args", args),
             *("--output", str(output), "--engine", "inline", "--progress", "none"),
         ]
     )
@@ -96,14 +110,16 @@ def _since(began: float, marks: Path) -> tuple[float, ...]:
     return tuple(at - began for at in times)
 
 
-def write_question(folder: Path) -> None:
+def write_question(folder: Path, asked: Asked) -> None:
     """What the plain script asks: the first sample of `digits_read`."""
     (task,) = load_tasks(["digits_read"])
     sample = task.source.load()[0]
     image = folder / "image.png"
     image.write_bytes(sample.images[0].data or b"")
     text = task.prompt.render(sample)[-1].text
-    (folder / "script.question").write_text(json.dumps([str(demo_model_path()), str(image), text]))
+    model = str(demo_model_path()) if asked.model == "demo" else asked.model
+    question = [model, asked.device, asked.dtype, str(image), text]
+    (folder / "script.question").write_text(json.dumps(question))
 
 
 def forget_files() -> None:
@@ -128,15 +144,20 @@ def light_commands(repeats: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def first_answers(folder: Path, repeats: int, *, cold: bool) -> tuple[list[Start], list[Start]]:
+def first_answers(
+    folder: Path, repeats: int, *, cold: bool, asked: Asked = DEMO
+) -> tuple[list[Start], list[Start]]:
     """Muster and the script by turns."""
     muster: list[Start] = []
     script: list[Start] = []
     for _ in range(repeats):
-        for starts, run in ((muster, muster_run), (script, plain_script)):
+        for theirs in (False, True):
             if cold:
                 forget_files()
-            starts.append(run(folder))
+            if theirs:
+                script.append(plain_script(folder))
+            else:
+                muster.append(muster_run(folder, asked))
     return muster, script
 
 
@@ -170,8 +191,8 @@ def main() -> int:
     repeats = 1 if quick else 7
     print(f"# Start\n\n{machine()}")
     with scratch() as folder:
-        write_question(folder)
-        muster_run(folder)  # whatever is read the first time is in the page cache from here on
+        write_question(folder, DEMO)
+        muster_run(folder, DEMO)  # whatever is read the first time is in the page cache from here on
         light = light_commands(repeats)
         muster, script = first_answers(folder, repeats, cold=False)
         floor = statistics.median(start.first_answer for start in script)

@@ -17,14 +17,12 @@ Exits 1 if the default isn't at least 0.9 of the ceiling and 8 times the loop.
 from __future__ import annotations
 
 import argparse
-import gc
 import random
 import statistics
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -32,24 +30,19 @@ from benchmarks.busy import Spent, spent
 from benchmarks.random_models import SIZES, Family, Size, build
 from benchmarks.runs import scratch, write_benchmark
 from benchmarks.tables import machine, say, table, verdict
+from benchmarks.timed_model import NO_END, Timed, timed_run
 from muster.config import load_config
 from muster.coordinator.workload import Workload
-from muster.core import Completion, RequestKey
+from muster.core import RequestKey
 from muster.media import load_image
-from muster.models.protocol import ModelSettings, RequestStream
-from muster.models.transformers.backend import TransformersModel
+from muster.models.protocol import ModelSettings
 from muster.models.transformers.generation import Generator
 from muster.models.transformers.preparation import Batch, Row
 from muster.models.transformers.quiet import quiet
 from muster.planning import plan
-from muster.report.display import Silent
-from muster.run import run
 
 SHORTEST, LONGEST = 16, 256
 CEILING_SHARE, TIMES_BY_HAND = 0.9, 8.0
-NO_END = {"generation_eos_token_id": (1 << 31) - 1}
-"""A token that no vocabulary has."""
-
 
 WAYS = {
     "by hand": "by hand, one at a time",
@@ -69,8 +62,12 @@ class Case(NamedTuple):
     by_hand: int
     """Requests of the loop."""
     repeats: int
+    warm_up: int
+    """Requests of a run before, for kernels, caches and imports; 0: none."""
     dtype: str
     device: str
+    longest: int = LONGEST
+    """Tokens of an answer."""
 
 
 class Found(NamedTuple):
@@ -92,29 +89,17 @@ class Found(NamedTuple):
 
 
 def length_of(key: RequestKey) -> int:
-    """How many tokens a request's answer has."""
-    return random.Random(f"length of {key.sample_id}").randint(SHORTEST, LONGEST)
+    """How many tokens a request's answer has: the last part of its id."""
+    return int(key.sample_id.rpartition("-")[2])
 
 
-class Measured(TransformersModel):
-    """The backend of `muster run`, with answers that end where the benchmark says."""
-
-    latest: ClassVar[list[Measured]] = []
+class Measured(Timed):
+    """Answers end where the benchmark says."""
 
     def __init__(self, settings: ModelSettings) -> None:
-        """Load the model, and wait for the process that prepares its batches."""
+        """Load the model."""
         super().__init__(settings)
-        while self._process is not None and not self._process.ready:
-            time.sleep(0.01)
         self._generator.budgets = lambda batch: [length_of(row.request.key) for row in batch.rows]  # type: ignore[attr-defined]
-        self.times: list[Spent] = []
-        Measured.latest.append(self)
-
-    def generate(self, requests: RequestStream) -> Iterator[Completion]:
-        """Measured from the first claim to the last answer."""
-        with spent() as found:
-            yield from super().generate(requests)
-        self.times.append(found)
 
 
 def write_task(folder: Path, case: Case) -> Path:
@@ -127,44 +112,40 @@ def write_task(folder: Path, case: Case) -> Path:
         shape = (draw.randint(*case.size.sides), draw.randint(*case.size.sides))
         Image.effect_noise(shape, 90).convert("RGB").save(folder / f"{number}.jpg", quality=80)
         question = "What is shown in this picture, and why? " * draw.randint(1, 6)
-        rows.append({"id": f"q{number}", "question": question, "images": [f"{number}.jpg"], "answer": "x"})
+        tokens = draw.randint(min(SHORTEST, case.longest), case.longest)
+        rows.append(
+            {"id": f"q{number}-{tokens}", "question": question, "images": [f"{number}.jpg"], "answer": "x"}
+        )
     return write_benchmark(folder, rows)
 
 
-def settings(case: Case, model: Path, task: Path, output: Path, batching: str) -> dict[str, object]:
+def settings(case: Case, model: Path, task: Path, batching: str) -> dict[str, object]:
     """The run's options."""
     return {
         "model": str(model),
         "tasks": str(task),
-        "output": str(output),
-        "engine": "inline",
-        "backend": f"{Measured.__module__}:Measured",
         "batch_size": case.batch_size,
-        "max_new_tokens": LONGEST,
+        "max_new_tokens": case.longest,
         "model_args": {"device": case.device, "batching": batching, **NO_END},
     }
 
 
-def whole_run(options: dict[str, object]) -> tuple[Measured, Found]:
+def whole_run(options: dict[str, object], output: Path) -> tuple[Timed, Found]:
     """One run; the model stays."""
-    results = run(load_config(options), Silent())
-    model = Measured.latest.pop()
-    counted = next(iter(results.tasks.values())).samples
-    if counted.errored:
-        raise SystemExit(f"{counted.errored} requests failed")
-    keys = [RequestKey("made_up", f"q{number}") for number in range(counted.requested)]
-    times = model.times
-    total = Spent(sum(each.seconds for each in times), sum(each.cpu for each in times), times[0].gpu_busy)
-    return model, Found(len(keys), sum(map(length_of, keys)), total)
+    done = timed_run(options, output, Measured)
+    if done.failed:
+        raise SystemExit(f"{done.failed} requests failed")
+    keys = [RequestKey(*key) for key in done.answers]
+    return done.model, Found(len(keys), sum(map(length_of, keys)), done.model.total)
 
 
-def in_place(model: Measured, batch: Batch) -> dict[str, torch.Tensor]:
+def in_place(model: Timed, batch: Batch) -> dict[str, torch.Tensor]:
     """Inputs on the device."""
     generator: Generator = model._generator  # type: ignore[assignment]
     return generator.place(batch.inputs)
 
 
-def ceiling(model: Measured, rows: Sequence[Row], batch_size: int) -> Found:
+def ceiling(model: Timed, rows: Sequence[Row], batch_size: int) -> Found:
     """`model.generate` on batches of equally long answers, prepared before the clock starts."""
     ordered = sorted(rows, key=lambda row: -length_of(row.request.key))
     batches = [
@@ -179,7 +160,7 @@ def ceiling(model: Measured, rows: Sequence[Row], batch_size: int) -> Found:
     return Found(len(rows), sum(length_of(row.request.key) for row in rows), found)
 
 
-def by_hand(model: Measured, rows: Sequence[Row]) -> Found:
+def by_hand(model: Timed, rows: Sequence[Row]) -> Found:
     """One after the other, as in a plain loop over a benchmark."""
     tokenizer = model._loaded.processor.tokenizer
     with spent() as found, torch.inference_mode(), quiet():
@@ -193,7 +174,7 @@ def by_hand(model: Measured, rows: Sequence[Row]) -> Found:
     return Found(len(rows), sum(length_of(row.request.key) for row in rows), found)
 
 
-def generate(model: Measured, inputs: dict[str, torch.Tensor], tokens: int) -> torch.Tensor:
+def generate(model: Timed, inputs: dict[str, torch.Tensor], tokens: int) -> torch.Tensor:
     """`model.generate`, greedily."""
     return model._loaded.model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
 
@@ -204,24 +185,23 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def measure(case: Case, folder: Path) -> dict[str, list[Found]]:
+def measure(case: Case, folder: Path, model_folder: Path) -> dict[str, list[Found]]:
     """Every way, each as often as asked, in turn."""
-    model_folder, task = folder / "model", write_task(folder, case)
-    with quiet():
-        build(model_folder, case.family, case.size, case.dtype, case.device)
+    task = write_task(folder, case)
     found: dict[str, list[Found]] = {}
-    first = -1 if case.requests > case.batch_size * 2 else 0
-    for repeat in range(first, case.repeats):  # one more, small, for kernels, caches and imports
+    for repeat in range(-1 if case.warm_up else 0, case.repeats):
         for batching in ("static", "continuous"):
-            release()
-            options = settings(case, model_folder, task, folder / f"{batching}{repeat}", batching)
+            options = settings(case, model_folder, task, batching)
             if repeat < 0:
-                options["limit"] = 2 * case.batch_size
-            model, result = whole_run(options)
+                options["limit"] = case.warm_up
+            model, result = whole_run(options, folder / f"{batching}{repeat}")
             _note(found, batching, result, repeat)
+            if batching == "static":
+                model.close()
+                del model
         work = Workload(plan(load_config(options)))
         rows = [model._preparer._row(work.request(number)) for number in range(len(work))]
-        some = rows[:: max(1, len(rows) // case.by_hand)]
+        some = rows[:: max(1, len(rows) // case.by_hand)] if repeat >= 0 else rows[:1]
         _note(found, "ceiling", ceiling(model, rows, case.batch_size), repeat)
         _note(found, "by hand", by_hand(model, some), repeat)
         model.close()
@@ -232,13 +212,6 @@ def measure(case: Case, folder: Path) -> dict[str, list[Found]]:
 def _note(found: dict[str, list[Found]], name: str, result: Found, repeat: int) -> None:
     if repeat >= 0:
         found.setdefault(name, []).append(result)
-
-
-def release() -> None:
-    """Let the previous model go, so that the next one has its memory."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def show(case: Case, found: dict[str, list[Found]]) -> bool:
@@ -316,11 +289,14 @@ def main() -> int:
             batch_size=given.batch_size or (4 if given.quick else 64 if gpu else 16),
             by_hand=2 if given.quick else given.by_hand,
             repeats=1 if given.quick else given.repeats or (1 if gpu else 3),
+            warm_up=0 if given.quick else 32,
             dtype="bfloat16" if gpu else "float32",
             device="cuda" if gpu else "cpu",
         )
         with scratch() as folder:
-            met &= show(case, measure(case, folder))
+            with quiet():
+                build(folder / "model", case.family, case.size, case.dtype, case.device)
+            met &= show(case, measure(case, folder, folder / "model"))
     say(
         "A run is measured from the first claim to the last answer, decoding and preparing images included. CPU "
         "seconds are those of this process; a process beside it prepares batches where there is a core for it."
