@@ -11,6 +11,7 @@ from muster import __version__
 from muster.cli import (
     compare,
     doctor,
+    explain,
     export,
     gate,
     models,
@@ -69,6 +70,7 @@ add_command(app, "run", run.command)
 app.command("worker")(worker.command)
 add_command(app, "score", score.command, score.OPTIONS_OF_RUN)
 app.command("compare")(compare.command)
+app.command("explain")(explain.command)
 app.command("export")(export.command)
 app.command("repair")(repair.command)
 app.command("report")(report.command)

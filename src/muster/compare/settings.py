@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from muster.result_files.loaded import LoadedRun
+from typing import Protocol
 
 ABSENT = "–"
+
+
+class MadeSomehow(Protocol):
+    """A run whose settings are known."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Flat: `model`, `tasks.mme.prompt`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +30,7 @@ class SettingDifference:
     """Which tasks it is about; empty for settings of the whole run."""
 
 
-def setting_differences(runs: Sequence[LoadedRun], tasks: Sequence[str]) -> list[SettingDifference]:
+def setting_differences(runs: Sequence[MadeSomehow], tasks: Sequence[str]) -> list[SettingDifference]:
     """The settings that differ, those of `tasks` that differ alike in one line.
 
     Settings that no two runs know are left out; package versions come last.

@@ -65,7 +65,7 @@ def _read(run: ScoredRun) -> LoadedRun:
         kind=KIND,
         tasks=tasks,
         complete=results.complete,
-        settings=_settings(manifest),
+        settings=manifest_settings(manifest),
         notes=notes,
         groups={
             name: headline_of(metric, result)
@@ -159,7 +159,8 @@ def answer_unit(unit: str) -> str:
     return "0-1" if unit == "percent" else unit
 
 
-def _settings(manifest: Manifest) -> dict[str, str]:
+def manifest_settings(manifest: Manifest) -> dict[str, str]:
+    """How a run was made, flat: `model`, `tasks.mme.prompt`, `packages.torch`."""
     from muster.results.fingerprint import shown_value
 
     settings: dict[str, str] = {"model": manifest.model, "muster": manifest.muster}

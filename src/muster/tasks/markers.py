@@ -46,6 +46,9 @@ def place_media(texts: Sequence[str], sample: Sample) -> list[tuple[Part, ...]]:
         ConfigurationError: the templates' markers don't fit the sample's media.
     """
     tokens = [_token(match) for match in _TOKEN.finditer(_BREAK.join(texts))]
+    if not tokens:  # nearly all prompts
+        media = (*sample.images, *sample.videos)
+        return [_parts(text, (), {}, ()) for text in texts[:-1]] + [_parts(texts[-1], (), {}, media)]
     placed: dict[int, Media] = {}
     front: list[Media] = []
     kinds: tuple[tuple[MediaKind, tuple[Media, ...]], ...] = (

@@ -1,0 +1,1 @@
+"""Muster beside the tools in use today: `makespan` is simulated, `connections` and `race` are real."""
