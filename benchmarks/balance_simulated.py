@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.core.choices import Schedule
-from muster.scheduling.queue import Claim, Item, WorkQueue
+from muster.scheduling.queue import Claim, Item, Loss, WorkQueue
 from muster.scheduling.simulator import Replica, lower_bound, simulate
 
 Costs = NDArray[np.float64]
@@ -73,6 +73,10 @@ class EightByCount:
     def complete(self, worker: str, index: int) -> Literal["accepted", "duplicate"]:  # noqa: ARG002
         """Nothing is lost here."""
         return "accepted"
+
+    def lose(self, worker: str) -> Loss:  # noqa: ARG002
+        """Nobody is lost here."""
+        return Loss((), ())
 
 
 Method = Callable[[Workload, Sequence[Replica]], float]

@@ -101,3 +101,43 @@ def test_the_bound_is_right() -> None:
     assert batch_time([3.0, 1, 1], 0) == 3
     assert batch_time([3.0, 1, 1], 1) == 5
     assert simulate([], [], [Replica()]).efficiency == 1
+
+
+def test_what_a_lost_replica_held_is_done_by_the_others_and_the_bound_knows_when_it_was_away() -> None:
+    """Without the wake-up of those that had nothing to do, a loss near the end left its work over."""
+    costs = [10.0, 10.0, 1.0]
+    replicas = [Replica(away=((5.0, 100.0),)), Replica()]
+    run = simulate(costs, costs, replicas)
+    assert run.makespan == 21.0  # all by the other one
+    assert run.bound == pytest.approx(16.0)  # five with both, then eleven alone
+    assert run.poisoned == 0
+
+
+def test_a_replica_that_comes_late_takes_its_part() -> None:
+    run = simulate([1.0] * 40, [1.0] * 40, [Replica(), Replica(away=((0.0, 10.0),))])
+    assert run.makespan == run.bound == 25.0
+
+
+def test_a_request_that_three_replicas_were_lost_with_is_given_up_and_told() -> None:
+    away = tuple((float(at), at + 0.5) for at in (5, 10, 15))
+    run = simulate([8.0], [8.0], [Replica(away=away)])
+    assert (run.poisoned, run.makespan) == (1, 15.0)
+
+
+@given(
+    costs=st.lists(st.floats(0.1, 20), min_size=1, max_size=40),
+    begins=st.lists(st.floats(0.1, 60), max_size=2),
+    late=st.floats(0, 30),
+)
+@settings(deadline=None, max_examples=100)
+def test_every_run_ends_whatever_is_lost_and_none_beats_the_bound(
+    costs: list[float], begins: list[float], late: float
+) -> None:
+    away: list[tuple[float, float]] = []
+    for begin in sorted(begins):
+        if not away or begin > away[-1][1]:
+            away.append((begin, begin + 3.0))
+    replicas = [Replica(), Replica(0.5, away=((0.0, late),) if late else ()), Replica(away=tuple(away))]
+    run = simulate(costs, costs, replicas)
+    assert run.makespan >= run.bound * (1 - 1e-9)
+    assert run.poisoned == 0  # that takes three losses

@@ -365,7 +365,7 @@ class Coordinator:
         self.progress.add(index, completion, worker, now)
 
     def _live_scores(self, index: int, completion: Completion, task: TaskProgress) -> dict[str, float]:
-        if completion.text is None or (task.scored >= _LIVE_ALL and task.done % _LIVE_EVERY):
+        if completion.text is None or (task.score.count >= _LIVE_ALL and task.done % _LIVE_EVERY):
             return {}
         try:
             with ForeignCode(), within_limits(completion.text, _LIVE_SECONDS):
