@@ -248,3 +248,9 @@ def test_the_metric_in_the_guide_scores(tmp_path: Path) -> None:
         ScoredSample(sample, "", task.metric.score(sample, text)) for text in (sample.answer, near, "unclear")
     ]
     assert task.metric.aggregate(rows) == {"close": pytest.approx((1 + 8 / 9 + 0) / 3)}
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages <= {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", index)}
