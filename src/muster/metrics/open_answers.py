@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 Parsed = float | str
 
-_INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
+INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 _PUNCTUATION = frozenset(":,.!?;'")
 _NUMBERS = (
     re.compile(r"-?\b\d{1,3}(?:,\d{3})+\b"),
@@ -18,9 +18,12 @@ _NUMBERS = (
 its length, and found nothing else."""
 
 
-def parse_open(text: str) -> list[Parsed]:
-    """Everything that may be the answer, normalised, in order and without repetitions."""
-    keys = _key_phrases(text)
+def parse_open(text: str, indicators: Sequence[str] = INDICATORS) -> list[Parsed]:
+    """Everything that may be the answer, normalised, in order and without repetitions.
+
+    `indicators` are the phrases after which it stands.
+    """
+    keys = _key_phrases(text, indicators)
     numbers = [number for key in keys for pattern in _NUMBERS for number in pattern.findall(key)]
     return list(dict.fromkeys(form for found in (*keys, *numbers) for form in normal_forms(found)))
 
@@ -44,17 +47,20 @@ def normal_forms(text: str) -> list[Parsed]:
     return [f" {text}", f"{text} "] if len(text) == 1 else [text]
 
 
-def _key_phrases(text: str) -> list[str]:
+def _key_phrases(text: str, indicators: Sequence[str]) -> list[str]:
     """What follows an indicator ("is ", "thus ", in the last line also "="), the shortest per line; else all of it."""
     text = text.strip().strip(".").lower()
     lines = text.split("\n")
-    found = [_shortest_tail(line, last=number == len(lines)) for number, line in enumerate(lines, start=1)]
+    found = [
+        _shortest_tail(line, (*indicators, "=") if number == len(lines) else indicators)
+        for number, line in enumerate(lines, start=1)
+    ]
     return [tail for tail in found if tail and tail not in _PUNCTUATION] or [text]
 
 
-def _shortest_tail(line: str, *, last: bool) -> str:
+def _shortest_tail(line: str, indicators: Sequence[str]) -> str:
     shortest = ""
-    for indicator in (*_INDICATORS, "=") if last else _INDICATORS:
+    for indicator in indicators:
         if indicator in line:
             tail = line.rpartition(indicator)[2].strip()
             if not shortest or len(tail) < len(shortest):

@@ -39,6 +39,7 @@ AUTHORS = {
     "screenspot": "likaixin2000/ScreenSpot-Pro-GUI-Grounding bd8bbbb4",
     "simplevqa": "SimpleVQA/SimpleVQA b94d1f3d",
     "videomme_v2": "MME-Benchmarks/Video-MME-v2 b24176a1",
+    "videommmu": "EvolvingLMMs-Lab/VideoMMMU 88b4ac3e",
     "vsibench": "vision-x-nyu/thinking-in-space 51e089c0",
     "wemath": "We-Math/We-Math a57a0e83",
 }

@@ -67,6 +67,7 @@ _METRICS = {
     "simplevqa": "muster.metrics.simplevqa:SimpleVqa",
     "videomme": "muster.metrics.video_choice_benchmarks:VideoMme",
     "videomme_v2": "muster.metrics.videomme_v2:VideoMmeV2",
+    "videommmu": "muster.metrics.videommmu:VideoMmmu",
     "vlmsareblind": "muster.metrics.vlmsareblind:VlmsAreBlind",
     "vqa_accuracy": "muster.metrics.vqa_accuracy:VqaAccuracy",
     "vsibench": "muster.metrics.vsibench:VsiBench",
