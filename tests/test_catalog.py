@@ -7,6 +7,7 @@ users after the download of gigabytes, otherwise.
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import socket
 from contextlib import ExitStack
@@ -22,11 +23,12 @@ from judged_task import judge_at, judge_options
 from muster.cli.app import app
 from muster.core import Sample
 from muster.judging.afterwards import PredictionsJudge
+from muster.metrics.protocol import is_judged
 from muster.results.predictions import score_predictions
 from muster.results.results import MetricResult, TaskResults
 from muster.tasks.checking import check_task
 from muster.tasks.definition import Task
-from muster.tasks.registry import list_tasks, load_tasks
+from muster.tasks.registry import groups, list_tasks, load_tasks
 from muster.tasks.scoring_variants import scored_by
 from muster.tasks.sources.data_folders import DataFolders
 from processes import fake
@@ -136,6 +138,42 @@ def test_the_page_lists_the_catalogue_as_it_is() -> None:
     script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "list_benchmarks.py"))
     text = script["PAGE"].read_text(encoding="utf-8")
     assert script["page"](text) == text
+
+
+def test_what_the_page_says_is_not_here_is_not_here() -> None:
+    """Guards against a page that goes on missing what has long been added, as it did of MathVision and of videos."""
+    page = (Path(__file__).parent.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- absent -->")[2].partition("<!-- end of absent -->")[0]
+    named = [name for line in table.splitlines()[3:] for name in line.split("|")[1].split(",")]
+    there = {_plain(name) for name in (*(each.name for each in list_tasks()), *groups())}
+    assert len(named) > 20
+    assert not {name.strip() for name in named if _plain(name) in there}
+    for claim in ("no metric", "Not yet", "not here yet"):
+        assert claim not in page
+
+
+def test_the_groups_that_the_page_explains_are_there() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    explained = page.partition("<!-- end of groups -->")[2].partition("\n## ")[0]
+    names = set(re.findall(r"`([a-z_0-9]+)`", explained))
+    assert names <= set(groups())
+    assert {"core", "classic", "report2026", "report2026_video", "saturated", "judged"} <= names
+    members = groups()
+    assert set(members["core"]) <= set(members["report2026"])
+    assert not set(members["saturated"]) & {*members["core"], *members["report2026"]}
+
+
+def test_tasks_in_groups_by_ability_need_no_judge() -> None:
+    """Without `--judge` such a group would have a mean of half of its answers."""
+    kept_apart = {"judged", "report2026", "report2026_video", "charts"}
+    for name, members in groups().items():
+        for task in load_tasks(members) if name not in kept_apart else ():
+            metric = task.metric
+            assert not (is_judged(metric) and metric.judge_prompt is not None), (name, task.name)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 @tasks_with_data

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from muster.tasks.definition import Task
 
+_SATURATED = "saturated"
+"""The group of benchmarks that no longer tell models apart."""
+
 
 def command(name: Annotated[str, typer.Argument(help="A task, a group or a file.")]) -> None:
     """Show a task: source, prompt, metric and its variant, generation defaults."""
@@ -33,8 +36,14 @@ def list_all() -> None:
     console = terminal()
     table = Table("task", "groups", "description", header_style="bold", pad_edge=False)
     for listing in list_tasks():
-        table.add_row(Text(listing.name), Text(", ".join(listing.groups)), Text(listing.description))
+        saturated = "dim" if _SATURATED in listing.groups else ""
+        table.add_row(
+            Text(listing.name), Text(", ".join(listing.groups)), Text(listing.description), style=saturated
+        )
     console.print(table)
+    console.print(
+        Text(f"{_SATURATED}: today's models are hardly told apart by it, and their reports leave it out")
+    )
 
 
 def _judge(task: Task) -> str:
