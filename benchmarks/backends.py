@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from muster.core import Completion, Request, Usage
+from muster.core import Completion, Media, Request, Usage, VideoSettings
+from muster.media.decoded_video import Video
 from muster.models.protocol import ModelSettings, RequestStream
 
 POLL_SECONDS = 0.01
@@ -106,3 +107,31 @@ class Chooser(Instant):
         if number % 10_000 == 17:
             text = f"<think>{'and then again ' * 33_334}</think>{text}"
         return Completion(request.key, text, usage=Usage(300, 30), seconds=0.01, finish_reason="stop")
+
+
+class Watches(Instant):
+    """Reads the videos of its requests, as models do; a line of `marks/decoded` is a video that was decoded for it."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Count from now on what `load_video` decodes in this process."""
+        from muster.media import video
+
+        decode = video._read
+        self.decoded = Path(str(settings.args["marks"])) / "decoded"
+
+        def counted(media: Media, settings: VideoSettings) -> Video:
+            with self.decoded.open("a") as lines:
+                lines.write(f"{media.path}\n")
+            return decode(media, settings)
+
+        video._read = counted
+        super().__init__(settings)
+
+    def reply(self, request: Request) -> Completion:
+        """Decode, and answer."""
+        from muster.media.video import load_video
+
+        for media in request.media:
+            if media.kind == "video":
+                load_video(media)
+        return super().reply(request)

@@ -4,6 +4,11 @@ and against a cache that fills the disk."""
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,7 @@ import pytest
 
 from muster.core import Clip, ConfigurationError, Media, SampleError, VideoSettings
 from muster.media import frame_cache, video
+from muster.media.decoded_video import Video
 from muster.media.packed_frames import MAGIC, is_packed, pack, unpack
 from muster.media.video import load_video
 from video_files import number_of, write_video
@@ -111,3 +117,82 @@ def test_packed_frames_are_the_frames(kept: Path, tmp_path: Path) -> None:
     assert again.indices == (0, 0, 1, 1, 2)
     with pytest.raises(SampleError, match="packed frames"):
         unpack(content[:-1])
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
+    """The paths that are decoded from now on, each in so many seconds."""
+    decoded: list[str] = []
+    decode = video._read
+
+    def slowly(media: Media, settings: VideoSettings) -> Video:
+        decoded.append(str(media.path))
+        time.sleep(seconds)
+        return decode(media, settings)
+
+    monkeypatch.setattr(video, "_read", slowly)
+    return decoded
+
+
+def test_of_several_that_want_a_video_one_decodes_it(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against sixteen workers of a machine that each decode the same hour."""
+    decoded = counted(monkeypatch, 0.3)
+    media = [media_of(write_video(tmp_path / f"{number}.mp4", 20)) for number in range(2)]
+    with ThreadPoolExecutor(8) as pool:
+        indices = list(pool.map(lambda each: load_video(each).indices, media * 4))
+    assert set(indices) == {(0, 6, 12, 19)}
+    assert sorted(decoded) == sorted(str(each.path) for each in media)
+    assert [path.suffix for path in files(kept)] == [".frames"] * 2, "no lock stays"
+
+
+def test_what_is_too_much_to_keep_is_not_waited_for_twice(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSTER_FRAME_CACHE", "0.000000001")
+    decoded = counted(monkeypatch, 0.3)
+    together = threading.Barrier(4, timeout=60)
+    started: list[float] = []
+    decode = video._read
+
+    def meeting(media: Media, settings: VideoSettings) -> Video:
+        started.append(time.monotonic())
+        if len(started) > 1:  # those that waited for the first decode at the same time, or this breaks
+            together.wait()
+        return decode(media, settings)
+
+    monkeypatch.setattr(video, "_read", meeting)
+    media = media_of(write_video(tmp_path / "v.mp4", 20))
+    with ThreadPoolExecutor(5) as pool:
+        assert (
+            len({load.result().indices for load in [pool.submit(load_video, media) for _ in range(5)]}) == 1
+        )
+    assert len(decoded) == 5
+
+
+def test_a_lock_that_was_left_behind_keeps_nobody_waiting(kept: Path, tmp_path: Path) -> None:
+    media = media_of(write_video(tmp_path / "v.mp4", 20))
+    load_video(media)
+    [frames] = files(kept)
+    frames.unlink()
+    frames.with_suffix(".lock").touch()
+    assert load_video(media).indices == (0, 6, 12, 19)
+    assert files(kept) == [frames]
+
+
+def test_a_process_that_dies_while_it_decodes_lets_the_others_go_on(kept: Path, tmp_path: Path) -> None:
+    media = media_of(write_video(tmp_path / "v.mp4", 20))
+    code = (
+        "import sys, time; from muster.core import Media, VideoSettings; from muster.media import frame_cache\n"
+        f"with frame_cache.reading(Media('video', path={media.path!r}, shown=VideoSettings(frames=4))):\n"
+        "    print('decoding', flush=True); time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "decoding\n"
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(load_video, media)
+            time.sleep(0.2)
+            assert not waiting.done()
+            process.kill()
+            assert waiting.result(60).indices == (0, 6, 12, 19)

@@ -7,12 +7,15 @@ longest go first.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -31,6 +34,10 @@ READING = 2
 """Raised when other frames, or other pixels of them, are read of the same file."""
 SAMPLED = 1 << 16
 """Bytes that are read at the beginning, the middle and the end of a video to know it again."""
+LOCK_ENDING = ".lock"
+LONGEST_WAIT = 300.0
+"""Seconds for another process that decodes the same video."""
+BETWEEN_LOOKS = 0.05
 ROOM = 0.9
 """How full the cache is left when it had become too full."""
 
@@ -59,6 +66,48 @@ def find(media: Media) -> Video | None:
     except (OSError, SampleError):
         return None
     return video
+
+
+@contextlib.contextmanager
+def reading(media: Media) -> Iterator[None]:
+    """While this process decodes a video: others of this machine that want the same frames wait, and find them kept.
+
+    They wait for one of them only: whoever finds nothing kept after that (more frames than may be kept, a process that
+    died) decodes at once. Nobody waits longer than `LONGEST_WAIT`, nor where nothing is kept or there are no locks.
+    """
+    file = _file(media)
+    lock = None if file is None else _locked(file.with_suffix(LOCK_ENDING))
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                Path(lock.name).unlink()
+            lock.close()
+
+
+def _locked(file: Path) -> IO[bytes] | None:
+    """The file, locked; None where that can't be had, or another process had it until now."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.open("ab")
+    except OSError:
+        return None
+    begun = time.monotonic()
+    waited = False
+    with contextlib.suppress(OSError):
+        while time.monotonic() < begun + LONGEST_WAIT:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                time.sleep(BETWEEN_LOOKS)
+                continue
+            if waited:
+                break
+            return lock
+    lock.close()
+    return None
 
 
 def keep(media: Media, video: Video) -> None:
@@ -91,6 +140,8 @@ def _make_room(folder: Path, free_below: int, most: int) -> None:
         for entry in listing:
             with contextlib.suppress(OSError):
                 status = entry.stat()
+                if entry.name.endswith(LOCK_ENDING) and status.st_mtime > time.time() - LONGEST_WAIT:
+                    continue
                 entries.append((status.st_mtime, status.st_size, entry.path))
     size = sum(entry[1] for entry in entries)
     if size <= free_below:

@@ -32,9 +32,12 @@ def load_video(media: Media) -> Video:
             return unpack(media.data)
         if (kept := frame_cache.find(media)) is not None:
             return kept
-        video = _read(media, media.shown or VideoSettings())
-        frame_cache.keep(media, video)
-        return video
+        with frame_cache.reading(media):
+            if (kept := frame_cache.find(media)) is not None:  # another process was quicker
+                return kept
+            video = _read(media, media.shown or VideoSettings())
+            frame_cache.keep(media, video)
+            return video
     except SampleError as error:
         raise SampleError(f"{describe(media)}: {error}") from error
     except (ConfigurationError, MemoryError):
