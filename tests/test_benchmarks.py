@@ -60,6 +60,7 @@ def tables(output: str) -> list[list[list[str]]]:
         pytest.param("report_page", [1, 11], marks=needs_chromium),
         ("view_index", [7]),
         ("transformers_speed", [4]),
+        ("video_reuse", [2]),
     ],
 )
 def test_a_quick_run_prints_its_tables_with_finite_numbers(name: str, rows: list[int]) -> None:

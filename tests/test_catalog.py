@@ -163,6 +163,14 @@ def test_the_groups_that_the_page_explains_are_there() -> None:
     assert not set(members["saturated"]) & {*members["core"], *members["report2026"]}
 
 
+def test_the_list_of_tasks_says_which_are_saturated_and_what_that_means() -> None:
+    shown = CliRunner().invoke(app, ["tasks"], env={"COLUMNS": "250"}).stdout
+    assert "\nsaturated: today's models are hardly told apart by it" in shown
+    for name in groups()["saturated"]:
+        [line] = [line for line in shown.splitlines() if line.strip("│ ").split()[:1] == [name]]
+        assert "saturated" in line
+
+
 def test_tasks_in_groups_by_ability_need_no_judge() -> None:
     """Without `--judge` such a group would have a mean of half of its answers."""
     kept_apart = {"judged", "report2026", "report2026_video", "charts"}
