@@ -18,10 +18,13 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from PIL import Image
 from selenium.webdriver import Chrome
 
 from accessibility import findings, prefer
-from muster.core import RequestKey
+from muster.config import load_config
+from muster.core import JSON, RequestKey
+from muster.planning import plan
 from muster.report.page.shell import asset, policy
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal
@@ -37,7 +40,7 @@ from muster.view.summary import Score, Summary, summarise
 from muster.view.trends import step_of, trend
 from scripts.chromium import chromium, console, is_installed, open_page, wait_for
 from test_compare import made, right, wrong_from
-from test_report import elements, hostile
+from test_report import elements, hostile, shard
 from toy_task import answer, toy_plan
 
 
@@ -310,6 +313,33 @@ def test_a_run_that_goes_on_is_shown_by_its_journal(tmp_path: Path) -> None:
             journal.flush()
             assert viewer.ask("/index.json").json["runs"][0]["answered"] == 21
         assert viewer.ask("/index.json").json["runs"][0]["state"] == "interrupted"
+
+
+def test_the_report_of_a_run_that_goes_on_has_the_answers_so_far(tmp_path: Path) -> None:
+    """Scored for the page, with the pictures of the task; the folder stays as it is."""
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "i.png")
+    rows = [{"id": str(n), "question": f"Number {n}?", "answer": "a", "images": ["i.png"]} for n in range(10)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "mine.yaml").write_text("name: mine\nsource: {file: mine.jsonl}\nmetric: exact_match\n")
+    config: dict[str, JSON] = {"model": "demo", "tasks": [str(tmp_path / "mine.yaml")]}
+    planned = plan(load_config(config, env={}))
+    folder = RunFolder(tmp_path / "runs" / "now")
+    folder.create()
+    Manifest.describe(
+        run="r", model="demo", backend="x", model_args={}, config=config, planned=planned
+    ).with_attempt(Attempt(1.0, "local", 1)).save(folder.manifest)
+    with viewing(tmp_path / "runs", tmp_path / "pages") as viewer, folder.lock():
+        for answered in (3, 5):
+            with Journal.open(folder.journal, "r") as journal:
+                for number in range(answered):
+                    journal.append(answer(RequestKey("mine", str(number)), "a"))
+            page = viewer.ask(address("report", run="now"))
+            assert page.status == 200
+            assert "its answers so far were scored for this" in page.body
+            index = shard(page.body, "index")
+            assert index["runs"][0]["score"] == [1.0] * answered + [None] * (10 - answered)
+            assert index["rows"]["pictures"] == [[0]] * 10
+    assert not folder.results.exists()
 
 
 def test_files_are_read_again_only_where_they_have_changed(
