@@ -253,5 +253,5 @@
   update();
   for (const box of document.querySelectorAll(".printed [data-row]")) fill(box, Number(box.dataset.row));
   document.documentElement.dataset.ready = "true";
-  requestIdleCallback(search);
+  (globalThis.requestIdleCallback ?? setTimeout)(search); // Safari has none
 })();
