@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from api_servers import Answer, Call, chat, dead_port, error, serving
 from muster.core import ConfigurationError
 from muster.demo import demo_model_path
 from processes import DEADLINE, launched, start, write_benchmark
+from small_launcher import hold_port
 from test_light_imports import HEAVY, WITH_MAIN, loaded_by
 
 KEY = "a-key-that-must-not-be-seen"
@@ -37,9 +37,11 @@ def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for module in ("fastapi", "uvicorn", "transformers"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"transformers serve needs {module}: pip install 'transformers[serving]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with hold_port() as held:
+        yield from _serve_for_real(tmp_path_factory, held.getsockname()[1])
+
+
+def _serve_for_real(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[str]:
     log = tmp_path_factory.mktemp("serve") / "log.txt"
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(demo_model_path())]
     options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]

@@ -27,6 +27,7 @@ from muster.doctor.within import within
 from muster.machine import rendezvous
 from muster.machine.ranks import Ranks
 from processes import DEADLINE, start_muster, torchrun
+from small_launcher import hold_port
 
 ALONE = {
     "RANK",
@@ -96,10 +97,11 @@ def listener() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port at which nobody listens, and that nobody else is given."""
+    with hold_port() as held:
+        yield held.getsockname()[1]
 
 
 def test_quick_and_alone_it_imports_no_torch(tmp_path: Path) -> None:
@@ -145,11 +147,13 @@ def test_a_port_that_is_really_taken(listener: int) -> None:
     assert f"is taken by pid {os.getpid()} (" in ended.errors[0]
 
 
-def test_ranks_that_never_start_are_named() -> None:
+def test_ranks_that_never_start_are_named(free_port: int) -> None:
     """Rank 0 without rank 1, and elsewhere rank 1 without rank 0."""
-    lonely = begin("--json", "--timeout", "3", env=PAIR | {"MASTER_PORT": str(free_port())})
-    orphan = begin("--json", "--timeout", "3", env=SECOND | {"MASTER_PORT": str(free_port())})
-    first, second = end(lonely), end(orphan)
+    lonely = begin("--json", "--timeout", "3", env=PAIR | {"MASTER_PORT": str(free_port)})
+    with hold_port() as other:
+        nowhere = {"MASTER_PORT": str(other.getsockname()[1])}
+        orphan = begin("--json", "--timeout", "3", env=SECOND | nowhere)
+        first, second = end(lonely), end(orphan)
     assert first.status == 1
     assert first.errors == ["1 of 2 ranks did not come within 3 s: rank 1"]
     tested = first.report.observations[0].collective
@@ -179,8 +183,8 @@ def test_a_global_rank_passed_as_local_rank() -> None:
     assert "was a global rank passed as LOCAL_RANK?" in ended.errors[0]
 
 
-def test_more_processes_than_gpus() -> None:
-    here = {"CUDA_VISIBLE_DEVICES": "0", "MASTER_PORT": str(free_port())}
+def test_more_processes_than_gpus(free_port: int) -> None:
+    here = {"CUDA_VISIBLE_DEVICES": "0", "MASTER_PORT": str(free_port)}
     other = begin("--quick", env=SECOND | here)
     ended = doctor("--quick", "--json", env=PAIR | here)
     assert end(other).status == 0  # only rank 0 speaks, for all
@@ -314,9 +318,9 @@ def test_what_speaks_for_gpus(tmp_path: Path) -> None:
     assert expect_gpus({"CUDA_VISIBLE_DEVICES": "-1"}, nothing, tmp_path) == ""
 
 
-def test_ports_folders_settings_and_limits(listener: int, tmp_path: Path) -> None:
+def test_ports_folders_settings_and_limits(listener: int, free_port: int, tmp_path: Path) -> None:
     assert f"pid {os.getpid()}" in listener_on(listener)
-    assert listener_on(free_port()) == ""
+    assert listener_on(free_port) == ""
     assert "not a port" in listener_on(70_000)
     (tmp_path / "file").write_text("")
     assert see_folder("output", tmp_path / "file" / "run").problem.endswith("is a file")

@@ -23,6 +23,7 @@ from gates import answers_of
 from joiners import join, until_open
 from muster.demo import demo_model_path
 from processes import Run, fake, gone, start, write_benchmark
+from small_launcher import hold_port
 
 COUNT = 150
 HOST = socket.gethostname().partition(".")[0]
@@ -34,11 +35,10 @@ def task(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def address() -> str:
-    """An address at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    return f"127.0.0.1:{port}"
+def address() -> Iterator[str]:
+    """An address at which nobody listens, and that nobody else is given."""
+    with hold_port() as held:
+        yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
 def start_open(tmp_path: Path, task: Path, address: str, fake_model: str = "Echo", **options: object) -> Run:
@@ -207,14 +207,14 @@ def test_a_coordinator_that_is_gone_is_said(task: Path, tmp_path: Path, address:
 def open_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, str]]:
     """A run that waits for joiners that are never let in."""
     folder = tmp_path_factory.mktemp("open")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
     task = write_benchmark(folder / "bench", 4)
-    run = start_open(folder, task, address, replicas=0)
-    until_open(run)
-    yield run, address
-    run.process.send_signal(signal.SIGTERM)
-    assert run.wait() == 143
+    with hold_port() as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        run = start_open(folder, task, address, replicas=0)
+        until_open(run)
+        yield run, address
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait() == 143
 
 
 def test_who_has_no_secret_or_another_is_told_so(open_run: tuple[Run, str]) -> None:

@@ -93,7 +93,7 @@ def lone_rank(rank: int, *, nodes: int = 1) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("schedule", "launcher"),
-    [("dynamic", torchrun(3)), ("contiguous", launched(3)), ("strided", launched(3))],
+    [("dynamic", torchrun(2)), ("contiguous", launched(3)), ("strided", launched(3))],
     ids=["dynamic-torchrun", "contiguous", "strided"],
 )
 def test_every_rank_takes_part_and_the_score_is_that_of_one_process(
@@ -106,7 +106,8 @@ def test_every_rank_takes_part_and_the_score_is_that_of_one_process(
     )
     assert run.wait() == 0, run.stderr
     assert_complete(run)
-    assert {record.worker for record in run.journal()} == {"worker-0", "worker-1", "worker-2"}
+    ranks = 2 if schedule == "dynamic" else 3
+    assert {record.worker for record in run.journal()} == {f"worker-{rank}" for rank in range(ranks)}
     assert run.results().tasks == alone.results().tasks
     if schedule == "contiguous":
         first = {r.completion.key.sample_id for r in run.journal() if r.worker == "worker-0"}
@@ -120,7 +121,7 @@ def test_accelerate_launch(task: Path, tmp_path: Path) -> None:
     assert {record.worker for record in run.journal()} == {"worker-0", "worker-1"}
 
 
-@pytest.mark.parametrize(("rank", "launcher"), [(0, torchrun(3)), (1, launched(3))], ids=["0-torchrun", "1"])
+@pytest.mark.parametrize(("rank", "launcher"), [(0, torchrun(2)), (1, launched(3))], ids=["0-torchrun", "1"])
 def test_kill_9_of_a_rank_ends_the_group_and_the_run_resumes(
     task: Path, tmp_path: Path, rank: int, launcher: list[str]
 ) -> None:
@@ -440,7 +441,7 @@ def test_a_stranger_cannot_join_or_feed_results(task: Path, tmp_path: Path) -> N
 
 def test_gather_gives_the_same_results_as_streaming(task: Path, tmp_path: Path) -> None:
     runs = []
-    for collect, launcher in (("stream", launched(3)), ("gather", torchrun(3))):
+    for collect, launcher in (("stream", launched(2)), ("gather", torchrun(2))):
         run = start(
             tmp_path / collect,
             *arguments(task, collect=collect, dist_backend="gloo", model_args="seconds=0.02"),
@@ -450,7 +451,7 @@ def test_gather_gives_the_same_results_as_streaming(task: Path, tmp_path: Path) 
         assert_complete(run)
         runs.append(run)
     assert runs[0].results().tasks == runs[1].results().tasks
-    assert {record.worker for record in runs[1].journal()} == {"worker-0", "worker-1", "worker-2"}
+    assert {record.worker for record in runs[1].journal()} == {"worker-0", "worker-1"}
 
 
 def test_gather_survives_a_stopped_rank(task: Path, tmp_path: Path) -> None:
