@@ -26,9 +26,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first: what is left at the end, when processes run out of work, is short."""
+    """What takes long begins first: what is left at the end, when processes run out of work, is short."""
     try:
-        from spreading import shares
+        from spreading import turns
     except ImportError:  # without xdist all run one after the other
         return
-    items.sort(key=lambda item: shares(item.nodeid.partition("::")[0]) or not item.get_closest_marker("slow"))
+    of = turns(items)
+    items.sort(key=lambda item: of[item.nodeid])
