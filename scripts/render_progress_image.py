@@ -1,7 +1,7 @@
-"""Draws the pictures of the documentation from real runs: `python -m scripts.render_readme_images`.
+"""Draws the picture of docs/distributed.md from a real run: `python -m scripts.render_progress_image`.
 
-Two runs of the demo model, each a minute at most: one process as README.md shows it, and four replicas of which one
-is killed on the way, for docs/distributed.md. Nothing in the pictures is written by hand but the prompts.
+The demo model with four replicas, of which one is killed on the way; a minute at most. Nothing in the picture is written
+by hand but the prompt.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from rich.text import Text
 from muster.config import load_config
 from muster.report.display import Silent
 from muster.report.live import render
-from muster.report.terminal import results_table
 from muster.results.snapshot import Snapshot
 from muster.run import run
 
@@ -76,19 +75,6 @@ def new_console() -> Console:
     return Console(record=True, force_terminal=True, color_system="truecolor", width=WIDTH, file=StringIO())
 
 
-def one_process(target: Path) -> None:
-    """The whole screen of `muster run --model demo --tasks digits`."""
-    camera = Camera([])
-    with tempfile.TemporaryDirectory() as folder:
-        config = load_config({"model": "demo", "tasks": "digits", "output": f"{folder}/run"})
-        results = run(config, camera)
-    console = new_console()
-    console.print("[bold green]$[/] muster run --model demo --tasks digits", highlight=False)
-    console.print(camera.pictures[-1])
-    console.print(results_table(results, WIDTH))
-    save(console, target, "muster run")
-
-
 def killed_replica(target: Path) -> None:
     """The progress of a run with four replicas, shortly after one was killed."""
     when: dict[str, float] = {}
@@ -130,11 +116,10 @@ def save(console: Console, target: Path, title: str) -> None:
 
 
 def main() -> None:
-    """Draw the pictures into a folder."""
+    """Draw the picture into a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=IMAGES)
     output: Path = parser.parse_args().output
-    one_process(output / "run.svg")
     killed_replica(output / "killed-replica.svg")
 
 
