@@ -1,7 +1,7 @@
 """Draws the picture of docs/distributed.md from a real run: `python -m scripts.render_progress_image`.
 
-The demo model with four replicas, of which one is killed on the way; a minute at most. Nothing in the picture is written
-by hand but the prompt.
+The demo model with four replicas, of which one is killed on the way; a minute at most. Nothing in the picture is
+written by hand but the prompt.
 """
 
 from __future__ import annotations
