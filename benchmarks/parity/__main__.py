@@ -1,6 +1,8 @@
-"""`python -m benchmarks.parity --lmms-eval-python PYTHON`: a table; exit code 1 where a score differs.
+"""`python -m benchmarks.parity --lmms-eval-python PYTHON --vlmevalkit-path DIR`: a table of scores.
 
-The same recorded answers go through lmms-eval's own `simple_evaluate` (one process, one thread, one task at a time) and
+Exit code 1 where one differs.
+
+The same recorded answers go through the toolkit's own evaluation (one process, one thread, one task at a time) and
 through `muster run` with 1 replica, with 4, and with 4 that are killed (SIGKILL) halfway and started again.
 """
 
@@ -20,20 +22,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import muster.toolkits
 from benchmarks.parity.judge_server import serving
-from benchmarks.parity.lmms_eval_tasks import JUDGED, PLAIN
+from benchmarks.parity.tasks import JUDGED, PLAIN, VLMEVALKIT
 
 HERE = Path(__file__).parent
 INSIDE = HERE / "inside"
+TOOLKITS = Path(muster.toolkits.__file__).parent / "inside"
 Scores = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where everything is."""
+    """One toolkit, and where everything is."""
 
+    toolkit: str
     python: Path
-    """The interpreter that has lmms-eval."""
+    """The interpreter that has it, or what it needs."""
+    checkout: Path | None
+    """Of VLMEvalKit."""
     root: Path
     judge: str
 
@@ -44,12 +51,22 @@ class Bench:
             **os.environ,
             "PYTHONPATH": str(INSIDE),
             "PARITY_DATA": str(self.root / "data"),
+            "PARITY_TOOLKITS": str(TOOLKITS),
+            "LMUData": str(self.root / "lmu"),
             "HF_HOME": str(self.root / "home"),
             "MUSTER_CACHE": str(self.root / "cache"),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
+
+    @property
+    def options(self) -> list[str]:
+        """Muster's, that say where the toolkit is, and who judges: for VLMEvalKit its own exact matching."""
+        python = [f"--{self.toolkit}-python", str(self.python)]
+        if self.checkout is not None:
+            return [*python, "--vlmevalkit-path", str(self.checkout)]
+        return [*python, "--judge", "judge", "--judge-args", f"base_url={self.judge},api_key_env=PARITY_KEY"]
 
 
 @dataclass
@@ -72,28 +89,23 @@ class Compared:
 
 def same(theirs: Scores, ours: Scores) -> bool:
     """Whether both have the same scores of the same names, equal to the last bit."""
-    if theirs.keys() != ours.keys():
-        return False
-    return all(theirs[name] == ours[name] or both_undefined(theirs[name], ours[name]) for name in theirs)
-
-
-def both_undefined(one: float, other: float | None) -> bool:
-    return other is None and math.isnan(one)
+    return theirs.keys() == ours.keys() and all(theirs[name] == ours[name] for name in theirs)
 
 
 def reference(bench: Bench, names: Sequence[str], part: str) -> tuple[Path, dict[str, Any]]:
-    """lmms-eval's own scores, by what was asked and task; and the file of answers."""
+    """The file of answers, and the toolkit's own scores, by what was asked and task."""
     answers, scores = bench.root / f"answers-{part}.json", bench.root / f"scores-{part}.json"
     keys = {
-        "OPENAI_API_URL": bench.judge,
+        **dict.fromkeys(("OPENAI_API_URL", "OPENAI_BASE_URL"), bench.judge),
         "OPENAI_API_KEY": "x",
-        "OPENAI_BASE_URL": bench.judge,
         "API_TYPE": "openai",
     }
+    script = INSIDE / f"{bench.toolkit.replace('-', '_')}_reference.py"
+    beside = [] if bench.checkout is None else [str(bench.checkout)]
     (bench.root / "theirs").mkdir(exist_ok=True)
     with (bench.root / f"reference-{part}.log").open("wb") as log:
         subprocess.run(
-            [str(bench.python), str(INSIDE / "lmms_eval_reference.py"), str(answers), str(scores), *names],
+            [str(bench.python), str(script), *beside, str(answers), str(scores), *names],
             cwd=bench.root / "theirs",
             env={**bench.environment, **keys},
             stdout=log,
@@ -108,21 +120,11 @@ def muster_command(
 ) -> list[str]:
     return [
         *(sys.executable, "-m", "muster", "run", "--model", "recorded"),
-        *(
-            "--backend",
-            f"{HERE / 'replaying.py'}:Replaying",
-            "--model-args",
-            f"answers={answers},pause={pause}",
-        ),
-        *(
-            "--tasks",
-            ",".join(f"lmms-eval:{name}" for name in names),
-            "--lmms-eval-python",
-            str(bench.python),
-        ),
+        *("--backend", f"{HERE / 'replaying.py'}:Replaying"),
+        *("--model-args", f"answers={answers},pause={pause}"),
+        *("--tasks", ",".join(f"{bench.toolkit}:{name}" for name in names), *bench.options),
         *("--engine", "inline" if replicas == 1 else "local", "--replicas", str(replicas)),
         *("--output", str(output), "--progress", "none", "--max-failures", "1.0"),
-        *("--judge", "judge", "--judge-args", f"base_url={bench.judge},api_key_env=PARITY_KEY"),
     ]
 
 
@@ -163,7 +165,7 @@ def muster_scores(output: Path) -> dict[str, Scores]:
     results = json.loads((output / "results.json").read_text())
     scores: dict[str, Scores] = {
         name.partition(":")[2]: {
-            metric: each["value"] for metric, each in task["metrics"].items() if each["n"]
+            metric: each["value"] for metric, each in task["metrics"].items() if each["value"] is not None
         }
         for name, task in results["tasks"].items()
     }
@@ -180,16 +182,18 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     for name, value in values.items():
         if isinstance(value, dict):
             found.update(numbers({f"{name}.{key}": each for key, each in value.items()}))
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and math.isfinite(value):
             found[name] = float(value)
     return found
 
 
 def compare(bench: Bench, names: Sequence[str], part: str) -> list[Compared]:
     """Every task of `names`, theirs and ours."""
+    if not names:
+        return []
     answers, scores = reference(bench, names, part)
     rows = [
-        Compared(name, {}, why=f"lmms-eval itself fails: {found['error']}")
+        Compared(name, {}, why=f"the toolkit itself fails: {found['error']}")
         for name, found in scores.items()
         if "error" in found
     ]
@@ -248,37 +252,58 @@ def table(rows: Sequence[Compared], versions: str) -> str:
 def main() -> None:
     """Compare, write the table, and say by the exit code whether all is equal."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lmms-eval-python", type=Path, required=True)
+    parser.add_argument("--lmms-eval-python", type=Path, help="the Python that has lmms-eval")
+    parser.add_argument("--vlmevalkit-python", type=Path, help="the Python that has what VLMEvalKit needs")
+    parser.add_argument("--vlmevalkit-path", type=Path, help="a checkout of VLMEvalKit")
     parser.add_argument("--tasks", help="some of the tasks, separated by commas")
     parser.add_argument(
         "--work", type=Path, help="a folder for everything that is made (default: a temporary one)"
     )
     parser.add_argument("--output", type=Path, help="the table's file")
     given = parser.parse_args()
-    chosen = given.tasks.split(",") if given.tasks else [*PLAIN, *JUDGED]
     root = (given.work or Path(tempfile.mkdtemp(prefix="muster-parity-"))).resolve()
     root.mkdir(parents=True, exist_ok=True)
+    rows: list[Compared] = []
+    versions: list[str] = []
     with serving() as judge:
-        bench = Bench(given.lmms_eval_python.absolute(), root, judge)
-        subprocess.run(
-            [str(bench.python), str(INSIDE / "lmms_eval_fixtures.py"), str(root)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
-        rows: list[Compared] = []
-        for part, names in (("plain", PLAIN), ("judged", JUDGED)):
-            if asked := [name for name in names if name in chosen]:
-                rows += compare(bench, asked, part)
-    said = "import importlib.metadata as m; print('lmms-eval', m.version('lmms_eval'))"
-    version = subprocess.run(
-        [str(bench.python), "-c", said], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    text = table(rows, version)
+        if given.lmms_eval_python:
+            bench = Bench("lmms-eval", given.lmms_eval_python.absolute(), None, root, judge)
+            make_fixtures(bench, root)
+            for part, names in (("plain", PLAIN), ("judged", JUDGED)):
+                rows += compare(bench, chosen(names, given.tasks), part)
+            versions.append(installed(bench.python, "lmms_eval"))
+        if given.vlmevalkit_path:
+            python = (given.vlmevalkit_python or Path(sys.executable)).absolute()
+            bench = Bench("vlmevalkit", python, given.vlmevalkit_path.resolve(), root, judge)
+            make_fixtures(bench, root / "lmu")
+            rows += compare(bench, chosen(VLMEVALKIT, given.tasks), "vlmevalkit")
+            versions.append("VLMEvalKit")
+    text = table(rows, " and ".join(versions))
     if given.output:
         given.output.write_text(text, encoding="utf-8")
     print(text)
-    raise SystemExit(any("differs" in row.verdict for row in rows))
+    raise SystemExit(not rows or any("differs" in row.verdict for row in rows))
+
+
+def chosen(names: Sequence[str], asked: str | None) -> list[str]:
+    """Those of `names` that are asked for."""
+    return [name for name in names if asked is None or name in asked.split(",")]
+
+
+def make_fixtures(bench: Bench, root: Path) -> None:
+    """Write the toolkit's data sets."""
+    script = INSIDE / f"{bench.toolkit.replace('-', '_')}_fixtures.py"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [str(bench.python), str(script), str(root)], env=environment, stderr=subprocess.DEVNULL, check=True
+    )
+
+
+def installed(python: Path, package: str) -> str:
+    """A package and its version."""
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+    said = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout
+    return f"{package} {said.strip()}"
 
 
 if __name__ == "__main__":

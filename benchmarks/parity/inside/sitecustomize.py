@@ -13,12 +13,25 @@ from pathlib import Path
 from typing import Any
 
 
+class _Any(str):
+    """Equal to whatever checksum is wanted."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str)
+
+
 class _Patching(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def __init__(self) -> None:
+        self._wanted = {"datasets", "vlmeval.dataset.image_base"}
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:  # noqa: ARG002
-        if name != "datasets":
+        if name not in self._wanted:
             return None
-        sys.meta_path.remove(self)
-        spec: Any = importlib.util.find_spec("datasets")
+        self._wanted.discard(name)
+        spec: Any = importlib.util.find_spec(name)
         self._loader, spec.loader = spec.loader, self
         return spec
 
@@ -28,6 +41,9 @@ class _Patching(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: Any) -> None:
         module.__spec__.loader = self._loader
         self._loader.exec_module(module)
+        if module.__name__ != "datasets":
+            module.md5 = lambda _file: _Any()  # the fixtures' contents aren't the published ones
+            return
 
         def load_dataset(path: Any = None, name: Any = None, *_args: Any, **options: Any) -> Any:
             folder = Path(os.environ["PARITY_DATA"]) / str(path).replace("/", "__") / str(name or "default")

@@ -1,4 +1,4 @@
-"""What is compared of lmms-eval: tasks and groups that have fixtures, by whether their scoring asks a judge."""
+"""What is compared: what has fixtures; of lmms-eval by whether its scoring asks a judge."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ PLAIN = [
     "mmmu_pro_vision",
     "mathvision_test",
     "mathvision_testmini",
-    "blink_art_style",
-    "blink_counting",
-    "blink_iq_test",
+    "blink",
     "muirbench",
     "erqa",
     "embspatial",
@@ -85,4 +83,38 @@ JUDGED = [
     "mmmu_val_reasoning",
     "mathvision_reason_test",
     "mathvision_reason_testmini",
+]
+
+VLMEVALKIT = [
+    "MMBench_DEV_EN",
+    "MMBench_DEV_EN_V11",
+    "MMBench_DEV_CN",
+    "CCBench",
+    "SEEDBench_IMG",
+    "SEEDBench2_Plus",
+    "ScienceQA_VAL",
+    "ScienceQA_TEST",
+    "MMStar",
+    "AI2D_TEST",
+    "AI2D_TEST_NO_MASK",
+    "RealWorldQA",
+    "A-Bench_VAL",
+    "MMMU_DEV_VAL",
+    "BLINK",
+    "MUIRBench",
+    "CV-Bench-2D",
+    "CV-Bench-3D",
+    "VStarBench",
+    "POPE",
+    "MME",
+    "HallusionBench",
+    "AMBER",
+    "OCRBench",
+    "TextVQA_VAL",
+    "DocVQA_VAL",
+    "InfoVQA_VAL",
+    "ChartQA_TEST",
+    "OCRVQA_TESTCORE",
+    "GQA_TestDev_Balanced",
+    "VizWiz",
 ]

@@ -1,0 +1,59 @@
+"""VLMEvalKit's own scores of recorded answers: its `evaluate` on a prediction file, with its exact matching.
+
+Runs in the interpreter that has what it needs: `python vlmevalkit_reference.py CHECKOUT ANSWERS SCORES NAME …`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lmms_eval_reference import texts
+
+
+def main() -> None:
+    """Write the answers and the scores."""
+    sys.path.insert(0, sys.argv[1])
+    answers_file, scores_file, names = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
+    from vlmeval.dataset import build_dataset
+    from vlmeval.smp.file import dump
+
+    sys.path.append(os.environ["PARITY_TOOLKITS"])
+    from muster_vlmevalkit import _numbers as numbers  # names what `evaluate` gave, as Muster does
+
+    answers: dict[str, dict[str, str]] = {}
+    scores: dict[str, Any] = {}
+    for name in names:
+        try:
+            dataset = build_dataset(name)
+            data = dataset.data.copy()
+            column = "answers" if "answers" in data else "answer"
+            said = list(texts([_first(each) for each in data[column]]))
+            answers[name] = dict(zip(map(str, data["index"]), said, strict=True))
+            data["prediction"] = said
+            if "image" in data:
+                data = data.drop(columns=["image"])
+            file = Path(tempfile.mkdtemp()) / f"recorded_{name}.xlsx"
+            dump(data, str(file))
+            found = dataset.evaluate(str(file), model="exact_matching", nproc=4, verbose=False, retry=3)
+            scores[name] = {name: dict(numbers(found))}
+        except BaseException as error:
+            scores[name] = {"error": f"{type(error).__name__}: {error}"[:300]}
+        print(name, str(scores[name])[:200], file=sys.stderr, flush=True)
+        answers_file.write_text(json.dumps(answers), encoding="utf-8")
+        scores_file.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    os._exit(0)
+
+
+def _first(answer: Any) -> str:
+    """Of a list in a cell its first entry."""
+    text = str(answer)
+    return text.strip("[]").split(",")[0].strip(" '\"") if text.startswith("[") else text
+
+
+if __name__ == "__main__":
+    main()
