@@ -154,6 +154,9 @@ def compare(
     if len(runs) < 2:
         raise ConfigurationError("give at least two runs to compare")
     aligned = align(list(runs), common=common, tasks=tasks)
+    scored = [each for each in aligned if all(task.score for task in each.tasks)]
+    if scored and tasks is None:  # a submission for a server has answers and no scores
+        aligned = scored
     which = (
         list(itertools.combinations(range(len(runs)), 2))
         if all_pairs
@@ -178,7 +181,11 @@ def compare(
         pooled=_pooled(compared, which, weights),
         costs=tuple(run.cost for run in runs),
         missing=tuple(
-            tuple(name for name in run.tasks if any(name not in other.tasks for other in runs))
+            tuple(
+                name
+                for name, task in run.tasks.items()
+                if not task.score or any(name not in other.tasks for other in runs)
+            )
             for run in runs
         ),
     )

@@ -172,7 +172,9 @@ def _remarks(comparison: Comparison) -> list[str]:
                 lines.append(f"{task.name}, {letter(run)}: {', '.join(told)}")
     for run, names in enumerate(comparison.missing):
         if names:
-            lines.append(f"only in {letter(run)} and not compared: {', '.join(names)}")
+            lines.append(
+                f"only in {letter(run)}, or without scores there, and not compared: {', '.join(names)}"
+            )
     lines += _used(comparison)
     return lines
 

@@ -18,6 +18,10 @@ from typing import Any
 from muster_toolkit_judge import JudgeEndpoint
 from muster_toolkit_wire import described
 
+_ALONE_SECONDS = 10.0
+"""What looking at each document alone may take."""
+_ROUNDED = 6e-6
+"""By how much an aggregate may differ from a mean: some are rounded to five places."""
 _CHEAP_SECONDS = 0.05
 """What one aggregation may take so that an interval by resampling is affordable."""
 
@@ -37,6 +41,8 @@ class Scorer:
         self._answers = answers
         self.items: dict[int, list[tuple[tuple[str, str], Any]]] = {}
         """Of each document that has a score, what `process_results` gave, by metric and filter."""
+        self._alone: dict[int, dict[str, float]] = {}
+        """What aggregation makes of a document alone, by aggregate."""
         self.raw: dict[str, Any] = {}
         """The aggregates as lmms-eval's table has them."""
         self.counted = 0
@@ -62,13 +68,15 @@ class Scorer:
                     self.items.setdefault(doc_id, []).extend(found)
                 else:
                     problems[doc_id] = found
+        for doc_id in problems:
+            self.items.pop(doc_id, None)
+        aggregated = self._aggregated()
         for doc_id, _doc, _instance in documents:
             if doc_id in problems:
-                self.items.pop(doc_id, None)
                 yield {"id": doc_id, **problems[doc_id]}
             else:
-                yield {"id": doc_id, "scores": self._numbers(self.items.get(doc_id, []))}
-        yield {"about": "task", **self._aggregated()}
+                yield {"id": doc_id, "scores": self._numbers(doc_id)}
+        yield {"about": "task", **aggregated}
 
     def _filtered(self) -> list[Any]:
         """The instances that have answers, with lmms-eval's filters applied to all of them together."""
@@ -133,14 +141,38 @@ class Scorer:
             return {"unscored": self._judge.refused}
         return [((str(metric), key), value) for metric, value in metrics.items()]
 
-    def _numbers(self, items: Sequence[tuple[tuple[str, str], Any]]) -> dict[str, float]:
-        """What of a document's metrics is a number, or holds one under the task's `score_key`."""
+    def _numbers(self, document: int) -> dict[str, float]:
+        """What of a document's metrics is a number, or holds one under the task's `score_key`, or counts as one."""
         score_key = getattr(self._task.config, "score_key", None) or "score"
-        return {
+        found = {
             named(metric): number
-            for metric, value in items
+            for metric, value in self.items.get(document, ())
             if (number := _number(value, str(score_key))) is not None
         }
+        return {**found, **self._alone.get(document, {})}
+
+    def _count_alone(self, values: dict[str, float | None], means: dict[str, float]) -> None:
+        """Find what a document is worth where `process_results` gives no number: what aggregation makes of it alone.
+
+        Only where the aggregate of all is the mean of these, but for rounding.
+        """
+        documents, began = list(self.items), time.perf_counter()
+        single: dict[int, dict[str, float | None]] = {}
+        for document in documents:
+            if time.perf_counter() - began > _ALONE_SECONDS:
+                return
+            single[document] = self._values([document], keep=False)[0]
+        for name, value in values.items():
+            column = [single[document].get(name) for document in documents]
+            numbers = [each for each in column if each is not None]
+            if name in means or value is None or len(numbers) < len(documents) or not numbers:
+                continue
+            if not math.isclose(value, math.fsum(numbers) / len(numbers), rel_tol=1e-9, abs_tol=_ROUNDED):
+                continue
+            factor = 100.0 if max(numbers) > 1 and all(0.0 <= each <= 100.0 for each in numbers) else 1.0
+            means[name] = factor
+            for document, number in zip(documents, numbers, strict=True):
+                self._alone.setdefault(document, {})[name] = number / factor
 
     def _aggregated(self) -> dict[str, Any]:
         before, asked = _files(), self._judge.asked
@@ -153,13 +185,16 @@ class Scorer:
         written = sorted(_files() - before)
         quiet = not written and self._judge.asked == asked
         resample = seconds <= _CHEAP_SECONDS and quiet and _unchanged(pristine, self.items)
+        means = {} if unscored else self._means(values, halves=resample)
+        if resample and not unscored and len(means) < len(values):
+            self._count_alone(values, means)
         return {
             "values": {} if unscored else values,
             "unscored": unscored,
             "problems": problems,
             "files": written,
             "resample": resample,
-            "means": {} if unscored else self._means(values, halves=resample),
+            "means": means,
         }
 
     def _means(self, values: dict[str, float | None], *, halves: bool) -> dict[str, float]:
@@ -180,7 +215,7 @@ class Scorer:
         return found
 
     def _is_mean(self, name: str, documents: Sequence[int], value: float | None, factor: float) -> bool:
-        column = [self._numbers(self.items[document]).get(name) for document in documents]
+        column = [self._numbers(document).get(name) for document in documents]
         numbers = [each for each in column if each is not None]
         if value is None or not numbers or len(numbers) < len(column):
             return False
