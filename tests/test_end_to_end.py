@@ -97,7 +97,7 @@ def test_status_and_tasks(one: Run) -> None:
     status = muster_command("status", str(one.output))
     assert "complete, 200/200 finished" in status.stdout
     shown = muster_command("tasks", "digits_yesno")
-    assert "mme, variant" in shown.stdout
+    assert "mme, scoring variant" in shown.stdout
     assert "points" in shown.stdout
 
 
