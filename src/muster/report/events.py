@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import msgspec
 
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 VERSION = 1
 EVERY_SECONDS = 2.0
 """Between two `progress` events, and between two of a phase."""
-
-
-class Ended(Protocol):
-    """Is told how the run ended."""
-
-    def __call__(self, results: Results) -> None:
-        """With these results."""
 
 
 class EventFile:
