@@ -160,7 +160,7 @@ def test_mistakes_are_told_before_anything_is_started(
             run(load_config(options(tmp_path, sink=wrong), env={}), Silent())
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"muster-eval\[wandb\]"):
+    with pytest.raises(MissingExtraError, match=r"\[wandb\]"):
         parse_sinks(["wandb:evals"])
 
 
