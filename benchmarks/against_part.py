@@ -8,11 +8,11 @@ Imports nothing of this checkout, and of Muster only what both builds have.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import resource
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,18 @@ def read(folder: Path, form: str) -> dict[str, Any]:
     }
 
 
+def first(folder: Path, form: str) -> dict[str, Any]:
+    """What `--limit 100` takes."""
+    began = time.process_time()
+    options = {"model": "demo", "tasks": str(folder / f"{form}.yaml"), "limit": 100}
+    (planned,) = plan(load_config(options, env={}))
+    return {"cpu": time.process_time() - began, "digest": _digest(planned.samples)}
+
+
 def queue(folder: Path, task: str) -> dict[str, Any]:
     """The whole plan, queue included; what is resident while the run goes on."""
     began = time.process_time()
-    planned = _planned(folder, "in_python.py" if task == "python" else f"{task}.yaml")
+    planned = _planned(folder, f"{task}.yaml")
     workload = _workload()(planned)
     waiting = WorkQueue(workload.items, replicas=16)
     cpu = time.process_time() - began
@@ -89,17 +97,29 @@ def resume(folder: Path, _: str) -> dict[str, Any]:
     """What a run does that goes on, from opening its journal to knowing what is left, with the samples there."""
     planned = _planned(folder, "jsonl.yaml")
     run = importlib.import_module("muster.run")
-    config = load_config({"model": "demo", "tasks": str(folder / "jsonl.yaml")}, env={})
+    offered: dict[str, Any] = {
+        "config": load_config({"model": "demo", "tasks": str(folder / "jsonl.yaml")}, env={}),
+        "folder": RunFolder(folder / "run"),
+        "planned": planned,
+        "display": _Silent(),
+        "attempt": 1,
+    }
     _forget_peak()
     began = time.process_time()
-    with Journal.open(RunFolder(folder / "run").journal, "r1") as journal:
-        arguments = [config, RunFolder(folder / "run"), planned, journal, run.Silent()]
-        workload = run._what_is_left(*arguments, *([1] if _takes_attempt(run._what_is_left) else []))
+    asked = inspect.signature(run._what_is_left).parameters
+    noted = []
+    if "earlier" in asked:
+        offered["earlier"] = run.EarlierAnswers()
+        noted.append(offered["earlier"].note)
+    with Journal.open(RunFolder(folder / "run").journal, "r1", *noted) as journal:
+        offered["journal"] = journal
+        workload = run._what_is_left(**{name: offered[name] for name in asked})
     return {"cpu": time.process_time() - began, "digest": str(len(workload))}
 
 
-def _takes_attempt(function: Callable[..., Any]) -> bool:
-    return "attempt" in function.__code__.co_varnames[: function.__code__.co_argcount]
+class _Silent:
+    def say(self, line: str) -> None:
+        """Nothing."""
 
 
 def _workload() -> Any:
@@ -131,7 +151,7 @@ def _kilobytes(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-PARTS = {"read": read, "queue": queue, "score": score, "resume": resume}
+PARTS = {"read": read, "first": first, "queue": queue, "score": score, "resume": resume}
 
 if __name__ == "__main__":
     main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
@@ -21,9 +21,9 @@ from muster.coordinator.coordinator import Coordinator, RecordSink
 from muster.coordinator.progress import Progress, TaskProgress
 from muster.coordinator.snapshot import snapshot_of
 from muster.coordinator.workload import Workload
-from muster.core import ConfigurationError
+from muster.core import ConfigurationError, RequestKey
 from muster.core.interruption import check, interruptible
-from muster.core.phases import counted, phase, shown_by
+from muster.core.phases import advance, phase, shown_by
 from muster.engines.choose import choose_engine
 from muster.engines.job import Engine, Job, Listening
 from muster.engines.placement import Shape
@@ -36,8 +36,9 @@ from muster.report.display import Display
 from muster.report.events import Both, EventFile
 from muster.results.data_faults import record_faults
 from muster.results.folder import RunFolder
-from muster.results.journal import Journal, completed_keys, read_journal
-from muster.results.journal_read import JournalReader
+from muster.results.journal import Journal
+from muster.results.journal_lines import Entry, interned
+from muster.results.journal_read import JournalReader, read_entries
 from muster.results.logs import bound_logs
 from muster.results.manifest import Manifest, check_covered
 from muster.results.results import Results
@@ -143,15 +144,18 @@ def work(
     Raises `MusterError`s as `run` does.
     """
     folder = job.folder
-    with Journal.open(folder.journal, manifest.run) as journal:
-        workload = _what_is_left(config, folder, planned, journal, display, len(manifest.attempts))
+    earlier = EarlierAnswers()
+    with phase("reading the journal", "records"):
+        journal = Journal.open(folder.journal, manifest.run, earlier.note)
+    with journal:
+        workload = _what_is_left(config, folder, planned, journal, earlier, display, len(manifest.attempts))
         if len(workload):
             mark_incomplete(folder)
         asked = replace(
             job.settings,
             most_images=workload.most_images,
             most_videos=workload.most_videos,
-            resumed=workload.resumed,
+            resumed=bool(earlier.done),
         )
         job = replace(job, settings=asked)
         sink = judge.follow(journal)
@@ -204,23 +208,27 @@ def _what_is_left(
     folder: RunFolder,
     planned: list[PlannedTask],
     journal: Journal,
+    earlier: EarlierAnswers,
     display: Display,
     attempt: int,
 ) -> Workload:
     """The requests that the journal has no answer to, but for those that the data itself makes impossible."""
     if not journal.recovery.clean:
         display.say(f"journal: {journal.recovery}")
-    with phase("reading the journal", "records"):
-        done = completed_keys(folder.journal)
-        check_covered(done, planned)
-        spoilt = record_faults(journal, planned, done, attempt)
-        history = _history([folder, *map(RunFolder, config.lengths_from)])
+    done = earlier.done
+    check_covered(done, planned)
+    spoilt = record_faults(journal, planned, done, attempt)
+    _learn_lengths(earlier.lengths, map(RunFolder, config.lengths_from))
     asked = sum(len(each.samples) * each.repeats for each in planned)
     with (
         phase("putting the requests in order", "requests", asked),
-        JournalReader(folder.journal) if done else nullcontext() as earlier,
+        JournalReader(folder.journal)
+        if done and any(each.has_dialogues for each in planned)
+        else nullcontext() as answers,
     ):
-        workload = Workload(planned, done | spoilt, history, earlier.answer if earlier is not None else None)
+        workload = Workload(
+            planned, done | spoilt if spoilt else done, earlier.lengths, answers.answer if answers else None
+        )
     if done:
         display.say(f"resuming {folder.root}: {len(done)} answers are there, {len(workload)} to go")
     return workload
@@ -275,19 +283,36 @@ def _progress(workload: Workload) -> Progress:
         tasks,
         key_of=workload.key,
         cost_of=lambda index: workload.items[index].cost,
-        cost_left=sum(item.cost for item in workload.items),
+        cost_left=sum(workload.items.costs),
     )
 
 
-def _history(runs: Sequence[RunFolder]) -> TokenHistory:
-    """Answer lengths of earlier runs, and of this one's earlier attempts: what the longest-first order goes by."""
-    history = TokenHistory()
+class EarlierAnswers:
+    """What the journal of a run that goes on already holds."""
+
+    def __init__(self) -> None:
+        self.done: set[RequestKey] = set()
+        """The requests that have an answer."""
+        self.lengths = TokenHistory()
+        """What the longest-first order goes by."""
+
+    def note(self, entry: Entry) -> None:
+        """Take the next record."""
+        if entry.completion.failure is None:
+            key = interned(entry.completion.key)
+            self.done.add(key)
+            self.lengths.learn(key, entry.completion.usage.completion_tokens)
+        advance()
+
+
+def _learn_lengths(lengths: TokenHistory, runs: Iterable[RunFolder]) -> None:
+    """Add how long the answers of other runs were."""
     for run in runs:
         if not run.journal.exists():
             raise ConfigurationError(f"--lengths-from {run.root}: there is no run (no {run.journal.name})")
-        for record in counted(read_journal(run.journal)):
-            history.add(record.completion)
-    return history
+        for entry in read_entries(run.journal):
+            if entry.completion.failure is None:
+                lengths.learn(entry.completion.key, entry.completion.usage.completion_tokens)
 
 
 def _job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from muster.core import Completion, ConfigurationError, Generation, Request, Req
 from muster.core.phases import counted
 from muster.metrics.protocol import has_reference
 from muster.scheduling.cost import CHARACTERS_PER_TOKEN, TokenHistory, expected_tokens, predict
-from muster.scheduling.queue import Item
+from muster.scheduling.queue import Items
 from muster.tasks.plan import AnswerTo, PlannedTask
 
 
@@ -17,6 +18,26 @@ class _Place(NamedTuple):
     task: int
     sample: int
     repeat: int
+
+
+class _Places:
+    """Places by index, as columns."""
+
+    def __init__(self) -> None:
+        self.tasks = array("I")
+        self._samples = array("Q")
+        self._repeats = array("I")
+
+    def append(self, place: _Place) -> None:
+        self.tasks.append(place.task)
+        self._samples.append(place.sample)
+        self._repeats.append(place.repeat)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, index: int) -> _Place:
+        return _Place(self.tasks[index], self._samples[index], self._repeats[index])
 
 
 class Workload:
@@ -34,20 +55,17 @@ class Workload:
     ) -> None:
         """`answer_to` gives the answers to those `done`; for tasks without dialogues it isn't called."""
         self.planned = planned
-        self.items: list[Item] = []
+        self.items = Items()
         self.most_images = self.most_videos = 0
         """In one prompt."""
-        self.resumed = answer_to is not None
-        self._places: list[_Place] = []
+        self._places = _Places()
         self._followers: dict[int, list[int]] = {}
         self._answers: dict[RequestKey, str] = {}
         batch_keys: dict[Generation, int] = {}
         known = history or TokenHistory()
         indices: dict[RequestKey, int] = {}
         talks = [task.has_dialogues for task in planned]
-        for request, place in counted(_requests(planned, known)):
-            if request.key in done:
-                continue
+        for request, place in counted(_requests(planned, done, known)):
             index = len(self._places)
             after = None
             if talks[place.task]:
@@ -59,7 +77,7 @@ class Workload:
             self.most_images = max(self.most_images, len(request.media) - videos)
             media = request.media[0].identity if request.media else ""
             cost = predict(request, known.expected(request.key))
-            self.items.append(Item(cost, batch_key, media, after))
+            self.items.add(cost, batch_key, media, after)
             self._places.append(place)
 
     def __len__(self) -> int:
@@ -67,12 +85,13 @@ class Workload:
 
     def task(self, index: int) -> int:
         """Position of the request's task in `planned`."""
-        return self._places[index].task
+        return self._places.tasks[index]
 
     def key(self, index: int) -> RequestKey:
         """The request's name."""
-        place = self._places[index]
-        return self.planned[place.task].key(self._sample(place), place.repeat)
+        task, sample, repeat = self._places[index]
+        planned = self.planned[task]
+        return RequestKey(planned.task.name, planned.compact.id_of(sample), repeat)
 
     def request(self, index: int) -> Request:
         """The request with its prompt. Of a later turn only when the turns before it were answered."""
@@ -132,12 +151,28 @@ class Workload:
         return before
 
 
-def _requests(planned: Sequence[PlannedTask], known: TokenHistory) -> Iterator[tuple[Request, _Place]]:
-    """Each request as far as it is known, with filler of the expected length for answers that a dialogue continues."""
-    for task_index, task in enumerate(planned):
-        for number, request in enumerate(task.requests(_expected(task.generation, known))):
-            sample, repeat = divmod(number, task.repeats)
-            yield request, _Place(task_index, sample, repeat)
+def _requests(
+    planned: Sequence[PlannedTask], done: Collection[RequestKey], known: TokenHistory
+) -> Iterator[tuple[Request, _Place]]:
+    """Each request that isn't done, as far as it is known, with filler for answers that a dialogue continues.
+
+    Prompts are rendered once per sample, but for later turns.
+    """
+    for position, task in enumerate(planned):
+        filler = _expected(task.generation, known)
+        for number, sample_id in enumerate(task.compact.ids()):
+            keys = [RequestKey(task.task.name, sample_id, repeat) for repeat in range(task.repeats)]
+            left = [key for key in keys if key not in done] if done else keys
+            if not left:
+                continue
+            sample = task.samples[number]
+            request: Request | None = None
+            for key in left:
+                if request is None or task.continues(sample):
+                    request = task.request(sample, key.repeat, filler)
+                else:
+                    request = Request(key, request.messages, task.generation)
+                yield request, _Place(position, number, key.repeat)
 
 
 def _expected(generation: Generation, known: TokenHistory) -> AnswerTo:

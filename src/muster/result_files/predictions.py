@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def _the_task(name: str) -> Task:
 def _loaded(
     task: Task, samples: Sequence[Sample], answers: Sequence[Answer], results: TaskResults
 ) -> LoadedTask:
-    clusters = sample_clusters(samples, task.cluster)
+    cluster_of = sample_clusters(samples, task.cluster)
     present = dict.fromkeys(name for answer in answers for name in scores_of(answer.outcome))
     score = results.answer_score or next(
         (name for name in (results.primary, "accuracy", "correct", "score", *present) if name in present), ""
@@ -72,7 +72,7 @@ def _loaded(
     headline = results.metrics.get(results.primary)
     loaded = loaded_task(
         task.name,
-        [_read(answer, score, clusters) for answer in answers],
+        [_read(answer, score, cluster_of) for answer in answers],
         score=score,
         scoring=f"{results.metric} ({results.metric_variant}) {results.metric_version}",
         headline=None if headline is None else headline_of(results.primary, headline),
@@ -86,7 +86,7 @@ def _loaded(
     )
 
 
-def _read(answer: Answer, score: str, clusters: dict[str, str]) -> ReadAnswer:
+def _read(answer: Answer, score: str, cluster_of: Callable[[Sample], str]) -> ReadAnswer:
     sample, problem = answer.sample, answer.problem
     return ReadAnswer(
         id=sample.id,
@@ -96,7 +96,7 @@ def _read(answer: Answer, score: str, clusters: dict[str, str]) -> ReadAnswer:
         error_kind=problem.kind if problem else None,
         error=f"{problem.kind}: {problem.message}" if problem else None,
         unfinished=answer.unfinished if answer.split else None,
-        cluster=clusters[sample.id],
+        cluster=cluster_of(sample),
         metadata=sample.metadata,
         question=sample.question,
         choices=sample.choices,

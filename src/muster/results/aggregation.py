@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -16,7 +17,6 @@ from muster.metrics.protocol import (
     CategorisingMetric,
     DemandingMetric,
     Metric,
-    Score,
     ScoredSample,
     is_judged,
 )
@@ -31,6 +31,7 @@ from muster.results.results import (
     VariantResults,
     finite,
 )
+from muster.results.scored_rows import ScoredRows, SomeRows
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 
@@ -38,7 +39,6 @@ NO_VALUE = "(none)"
 """The group of samples whose metadata lacks a breakdown's key."""
 POINTS = "points"
 """A unit that says nothing without the number of points that can be had."""
-_SHARED_SCORES = 4096
 
 
 def scorable(task: Task) -> Task:
@@ -112,20 +112,13 @@ class _Convention:
 
     def __init__(self, metric: Metric, missing_is_error: bool) -> None:
         self.metric = metric
-        self.rows: list[ScoredSample] = []
+        self.rows = ScoredRows()
         self.tally = Tally(missing_is_error)
-        self._known: dict[Hashable, Score] = {}
 
     def add(self, outcome: Outcome) -> None:
         self.tally.add(outcome)
-        if isinstance(outcome, ScoredSample):  # without its text, of which a million would fill the memory
-            self.rows.append(ScoredSample(outcome.sample, "", self._shared(outcome.score), outcome.repeat))
-
-    def _shared(self, score: Score) -> Score:
-        """An equal score that is there already: most answers have one of very few."""
-        if len(self._known) >= _SHARED_SCORES:
-            return score
-        return self._known.setdefault((score.extracted, *score.scores.items()), score)
+        if isinstance(outcome, ScoredSample):
+            self.rows.append(outcome)
 
 
 def _why_not(metric: Metric) -> str | None:
@@ -175,17 +168,19 @@ def _breakdowns(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Bre
     }
 
 
-def _groups(metric: Metric, rows: Sequence[ScoredSample], key: str) -> list[tuple[str, list[ScoredSample]]]:
+def _groups(
+    metric: Metric, rows: Sequence[ScoredSample], key: str
+) -> list[tuple[str, Sequence[ScoredSample]]]:
     """Rows by category, sorted by it so that the order doesn't depend on what errored."""
     values: Sequence[JSON] | None = None
     if isinstance(metric, CategorisingMetric):
         values = metric.categories(rows, key)
     if values is None:
         values = [row.sample.metadata.get(key) for row in rows]
-    groups: dict[str, list[ScoredSample]] = {}
-    for row, value in zip(rows, values, strict=True):
-        groups.setdefault(_label(value), []).append(row)
-    return sorted(groups.items())
+    groups: dict[str, array[int]] = {}
+    for place, value in enumerate(values):
+        groups.setdefault(_label(value), array("Q")).append(place)
+    return [(value, SomeRows(rows, places)) for value, places in sorted(groups.items())]
 
 
 def _label(value: JSON) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from muster.core import Media, Sample
 from muster.core.numbers import whole
 from muster.metrics.protocol import ScoredSample
 from muster.results.media_identity import content_identities
+from muster.tasks.samples import IMAGES, LATER_TURN, VIDEOS, Samples
 
 
 def cluster_ids(rows: Sequence[ScoredSample], cluster_key: str | None = None) -> list[str]:
@@ -17,15 +19,32 @@ def cluster_ids(rows: Sequence[ScoredSample], cluster_key: str | None = None) ->
     key is one of its own. Without, samples that share any media, directly or through others, and the turns of a
     dialogue are one cluster, named after its first sample; a sample without any of these is one of its own.
     """
-    by_sample = sample_clusters({row.sample.id: row.sample for row in rows}.values(), cluster_key)
-    return [by_sample[row.sample.id] for row in rows]
+    names: list[str] = []
+    linked: dict[str, Sample] = {}
+    for row in rows:
+        sample = row.sample
+        names.append(f"sample:{sample.id}" if cluster_key is None else _by_key(sample, cluster_key))
+        if cluster_key is None and _is_linked(sample):
+            linked[sample.id] = sample
+    if not linked:
+        return names
+    by_media = _by_media(linked.values())
+    return [by_media.get(name.removeprefix("sample:"), name) for name in names]
 
 
-def sample_clusters(samples: Iterable[Sample], cluster_key: str | None = None) -> dict[str, str]:
-    """The cluster of each of a task's samples, by id: see `cluster_ids`."""
-    if cluster_key is None:
-        return _by_media(list(samples))
-    return {sample.id: _by_key(sample, cluster_key) for sample in samples}
+def sample_clusters(samples: Iterable[Sample], cluster_key: str | None = None) -> Callable[[Sample], str]:
+    """Says the cluster of each of a task's samples: see `cluster_ids`."""
+    if cluster_key is not None:
+        return partial(_by_key, key=cluster_key)
+    if isinstance(samples, Samples):
+        samples = samples.having(IMAGES | VIDEOS | LATER_TURN)
+    by_media = _by_media(samples)
+    return lambda sample: by_media.get(sample.id) or f"sample:{sample.id}"
+
+
+def _is_linked(sample: Sample) -> bool:
+    """Whether other samples may depend on this one."""
+    return bool(sample.images or sample.videos or sample.previous)
 
 
 def _by_key(sample: Sample, key: str) -> str:
@@ -33,9 +52,9 @@ def _by_key(sample: Sample, key: str) -> str:
     return f"sample:{sample.id}" if value is None else f"{key}:{whole(value)}"
 
 
-def _by_media(samples: Sequence[Sample]) -> dict[str, str]:
+def _by_media(samples: Iterable[Sample]) -> dict[str, str]:
     """Union-find over the samples, joined by the first sample that showed each medium, or began the dialogue."""
-    seen = [sample for sample in samples if sample.images or sample.videos or sample.previous]
+    seen = list(filter(_is_linked, samples))
     seen = list({each.id: each for sample in seen for each in (sample.dialogue[0], sample)}.values())
     parent = {sample.id: sample.id for sample in seen}
     shown_by: dict[str, str] = {}
@@ -64,6 +83,4 @@ def _by_media(samples: Sequence[Sample]) -> dict[str, str]:
             if first != second:
                 earlier, later = sorted((first, second), key=position.__getitem__)
                 parent[later] = earlier
-    return {
-        sample.id: f"sample:{root(sample.id) if sample.id in parent else sample.id}" for sample in samples
-    }
+    return {sample_id: f"sample:{root(sample_id)}" for sample_id in parent}

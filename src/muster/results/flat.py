@@ -46,6 +46,7 @@ def flat_intervals(
 
     None where the score's range isn't known: its unit doesn't say, and neither do answers that are worth 0 or 1.
     """
+    rows = list(rows)  # which are gone over many times
     extremes = _extremes(metric, rows)
     ranges = {
         name: _range(metric.info.units.get(name, ""), name, value, extremes) for name, value in values.items()

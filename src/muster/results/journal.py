@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -16,7 +16,15 @@ from typing import Self
 from muster.core import ConfigurationError, RunError
 from muster.core.regular_files import regular
 from muster.results.files import sync_directory
-from muster.results.journal_lines import Record, Scan, Verdict, encode_header, encode_record
+from muster.results.journal_lines import (
+    Entry,
+    Record,
+    Scan,
+    Verdict,
+    decode_entry,
+    encode_header,
+    encode_record,
+)
 from muster.results.journal_read import (
     Recovery,
     check_header,
@@ -51,9 +59,10 @@ class Journal:
         self._failed = False
 
     @classmethod
-    def open(cls, path: Path, run_id: str) -> Self:
+    def open(cls, path: Path, run_id: str, each: Callable[[Entry], None] | None = None) -> Self:
         """Create the journal of run `run_id`, or go on with it: an incomplete last line is cut off.
 
+        `each` gets every record that is there, without its text, in the order they were written.
         Raises `ConfigurationError` for a file that is no journal, of a newer format or of another run (the
         file is left as it is), `RunError` where it can't be written.
         """
@@ -64,8 +73,9 @@ class Journal:
         try:
             with open(descriptor, "rb", closefd=False, buffering=1 << 20) as file:
                 scan = Scan(file)
-                for _ in scan:
-                    pass
+                for found in scan:
+                    if each is not None and (entry := decode_entry(found.line)) is not None:
+                        each(entry)
             check_header(scan, path)
             if scan.header is not None and scan.header.run != run_id:
                 raise ConfigurationError(

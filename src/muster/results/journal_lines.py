@@ -74,10 +74,17 @@ class Cause(msgspec.Struct, gc=False):
     message: str
 
 
+class Length(msgspec.Struct, frozen=True, gc=False):
+    """How long an answer is."""
+
+    completion_tokens: int | None = None
+
+
 class Outcome(msgspec.Struct, gc=False):
     """Which request was answered, or why not."""
 
     key: RequestKey
+    usage: Length = Length()
     failure: Cause | None = None
     finish_reason: str | None = None
     seconds: float | None = None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from array import array
+from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
+
+import numpy as np
 
 from muster.core import ConfigurationError, FailureKind, RequestKey, RunError
 from muster.core.regular_files import regular
@@ -57,14 +61,6 @@ class Recovery:
         if self.torn_bytes:
             sentence += f"; an incomplete last line of {self.torn_bytes} bytes left out"
         return sentence
-
-
-class Place(NamedTuple):
-    """Where in the journal the record of a request is."""
-
-    offset: int
-    length: int
-    succeeded: bool
 
 
 def inspect_journal(path: Path) -> Recovery:
@@ -158,23 +154,21 @@ def completed_keys(path: Path, *, failed: Container[FailureKind] = ()) -> set[Re
     return done | given_up
 
 
-def index_journal(path: Path) -> dict[RequestKey, Place]:
-    """Where the record that counts for each request is (as `latest`), without holding any text."""
-    places: dict[RequestKey, Place] = {}
-    for found, entry in _entries(path):
-        key = entry.completion.key
-        held = places.get(key)
-        if held is None or not held.succeeded:
-            place = Place(found.offset, len(found.line), succeeded=entry.completion.failure is None)
-            places[interned(key)] = place
-    return places
-
-
 class JournalReader:
-    """The records that count, by request, read one at a time from where they are."""
+    """The records that count, by request, read one at a time from where they are. Holds 25 bytes for each."""
 
     def __init__(self, path: Path) -> None:
-        self._places = index_journal(path)
+        hashes, offsets, lengths, succeeded = array("q"), array("q"), array("I"), bytearray()
+        for found, entry in _entries(path):
+            hashes.append(hash(entry.completion.key))
+            offsets.append(found.offset)
+            lengths.append(len(found.line))
+            succeeded.append(entry.completion.failure is None)
+        order = np.argsort(np.frombuffer(hashes, np.int64), kind="stable")
+        self._hashes = array("q", np.frombuffer(hashes, np.int64)[order].tobytes())
+        self._offsets = array("q", np.frombuffer(offsets, np.int64)[order].tobytes())
+        self._lengths = array("I", np.frombuffer(lengths, np.uint32)[order].tobytes())
+        self._succeeded = np.frombuffer(succeeded, np.uint8)[order].tobytes()
         self._file = (path if path.exists() else Path(os.devnull)).open("rb")
 
     def __enter__(self) -> Self:
@@ -185,8 +179,7 @@ class JournalReader:
 
     def succeeded(self, key: RequestKey) -> bool:
         """Whether the request has an answer."""
-        place = self._places.get(key)
-        return place is not None and place.succeeded
+        return (record := self.get(key)) is not None and record.completion.succeeded
 
     def answer(self, key: RequestKey) -> str:
         """The text that the request was answered with. Raises `RunError` where there is none."""
@@ -197,12 +190,21 @@ class JournalReader:
 
     def get(self, key: RequestKey) -> Record | None:
         """The request's record: its first success, else its last failure, else None."""
-        place = self._places.get(key)
-        if place is None:
-            return None
-        self._file.seek(place.offset)
-        record = decode_record(self._file.read(place.length))
-        if record is None or record.completion.key != key:
+        wanted, chosen = hash(key), None
+        number = bisect_left(self._hashes, wanted)
+        while number < len(self._hashes) and self._hashes[number] == wanted:
+            record = self._read(number, wanted)
+            if record.completion.key == key:
+                if self._succeeded[number]:
+                    return record
+                chosen = record
+            number += 1
+        return chosen
+
+    def _read(self, number: int, expected: int) -> Record:
+        line = os.pread(self._file.fileno(), self._lengths[number], self._offsets[number])
+        record = decode_record(line)
+        if record is None or hash(record.completion.key) != expected:
             raise RunError(f"{self._file.name} was changed while it was read; try again")
         return record
 

@@ -112,13 +112,13 @@ def _score_task(
     verdicts: VerdictBook,
 ) -> TaskResults:
     scores = TaskScores(planned.task, verdicts=verdicts)
-    clusters = sample_clusters(planned.samples, planned.task.cluster)
+    cluster_of = sample_clusters(planned.samples, planned.task.cluster)
     asked = len(planned.samples) * planned.repeats
     with phase(f"scoring {planned.task.name}", "answers", asked):
         for answer in counted(
             with_corpus_scores(scores.task, _answers(scores.task, planned, journal, verdicts))
         ):
-            table.add(answer, clusters[answer.sample.id])
+            table.add(answer, cluster_of(answer.sample))
             scores.add(answer)
             if answer.record is not None and answer.record.completion.succeeded:
                 usage.add(answer.record.completion.usage)

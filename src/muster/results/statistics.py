@@ -71,6 +71,7 @@ def _is_flat(estimate: Estimate) -> bool:
 def _bootstrapped(
     metric: Metric, values: Mapping[str, float], rows: Sequence[ScoredSample], clusters: Sequence[str]
 ) -> Mapping[str, Estimate]:
+    rows = list(rows)  # which are gone over many times
     if isinstance(metric, AdditiveMetric):
         estimates = additive_estimates(values, metric.additive_terms(rows), clusters, seed=_SEED)
         if estimates is not None:

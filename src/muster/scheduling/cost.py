@@ -78,10 +78,14 @@ class TokenHistory:
 
     def add(self, completion: Completion) -> None:
         """Learn from an answer; failures and answers of unknown length teach nothing."""
-        tokens = completion.usage.completion_tokens
-        if tokens is None or not completion.succeeded:
+        if completion.succeeded:
+            self.learn(completion.key, completion.usage.completion_tokens)
+
+    def learn(self, key: RequestKey, tokens: int | None) -> None:
+        """The same of an answer of which no more is known."""
+        if tokens is None:
             return
-        task, sample = completion.key.task, (completion.key.task, completion.key.sample_id)
+        task, sample = key.task, (key.task, key.sample_id)
         total, count = self._samples.get(sample, (0.0, 0))
         self._samples[sample] = (total + tokens, count + 1)
         total, count = self._tasks.get(task, (0.0, 0))

@@ -6,7 +6,7 @@ Pure bookkeeping: no clock, no threads, no I/O. The coordinator calls it, the si
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from muster.core.choices import Schedule
 from muster.scheduling import allowance
-from muster.scheduling.claims import Claim, ClaimState, Item, Loss
+from muster.scheduling.claims import Claim, ClaimState, Item, Items, Loss
 from muster.scheduling.lane import ALONE, BLOCKED, DONE, HELD, WAITING, Lane
 from muster.scheduling.ledger import Ledger
 from muster.scheduling.schedules import SCHEDULES, longest_first
 from muster.scheduling.supply import CommonSupply, SharedOutSupply, Supply
 from muster.scheduling.suspects import Suspects
 
-__all__ = ["Claim", "ClaimState", "Item", "Loss", "WorkQueue"]
+__all__ = ["Claim", "ClaimState", "Item", "Items", "Loss", "WorkQueue"]
 
 
 @dataclass(slots=True)
@@ -55,23 +55,22 @@ class WorkQueue:
             raise ValueError(f"replicas must be at least 1, not {replicas}")
         if schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {schedule!r}: one of {', '.join(SCHEDULES)}")
-        costs = np.fromiter((item.cost for item in items), np.float64, len(items))
+        items = items if isinstance(items, Items) else Items(items)
+        costs = np.array(items.costs, np.float64)
         if not (np.isfinite(costs).all() and (costs >= 0).all()):
             raise ValueError("predicted costs must be finite and not negative")
         dynamic = schedule == "dynamic"
         order = (
-            longest_first(_to_the_end(costs, items), [item.media for item in items])
-            if dynamic
-            else np.arange(len(items))
+            longest_first(_to_the_end(costs, items.after), items.media) if dynamic else np.arange(len(items))
         )
-        keys = np.fromiter((item.batch_key for item in items), np.int64, len(items))[order]
+        keys = np.array(items.batch_keys, np.int64)[order]
         self._index = array("q", order.tobytes())
         self._place = array("q", np.argsort(order).tobytes())
         self._scale, units = _whole_units(costs[order])
         self._keys = array("q", keys.tobytes())
         self._ledger = Ledger(units)
         self._states = self._ledger.states
-        self._followers = self._block(items)
+        self._followers = self._block(items.after)
         self._supply: Supply = (
             CommonSupply(keys, self._states)
             if dynamic
@@ -254,17 +253,14 @@ class WorkQueue:
 
     # Inside
 
-    def _block(self, items: Sequence[Item]) -> dict[int, list[int]]:
+    def _block(self, after: Mapping[int, int]) -> dict[int, list[int]]:
         """Block what must come after something else; by the place of that, the places of those."""
         followers: dict[int, list[int]] = {}
-        for index, item in enumerate(items):
-            if item.after is not None:
-                if not 0 <= item.after < index:
-                    raise ValueError(
-                        f"item {index} can't come after {item.after}: that must be an earlier one"
-                    )
-                self._ledger.move([self._place[index]], BLOCKED)
-                followers.setdefault(self._place[item.after], []).append(self._place[index])
+        for index, before in after.items():
+            if not 0 <= before < index:
+                raise ValueError(f"item {index} can't come after {before}: that must be an earlier one")
+            self._ledger.move([self._place[index]], BLOCKED)
+            followers.setdefault(self._place[before], []).append(self._place[index])
         return followers
 
     def _place_of(self, index: int) -> int:
@@ -367,12 +363,11 @@ class WorkQueue:
         return tuple([self._index[place] for place in places])
 
 
-def _to_the_end(costs: NDArray[np.float64], items: Sequence[Item]) -> NDArray[np.float64]:
+def _to_the_end(costs: NDArray[np.float64], after: Mapping[int, int]) -> NDArray[np.float64]:
     """What each request costs together with the longest chain of those after it: none of them can start sooner."""
     chains = costs.copy()
-    for index in range(len(items) - 1, -1, -1):
-        before = items[index].after
-        if before is not None and before < index:
+    for index, before in reversed(list(after.items())):
+        if before < index:
             chains[before] = max(chains[before], costs[before] + chains[index])
     return chains
 

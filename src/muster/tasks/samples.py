@@ -138,11 +138,14 @@ class Samples(Sequence[Sample]):
     def __repr__(self) -> str:
         return f"<{len(self)} samples>"
 
+    def id_of(self, number: int) -> str:
+        """The id of the one at this place."""
+        encoded = self._bytes(number)
+        return _id.decode(encoded).id if encoded else self._kept[number].id
+
     def ids(self) -> Iterator[str]:
         """Their ids, in order."""
-        for number in range(len(self)):
-            encoded = self._bytes(number)
-            yield _id.decode(encoded).id if encoded else self._kept[number].id
+        return map(self.id_of, range(len(self)))
 
     def traits(self) -> bytes:
         """Of each sample what can be told without making it, a bit each: `IMAGES`, `FAULT` …"""

@@ -124,6 +124,8 @@ def _tagged(text: str) -> str:
 
 def _without_listing(text: str, options: Mapping[str, str]) -> str:
     """Without a list of all the options, which chooses none of them: "A. cat, B. dog" or one per line."""
+    if len(text) < sum(len(plain_option(option)) + 2 for option in options.values()):
+        return text  # too short for a list; four patterns of one question cost a hundred times the rest
     start, end = -1, 0
     for number, pattern in enumerate(_listed(tuple(options.items()))):
         found = pattern.search(text) if number == 0 else pattern.match(text, end)
