@@ -120,9 +120,11 @@ class Combinations:
 
         from muster.results.clusters import sample_clusters
 
-        by_sample = sample_clusters(self.samples.values(), self.rules[0].task.cluster)
+        cluster_of = sample_clusters(self.samples.values(), self.rules[0].task.cluster)
         numbers: dict[str, int] = {}
-        return np.array([numbers.setdefault(by_sample[key[0]], len(numbers)) for key in self.keys])
+        return np.array(
+            [numbers.setdefault(cluster_of(self.samples[key[0]]), len(numbers)) for key in self.keys]
+        )
 
     @property
     def unscored(self) -> int:
