@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import sqlite3
+import sys
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from benchmarks.peers import connections, makespan, partitions
+from benchmarks.peers import connections, makespan, partitions, race
+from benchmarks.peers.race_questions import write_questions
 from benchmarks.peers.suite import SUITE, draw
+from benchmarks.peers.tools import LmmsEval, Muster
+from muster.config import load_config
+from muster.core import Completion, Failure, RequestKey
+from muster.planning import plan
+from muster.results.journal import Journal, Record
 from muster.scheduling.simulator import Replica, lower_bound
 
 ONES = np.ones(12)
@@ -78,3 +88,64 @@ def test_the_coordinator_answers_light_workers_and_keeps_every_answer() -> None:
     ):
         assert connections.main() in (0, 1)
     assert "| 4 | 1,024 |" in told.getvalue()
+
+
+# -- the race
+
+
+def test_both_tools_are_asked_the_same(tmp_path: Path) -> None:
+    """Else the race compares two benchmarks. One picture is broken in both forms."""
+    import pyarrow.parquet as pq
+
+    questions = write_questions(tmp_path / "q", 4, broken=True)
+    (planned,) = plan(load_config({"model": "demo", "tasks": str(questions.folder / "digits.yaml")}))
+    rows = pq.read_table(questions.folder / "lmms_eval" / "digits.parquet").to_pylist()
+    assert [sample.id for sample in planned.samples] == [row["id"] for row in rows]
+    for sample, row in zip(planned.samples, rows, strict=True):
+        assert (sample.question, sample.answer) == (row["question"], row["answer"])
+        assert (questions.folder / f"{sample.id}.png").read_bytes() == row["picture"]
+    assert [len(row["picture"]) == 40 for row in rows] == [False, False, True, False]
+
+
+def test_what_muster_saved_is_its_answers_and_not_its_failures(tmp_path: Path) -> None:
+    assert Muster().saved(tmp_path) == 0
+    with Journal.open(tmp_path / "journal.jsonl", "r") as journal:
+        journal.append(Record(Completion(RequestKey("race", "0"), "7"), "w", 0.0, 1))
+        failed = Completion(RequestKey("race", "1"), failure=Failure("sample", "X", "broken"))
+        journal.append(Record(failed, "w", 0.0, 1))
+    assert Muster().saved(tmp_path) == 1
+
+
+def test_what_lmms_eval_saved_is_read_from_its_caches_and_logs(tmp_path: Path) -> None:
+    tool = LmmsEval(sys.executable)
+    assert (tool.saved(tmp_path), tool.score(tmp_path)) == (0, None)
+    (tmp_path / "cache" / "runs").mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(tmp_path / "cache" / "runs" / "rank_0.db")) as db, db:
+        db.execute("create table responses (cache_key text)")
+        db.execute("insert into responses values ('a'), ('b')")
+    assert tool.saved(tmp_path) == 2
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "1_samples_race.jsonl").write_text("{}\n{}\n{}\n")
+    (tmp_path / "logs" / "1_results.json").write_text(
+        json.dumps({"results": {"race": {"accuracy,none": 0.5}}})
+    )
+    assert (tool.saved(tmp_path), tool.score(tmp_path)) == (3, 0.5)
+    assert tool.answered(tmp_path, "Model Responding:   5%|x\rModel Responding:  40%|xx", 200) == 80
+
+
+def test_a_program_is_watched_and_killed_with_its_children_when_it_is_to_be(tmp_path: Path) -> None:
+    """A child that survives goes on answering, and the restart is not one."""
+    import psutil
+
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    found = race.watch(Muster(), [sys.executable, "-c", child], tmp_path / "out", 1, lambda _: _has_child())
+    assert found.status is None
+    assert not [each for each in psutil.Process().children(recursive=True) if each.status() != "zombie"]
+    ended = race.watch(Muster(), [sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "out2", 1)
+    assert (ended.status, ended.first_saved) == (3, None)
+
+
+def _has_child() -> bool:
+    import psutil
+
+    return len(psutil.Process().children(recursive=True)) >= 2
