@@ -302,6 +302,8 @@ def test_following_ends_with_the_run_and_its_exit_status(tmp_path: Path) -> None
     running.until(lambda: (tmp_path / "run" / "progress.json").exists(), "its progress")
     command = [sys.executable, "-m", "muster", "status", str(tmp_path / "run"), "--follow"]
     follower = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert follower.stdout is not None
+    assert "0/40 answered" in follower.stdout.readline()  # at once, and from now on it follows
     (tmp_path / "gate").touch()
     assert running.wait() == 0
     said, wrong = follower.communicate(timeout=120)

@@ -57,7 +57,7 @@ def _exit_status(status: Status) -> int:
 def _follow(folder: RunFolder, attempt: int, console: Console) -> None:
     from muster.report.displays import PlainDisplay, RichDisplay
 
-    display = RichDisplay(console) if console.is_terminal else PlainDisplay(console)
+    display = RichDisplay(console) if console.is_terminal else PlainDisplay(console, at_once=True)
     with display.show(lambda: _look(folder, attempt)):
         while folder.is_locked():
             time.sleep(_LOOK_SECONDS)

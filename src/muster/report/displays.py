@@ -87,12 +87,12 @@ class RichDisplay:
 class PlainDisplay:
     """Implements `Display` with a line now and then, for logs."""
 
-    def __init__(self, console: Console, every: float = _PLAIN_SECONDS) -> None:
-        """`every`: seconds between two lines."""
+    def __init__(self, console: Console, every: float = _PLAIN_SECONDS, *, at_once: bool = False) -> None:
+        """`every`: seconds between two lines, and before the first one unless it comes `at_once`."""
         self._console = console
         self._every = every
-        self._said = time.monotonic()
-        self._tasks_said = self._said
+        self._tasks_said = time.monotonic()
+        self._said = self._tasks_said - every if at_once else self._tasks_said
         self._noted: set[str] = set()
 
     @contextmanager
