@@ -148,13 +148,14 @@ def repeats_of(task: Task, config: RunConfig) -> int:
 
 
 def toolkit_options(config: RunConfig) -> ToolkitOptions:
-    """What the run says of other toolkits."""
+    """What the run says of other toolkits, and for what it doesn't say, the environment."""
+    usual = ToolkitOptions.of_environment()
     return ToolkitOptions(
-        lmms_eval_python=config.lmms_eval_python,
-        lmms_eval_model=config.lmms_eval_model,
-        include_path=tuple(config.include_path),
-        vlmevalkit_python=config.vlmevalkit_python,
-        vlmevalkit_path=config.vlmevalkit_path,
+        lmms_eval_python=config.lmms_eval_python or usual.lmms_eval_python,
+        lmms_eval_model=config.lmms_eval_model or usual.lmms_eval_model,
+        include_path=tuple(config.include_path) or usual.include_path,
+        vlmevalkit_python=config.vlmevalkit_python or usual.vlmevalkit_python,
+        vlmevalkit_path=config.vlmevalkit_path or usual.vlmevalkit_path,
         limit=config.limit,
         sample_ids=None if config.sample_ids is None else tuple(config.sample_ids),
     )

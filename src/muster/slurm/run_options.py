@@ -13,6 +13,7 @@ from muster.machine.ranks import Ranks
 from muster.models.registry import known_kind, list_backends, resolve_model
 from muster.slurm.request import JobRequest
 from muster.tasks.registry import load_tasks
+from muster.toolkits.options import toolkit_of
 
 
 def check_run(config: RunConfig, request: JobRequest, *, elsewhere: bool) -> None:
@@ -33,7 +34,7 @@ def check_run(config: RunConfig, request: JobRequest, *, elsewhere: bool) -> Non
         replicas_here(Asked.by(config), config.replicas, len(gpus))
     if not (elsewhere and _is_path(config.model)):
         resolve_model(config.model, known_kind(config.backend))
-    names = [name for name in config.tasks if not (elsewhere and _is_path(name))]
+    names = [name for name in config.tasks if not (toolkit_of(name) or (elsewhere and _is_path(name)))]
     if names:
         load_tasks(names)
 
