@@ -128,9 +128,9 @@ class LmmsEval:
                 continue
             for group, members in _groups(tree).items():
                 values = {
-                    key: float(value)
+                    key.removesuffix(",none"): float(value)
                     for key, value in results[group].items()
-                    if isinstance(value, (int, float)) and "_stderr" not in key
+                    if isinstance(value, (int, float)) and "_stderr" not in key and key != "samples"
                 }
                 yield {"name": group, "tasks": members, "values": values}, ()
 
@@ -276,14 +276,16 @@ class _Loaded:
     def result(self) -> dict[str, Any]:
         """What lmms-eval's table of results has of it."""
         scorers = list(self.scorers.values())
+        errors = {"_stderr,".join(name.split(",")): "N/A" for name in scorers[0].raw}  # it wants to see some
+        common = {"alias": self.name, "samples": scorers[0].counted, **errors}
         if len(scorers) == 1:
-            return {"alias": self.name, "samples": scorers[0].counted, **scorers[0].raw}
+            return {**common, **scorers[0].raw}
         means = {
             name: sum(each.raw[name] for each in scorers) / len(scorers)
             for name, value in scorers[0].raw.items()
             if isinstance(value, (int, float)) and all(name in each.raw for each in scorers)
         }
-        return {"alias": self.name, "samples": scorers[0].counted, **means}
+        return {**common, **means}
 
 
 def _messages_of(arguments: tuple[Any, ...], doc: Any) -> list[dict[str, Any]]:
