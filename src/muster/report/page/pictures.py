@@ -86,6 +86,9 @@ class Pictures:
         self._prompts = prompts
         self._planned = {each.task.name: each for each in planned}
         self._samples = {each.task.name: {sample.id: sample for sample in each.samples} for each in planned}
+        self._settings = {  # each looks through all samples
+            each.task.name: (_small_settings(each.opened or ImageSettings()), each.shown) for each in planned
+        }
         self._answers = answers or {}
         self._budget = budget
         self._seconds = seconds
@@ -134,11 +137,10 @@ class Pictures:
         sample = self._sample(wanted.task, wanted.sample_id)
         if sample is None or not (sample.images or sample.videos):
             return []
-        planned = self._planned[wanted.task]
-        small = _small_settings(planned.opened or ImageSettings())
+        small, shown = self._settings[wanted.task]
         media = [
             *(replace(image, image=small) for image in sample.images),
-            *(replace(video, shown=planned.shown) for video in sample.videos),
+            *(replace(video, shown=shown) for video in sample.videos),
         ]
         return media[:_PER_SAMPLE]
 
