@@ -37,6 +37,8 @@ from muster.tasks.definition import Task
 
 NO_VALUE = "(none)"
 """The group of samples whose metadata lacks a breakdown's key."""
+_AS_OBJECTS = 100_000
+"""Up to so many answers are held as objects while their scores are aggregated."""
 POINTS = "points"
 """A unit that says nothing without the number of points that can be had."""
 
@@ -137,6 +139,8 @@ def _estimates(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Metr
     from muster.results.flat import best_possible
     from muster.results.statistics import cluster_ids, estimate_metrics
 
+    if len(rows) <= _AS_OBJECTS:
+        rows = list(rows)  # gone over several times
     try:
         with ForeignCode():
             estimates = estimate_metrics(metric, rows, cluster_ids(rows, task.cluster))
