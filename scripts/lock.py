@@ -1,8 +1,9 @@
 """Renews constraints/lock.txt, the releases that `make demo` and `make test` install: `make lock`.
 
-uv resolves every dependency of every extra but vllm, to the newest release that pyproject.toml allows, for all Pythons
-and platforms at once. torch isn't in the file: constraints/torch.txt names its release, whose build depends on the
-machine (`install.py`), and what a build needs of its own (CUDA's libraries) comes with it.
+uv resolves every dependency of the extra `dev`, which has all the others but vllm and the sinks (.ci/vllm and .ci/sinks
+make environments of their own), to the newest release that pyproject.toml allows, for all Pythons and platforms at
+once. torch isn't in the file: constraints/torch.txt names its release, whose build depends on the machine
+(`install.py`), and what a build needs of its own (CUDA's libraries) comes with it.
 """
 
 from __future__ import annotations

@@ -269,10 +269,13 @@ def test_clearing_a_run_forgets_none_of_its_files(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     properties = [name for name, value in vars(RunFolder).items() if isinstance(value, property)]
     paths = {name: value for name in properties if isinstance(value := getattr(folder, name), Path)}
-    kept = {"logs", "slurm", "lock_file", "lock_holder"}
+    kept, folders = {"logs", "slurm", "lock_file", "lock_holder"}, {"toolkit_files"}
     with folder.lock():
         for name, path in paths.items():
-            if name not in kept:
+            if name in folders:
+                path.mkdir()
+                (path / "submission.json").write_text("x")
+            elif name not in kept:
                 path.write_text("x")
         folder.log("w").write_text("x")
         folder.clear()
