@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -80,6 +81,7 @@ def _child(order: _Order) -> None:
     for target, source in ((0, nothing), (1, output), (2, output)):
         os.dup2(source, target)
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests were started by nohup
     os.environ.update(order["env"])
     sys.argv = ["muster", *order["arguments"]]
     from muster.cli import main

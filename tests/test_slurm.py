@@ -294,7 +294,7 @@ def test_a_run_folder_on_the_nodes_own_disk_is_fetched(cluster: Cluster) -> None
     open_gate_in(first.disk)
     stdout, stderr = follower.communicate(timeout=DEADLINE)
     assert follower.returncode == 0, stdout + stderr
-    assert stdout.count("muster: job") == stdout.count("accuracy") == 1, stdout
+    assert stdout.count("muster: job") == stdout.count("exact_match (muster)") == 1, stdout
     assert_all_answered(copy)
     assert not (cluster.login.disk / "run").exists()
     (copy / "results.json").unlink()

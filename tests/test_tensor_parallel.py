@@ -196,7 +196,7 @@ import subprocess, time
 from muster.core import child_process
 from muster.models.transformers.tensor import members as m
 m.FAIL_SECONDS = 0.2
-child_process.launch = lambda *_, **__: subprocess.Popen(["true"])
+child_process.launch = lambda _, socket, *__, **___: subprocess.Popen(["sleep", "1"], pass_fds=[socket.fileno()])
 crew = m.Members.start(2)
 crew._wait_together(m.FAIL_SECONDS)  # the follower is gone, and the driver doesn't say so
 time.sleep(60)
