@@ -39,7 +39,7 @@ CHANGES = (
     ("search: a word of every question", "q=picture"),
     ("search: one question", "q=number+4321+of"),
     ("search: nothing", "q=zebra"),
-    ("a sample in the middle", "s=made_up%2Fq25000"),
+    ("a sample in the middle", "s=made_up%2Fq{middle}"),
     ("everything again", ""),
 )
 _PAINTED = "return performance.getEntriesByName('first-contentful-paint')[0].startTime"
@@ -121,7 +121,7 @@ def report(folder: Path, page: Path) -> tuple[float, float, float]:
     return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def browse(page: Path, profile: Path, rounds: int) -> dict[str, float]:
+def browse(page: Path, profile: Path, rounds: int, samples: int) -> dict[str, float]:
     """Median seconds to the first paint, until the samples are there, and per change of the filters."""
     with chromium(profile) as browser:
         browser.set_script_timeout(60)
@@ -137,7 +137,7 @@ def browse(page: Path, profile: Path, rounds: int) -> dict[str, float]:
             times = []
             for turn in range(5):
                 _change(browser, f"q=between{turn}")
-                times.append(_change(browser, target))
+                times.append(_change(browser, target.format(middle=samples // 2)))
             found[name] = statistics.median(times)
     return found
 
@@ -159,7 +159,7 @@ def main() -> int:
         costs = [report(folder / "run", page) for _ in range(rounds)]
         seconds, processor, mib = min(costs)
         megabytes = page.stat().st_size / 1e6
-        shown = browse(page, folder / "profile", rounds)
+        shown = browse(page, folder / "profile", rounds, samples)
     table(
         f"{samples:,} samples with images: `muster report`, a whole process, best of {rounds}",
         ["wall s", "processor s", "peak MiB", "file MB"],
