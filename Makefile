@@ -15,7 +15,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
-WORKERS ?= $(shell echo $$(($$(env -u OMP_NUM_THREADS nproc) + 1)))
+WORKERS ?= $(shell echo $$(($$(env -u OMP_NUM_THREADS nproc) + 2)))
 TESTS ?= tests
 RELEASES ?= locked
 
@@ -31,8 +31,8 @@ help:
 demo: $(VENV)/.installed-transformers
 	$(BIN)/muster run --model demo --tasks digits
 
-# One thread per process: the tests start many processes, and threads would only fight over the cores. One test more than
-# cores at a time: many spend their time waiting for a time-out.
+# One thread per process: the tests start many processes, and threads would only fight over the cores. Two tests more
+# than cores at a time: many spend their time waiting for a time-out.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 9 --durations=40 $(TESTS)
 

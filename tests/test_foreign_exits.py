@@ -131,8 +131,12 @@ def test_the_boundary_lets_signals_pass_also_in_somebody_elses_process() -> None
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
-    with pytest.raises(InterruptedRunError), interruptible(), ForeignCode():
-        signal.raise_signal(signal.SIGHUP)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
+    try:
+        with pytest.raises(InterruptedRunError), interruptible(), ForeignCode():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_swallowed_signal_is_raised_again() -> None:
