@@ -22,6 +22,7 @@ from muster.core import Completion, Failure, RequestKey
 from muster.planning import plan
 from muster.results.journal import Journal, Record
 from muster.scheduling.simulator import Replica, lower_bound
+from processes import gone
 
 ONES = np.ones(12)
 
@@ -137,15 +138,16 @@ def test_a_program_is_watched_and_killed_with_its_children_when_it_is_to_be(tmp_
     """A child that survives goes on answering, and the restart is not one."""
     import psutil
 
+    before = {each.pid for each in psutil.Process().children(recursive=True)}  # other tests' servers
+
+    def started() -> list[psutil.Process]:
+        return [each for each in psutil.Process().children(recursive=True) if each.pid not in before]
+
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
-    found = race.watch(Muster(), [sys.executable, "-c", child], tmp_path / "out", 1, lambda _: _has_child())
+    found = race.watch(
+        Muster(), [sys.executable, "-c", child], tmp_path / "out", 1, lambda _: len(started()) >= 2
+    )
     assert found.status is None
-    assert not [each for each in psutil.Process().children(recursive=True) if each.status() != "zombie"]
+    assert all(gone(each) for each in started())
     ended = race.watch(Muster(), [sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "out2", 1)
     assert (ended.status, ended.first_saved) == (3, None)
-
-
-def _has_child() -> bool:
-    import psutil
-
-    return len(psutil.Process().children(recursive=True)) >= 2
