@@ -352,7 +352,7 @@ def test_four_ranks_of_a_launcher_as_two_replicas(
     assert gone(follower)
     assert "rank 3: rank 2 feeds the replica of ranks 2 to 3" in run.stderr
     assert "worker-2 killed by SIGKILL; starting it again" in run.stderr
-    assert run.logs().count("worker-2 is ready") == 2
+    assert run.logs().count("worker-2 is ready") in (1, 2)  # once where the other has answered all meanwhile
     assert f"(process {lost.pid}) is gone" in run.logs()
     assert_same_answers(run, model, task, tmp_path)
     assert not followers(psutil.Process())
