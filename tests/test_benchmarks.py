@@ -59,6 +59,7 @@ def tables(output: str) -> list[list[list[str]]]:
         ("tsv_loading", [3]),
         pytest.param("report_page", [1, 11], marks=needs_chromium),
         ("view_index", [7]),
+        ("gate_simulation", [2, 3]),
         ("transformers_speed", [4]),
         ("video_reuse", [2]),
     ],
