@@ -78,10 +78,10 @@ def main() -> int:
     passed = share_of("GO", 2 * MARGIN, runs, random)
     table(
         f"Wrong verdicts in {runs:,} simulated runs of {TASKS} tasks of {QUESTIONS} questions, allowed {MARGIN}",
-        ["the truth", "verdict", "share"],
+        ["the truth", "verdict", "runs", "share"],
         [
-            ["each task is worse by just what is allowed", "NO-GO", f"{refused:.4f}"],
-            ["each task is worse by twice that", "GO", f"{passed:.4f}"],
+            ["each task is worse by just what is allowed", "NO-GO", f"{runs:,}", f"{refused:.4f}"],
+            ["each task is worse by twice that", "GO", f"{runs:,}", f"{passed:.4f}"],
         ],
     )
     rows, gaps = [], []
