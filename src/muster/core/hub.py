@@ -47,11 +47,17 @@ def hub_errors(
             else f"there is no dataset {name}"
         )
         raise ConfigurationError(f"{nowhere} on the hub (a private one needs HF_TOKEN)") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise ConfigurationError(unreachable()) from error
     except Exception as error:
-        # The hub's client raises its HTTP library's errors, whichever that is in its version. What came so far stays
-        # in the cache and is continued from.
-        if "Connect" in type(error).__name__ or "Timeout" in type(error).__name__:
+        # The connection broke, the disk is full …: what came so far stays in the cache and is continued from.
+        if kind == "dataset" and _is_about_the_connection(error):
+            # Models are looked for by one call that makes this a LocalEntryNotFoundError; datasets are listed first.
             raise ConfigurationError(unreachable()) from error
         raise RunError(f"{name} could not be fetched from the hub: {error}") from error
+
+
+def _is_about_the_connection(error: Exception) -> bool:
+    """The hub's client raises its HTTP library's errors, whichever that is in its version."""
+    name = type(error).__name__
+    return isinstance(error, ConnectionError) or "Connect" in name or "Timeout" in name
