@@ -40,7 +40,8 @@ def own(folder: Path, **files: str) -> Path:
         ("mmvet", "user: [1]", r"mmvet\.yaml: Expected `str`"),
         ("mmvet", "user: x\nuzer: y", "unknown field `uzer`"),
         ("mmvet", "user: {", r"mmvet\.yaml: not YAML"),
-        ("mmvett", OWN, "no judge prompt 'mmvett'; there are answer_match, charxiv, llava_bench, mathvista, mmvet"),
+        ("mmvett", OWN, "no judge prompt 'mmvett'; there are answer_match, charxiv, llava_bench, mathvista, mmvet, "
+                        "mmvp, option_matching, simplevqa"),
     ],
 )  # fmt: skip
 def test_mistakes_are_found_before_the_model_loads(
