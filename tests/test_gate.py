@@ -7,29 +7,17 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.gate_simulation import run_of
 from muster.cli.app import app
 from muster.core import ConfigurationError
 from muster.gate.decision import decide
 from muster.gate.policy import Policy
 from muster.gate.power_plan import TaskAtHand, plan_power
-from muster.result_files.loaded import LoadedRun, LoadedTask, row_schema
 from test_compare import made, right, wrong_from
 from toy_task import toy_plan
-
-
-def run_of(**scores: np.ndarray[tuple[int], np.dtype[np.float64]]) -> LoadedRun:
-    tasks = {}
-    for name, values in scores.items():
-        columns = {each.name: pa.nulls(len(values), each.type) for each in row_schema()}
-        columns["id"] = pa.array([str(number) for number in range(len(values))])
-        columns["repeat"] = pa.array(np.zeros(len(values), dtype=np.int32))
-        columns["score"] = pa.array(values)
-        tasks[name] = LoadedTask(name, pa.table(columns, schema=row_schema()), "accuracy", "0-1")
-    return LoadedRun("m", Path("run"), "test", tasks)
 
 
 def policy(**rule: object) -> Policy:
@@ -84,7 +72,7 @@ def test_a_drop_as_large_as_the_margin_is_rarely_refused_however_many_tasks(
     for _ in range(runs):
         before = {f"t{number}": np.full(150, 1.0) for number in range(20)}
         after = {name: (random.random(150) >= drop).astype(float) for name in before}
-        refused += decide(policy(max_drop=0.05), run_of(**after), run_of(**before)).verdict == "NO-GO"
+        refused += decide(policy(max_drop=0.05), run_of(after), run_of(before)).verdict == "NO-GO"
     assert least <= refused / runs <= most
 
 
@@ -96,7 +84,7 @@ def test_the_plan_promises_what_happens() -> None:
     for _ in range(600):
         before = np.full(500, 0.5)
         step = random.choice([0.5, -0.5, 0.0], p=[0.05, 0.05, 0.9], size=500)
-        verdict = decide(policy(max_drop=0.02), run_of(t=before + step), run_of(t=before)).verdict
+        verdict = decide(policy(max_drop=0.02), run_of({"t": before + step}), run_of({"t": before})).verdict
         passed += verdict == "GO"
         broken += verdict == "NO-GO"
     assert passed / 600 == pytest.approx(planned.go_if_unchanged, abs=0.05)

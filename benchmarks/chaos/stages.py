@@ -46,14 +46,14 @@ class Stage(Protocol):
 
     def folder(self, scratch: Path) -> Path:
         """Where the run folders of this stage may be."""
-        ...
+        return scratch
 
 
 def _muster(output: Path, options: Sequence[str]) -> list[str]:
     return ["-m", "muster", "run", "--output", str(output), *options]
 
 
-class Here:
+class Here(Stage):
     """Without a launcher: `inline` or `local`."""
 
     def __init__(self, name: str, says: str, options: Sequence[str]) -> None:
@@ -71,12 +71,8 @@ class Here:
         words = [sys.executable, *_muster(output, [*options, *self._options])]
         return Attempt.start([Command(words, ENVIRONMENT)], said)
 
-    def folder(self, scratch: Path) -> Path:
-        """See `Stage`."""
-        return scratch
 
-
-class Torchrun:
+class Torchrun(Stage):
     """One node of two ranks."""
 
     name, says = "torchrun", "torchrun, 2 ranks"
@@ -87,12 +83,8 @@ class Torchrun:
         words = [*launcher, f"--max-restarts={restarts}", *_muster(output, options)]
         return Attempt.start([Command(words, ENVIRONMENT)], said)
 
-    def folder(self, scratch: Path) -> Path:
-        """See `Stage`."""
-        return scratch
 
-
-class Nodes:
+class Nodes(Stage):
     """torchrun on hosts that share no disk."""
 
     def __init__(self, name: str, made: Network) -> None:
@@ -121,7 +113,7 @@ class Nodes:
         return self.hosts[0].disk
 
 
-class Ray:
+class Ray(Stage):
     """Two actors on a Ray cluster of two raylets, which outlives the runs."""
 
     name, says = "ray", "Ray, 2 replicas"
@@ -147,10 +139,6 @@ class Ray:
         command = Command(words, {**ENVIRONMENT, **self._host.env})
         return Attempt.start([command], said, self._host.actors)
 
-    def folder(self, scratch: Path) -> Path:
-        """See `Stage`."""
-        return scratch
-
     def lose_a_node(self) -> None:
         """Kill the second raylet and all that runs on it, and start another."""
         self._second.kill()
@@ -166,7 +154,7 @@ class Ray:
         self._start()
 
 
-class Slurm:
+class Slurm(Stage):
     """A job of two nodes that `muster slurm` submits and follows, from a third host."""
 
     name, says = "slurm", "Slurm, 2 nodes of 1 rank"
@@ -188,10 +176,6 @@ class Slurm:
         return Attempt.start(
             [Command(words, {**self._slurm.environment_of(self._login), **ENVIRONMENT})], said
         )
-
-    def folder(self, scratch: Path) -> Path:
-        """See `Stage`."""
-        return scratch
 
     def job(self) -> str:
         """The number of the job that isn't over; an empty string where there is none."""

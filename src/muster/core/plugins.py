@@ -10,6 +10,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,24 +73,38 @@ def _broken(reference: str, module: object, error: Exception) -> ConfigurationEr
 
 
 def _import_file(path: Path, reference: str) -> ModuleType:
-    """The module in a file; the same module object for every call."""
     if not path.is_file():
         raise ConfigurationError(f"{reference}: there is no file {path}")
-    name = f"muster_own_{path.stem}_{abs(hash(path.resolve())):x}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(f"{reference}: {path} is not a Python file (its name must end in .py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    spec = spec_of_file(path, reference)
     try:
         with ForeignCode():
-            spec.loader.exec_module(module)
+            return module_of(spec)
     except ModuleNotFoundError:
-        del sys.modules[name]
         raise  # explained by the caller
     except Exception as error:
-        del sys.modules[name]
         raise _broken(reference, path, error) from error
+
+
+def spec_of_file(path: Path, reference: str) -> ModuleSpec:
+    """How a file is loaded as a module, equal for every call. Raises `ConfigurationError` where it isn't Python."""
+    spec = importlib.util.spec_from_file_location(
+        f"muster_own_{path.stem}_{abs(hash(path.resolve())):x}", path
+    )
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{reference}: {path} is not a Python file (its name must end in .py)")
+    return spec
+
+
+def module_of(spec: ModuleSpec) -> ModuleType:
+    """The module, loaded once. Raises whatever its code raises: to be called in `ForeignCode`."""
+    if spec.name in sys.modules:
+        return sys.modules[spec.name]
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    try:
+        assert spec.loader is not None
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
     return module

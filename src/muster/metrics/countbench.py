@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from muster.core import Sample
 from muster.metrics.mean_metric import MeanMetric
-from muster.metrics.numbers import SMALL, stated_number
+from muster.metrics.numbers import UP_TO_TWENTY, stated_number
 from muster.metrics.protocol import Score
 
 
@@ -44,4 +44,4 @@ class CountBench(MeanMetric):
 
 def _in_digits(text: str) -> str:
     normal = text.strip().lower()
-    return "0" if normal == "none" else str(SMALL.get(normal, normal))
+    return "0" if normal == "none" else str(UP_TO_TWENTY.get(normal, normal))

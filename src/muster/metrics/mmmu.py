@@ -21,7 +21,7 @@ from muster.metrics.letters.muster import read_choice
 from muster.metrics.letters.options import lettered
 from muster.metrics.letters.vlmevalkit import NO_OPTION, infer_letter
 from muster.metrics.listed_answers import listed_answers
-from muster.metrics.mmmu_subjects import discipline_of, over_subjects, subject_of
+from muster.metrics.mmmu_subjects import over_subjects, subject_of, subjects_or_disciplines
 from muster.metrics.open_answers import is_right, parse_open
 from muster.metrics.protocol import MetricInfo, Score, ScoredSample
 from muster.metrics.variants import VariantMetric
@@ -81,11 +81,7 @@ class Mmmu(VariantMetric):
 
     def categories(self, rows: Sequence[ScoredSample], key: str) -> Sequence[JSON] | None:
         """`subject` and `discipline`, as the ids have them."""
-        if key == "subject":
-            return [subject_of(row.sample) for row in rows]
-        if key == "discipline":
-            return [discipline_of(subject_of(row.sample)) for row in rows]
-        return None
+        return subjects_or_disciplines(rows, key)
 
     def _choose(self, sample: Sample, prediction: str) -> Choice:
         options = lettered(sample.choices)

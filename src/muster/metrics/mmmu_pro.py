@@ -19,7 +19,7 @@ from muster.metrics.letters.mmmu_pro_cot import infer_after_thought
 from muster.metrics.letters.muster import read_choice
 from muster.metrics.letters.options import lettered
 from muster.metrics.letters.vlmevalkit import NO_OPTION, infer_letter
-from muster.metrics.mmmu_subjects import discipline_of, over_subjects, subject_of
+from muster.metrics.mmmu_subjects import over_subjects, subject_of, subjects_or_disciplines
 from muster.metrics.protocol import MetricInfo, Score, ScoredSample
 from muster.metrics.variants import VariantMetric
 
@@ -103,11 +103,7 @@ class MmmuPro(VariantMetric):
 
     def categories(self, rows: Sequence[ScoredSample], key: str) -> Sequence[JSON] | None:
         """`subject` and `discipline`."""
-        if key == "subject":
-            return [_subject(row.sample) for row in rows]
-        if key == "discipline":
-            return [discipline_of(_subject(row.sample)) for row in rows]
-        return None
+        return subjects_or_disciplines(rows, key, _subject)
 
 
 def _subject(sample: Sample) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from muster.core import Sample
+from muster.core import JSON, Sample
 from muster.metrics.averages import mean
 from muster.metrics.protocol import ScoredSample
 
@@ -33,6 +33,17 @@ def subject_of(sample: Sample) -> str:
 def discipline_of(subject: str) -> str | None:
     """The discipline that the subject belongs to; None for a subject that MMMU doesn't have."""
     return _DISCIPLINE_OF.get(subject)
+
+
+def subjects_or_disciplines(
+    rows: Sequence[ScoredSample], key: str, subject: Callable[[Sample], str] = subject_of
+) -> Sequence[JSON] | None:
+    """What `Metric.categories` gives for the keys `subject` and `discipline`; None for others."""
+    if key == "subject":
+        return [subject(row.sample) for row in rows]
+    if key == "discipline":
+        return [discipline_of(subject(row.sample)) for row in rows]
+    return None
 
 
 def over_subjects(rows: Sequence[ScoredSample], subject: Callable[[Sample], str]) -> float:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-from muster.metrics.numbers import SMALL
+from muster.metrics.spelled_numbers import SMALL
 
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_WORDS = SMALL | {word: 10 * number for number, word in enumerate(_TENS, 2)}
 _HUNDRED, _THOUSAND = "hundred", "thousand"
 _DIGITS = re.compile(r"-?\d+(?:\.\d+)?")
 _LETTERS = re.compile("[a-z]+")
@@ -27,7 +25,7 @@ def _number_words(text: str) -> tuple[int, list[str]]:
     start, words = 0, list[str]()
     for found in _LETTERS.finditer(text):
         word = found.group()
-        if word in _WORDS or word in (_HUNDRED, _THOUSAND):
+        if word in SMALL or word in (_HUNDRED, _THOUSAND):
             start = start if words else found.start()
             words.append(word)
         elif words and word != "and":
@@ -43,5 +41,5 @@ def _value(words: list[str]) -> float:
         elif word == _THOUSAND:
             total, current = total + max(current, 1) * 1000, 0
         else:
-            current += _WORDS[word]
+            current += SMALL[word]
     return float(total + current)

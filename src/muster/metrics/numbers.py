@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from muster.metrics.number_reading import read_number
+from muster.metrics.spelled_numbers import SMALL
 
-_WORDS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
-)  # fmt: skip
-SMALL = {word: number for number, word in enumerate(_WORDS)}
+UP_TO_TWENTY = {word: number for word, number in SMALL.items() if number <= 20}
 """Number words up to twenty."""
 
 

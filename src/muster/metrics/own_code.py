@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import sys
 import traceback
 from pathlib import Path
@@ -12,6 +10,7 @@ from types import ModuleType
 
 from muster.core import ConfigurationError, MusterError
 from muster.core.foreign_code import ForeignCode
+from muster.core.plugins import add_working_directory, module_of, spec_of_file
 
 
 def load_own(name: str, folder: Path | None) -> object:
@@ -62,27 +61,13 @@ def _module(name: str, folder: Path | None) -> ModuleType:
     beside = folder / f"{name.replace('.', '/')}.py" if folder is not None and name else None
     if beside is not None and beside.is_file():
         return _from_file(beside)
-    if str(Path.cwd()) not in sys.path:  # at the end, so that it shadows nothing
-        sys.path.append(str(Path.cwd()))
+    add_working_directory()
     return importlib.import_module(name)
 
 
 def _from_file(path: Path) -> ModuleType:
-    """The module in a file, the same for every call. What lies beside it can be imported by it."""
+    """The module in a file. What lies beside it can be imported by it."""
     path = path.resolve()
-    name = f"muster_metric_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(f"metric: {path} is not a Python file (its name must end in .py)")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return module_of(spec_of_file(path, "metric"))

@@ -18,7 +18,7 @@ from muster.metrics.letters import videommmu as letters
 from muster.metrics.letters.lmms_eval import extract_option
 from muster.metrics.letters.muster import read_choice
 from muster.metrics.letters.options import lettered
-from muster.metrics.mmmu_subjects import discipline_of, over_subjects, subject_of
+from muster.metrics.mmmu_subjects import over_subjects, subject_of, subjects_or_disciplines
 from muster.metrics.open_answers import INDICATORS, is_right, parse_open
 from muster.metrics.protocol import MetricInfo, Score, ScoredSample
 from muster.metrics.variants import VariantMetric
@@ -87,8 +87,4 @@ class VideoMmmu(VariantMetric):
 
     def categories(self, rows: Sequence[ScoredSample], key: str) -> Sequence[JSON] | None:
         """`subject` and `discipline`, as the ids have them."""
-        if key == "subject":
-            return [subject_of(row.sample) for row in rows]
-        if key == "discipline":
-            return [discipline_of(subject_of(row.sample)) for row in rows]
-        return None
+        return subjects_or_disciplines(rows, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from muster.core.phases import Phase
 from muster.report.live import notes, phase_line, render, render_phase, straggler_lines, summary, task_lines
+from muster.report.repeatedly import repeatedly
 from muster.results.snapshot import Snapshot
 
 _PLAIN_SECONDS = 10.0
@@ -131,19 +132,12 @@ class PlainDisplay:
                 self.say(line)
         self.say(summary(snapshot))
 
-    @contextmanager
-    def _meanwhile(self, tell: Callable[[], None]) -> Iterator[None]:
-        over = threading.Event()
+    def _meanwhile(self, tell: Callable[[], None]) -> AbstractContextManager[None]:
+        def tell_when_due() -> None:
+            if time.monotonic() - self._said >= self._every:
+                tell()
 
-        def report() -> None:
-            while not over.wait(max(0.0, self._said + self._every - time.monotonic())):
-                if time.monotonic() - self._said >= self._every:
-                    tell()
+        def left() -> float:
+            return max(0.0, self._said + self._every - time.monotonic())
 
-        reporter = threading.Thread(target=report, name="muster-progress", daemon=True)
-        reporter.start()
-        try:
-            yield
-        finally:
-            over.set()
-            reporter.join()
+        return repeatedly(tell_when_due, left, "muster-progress")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -14,6 +14,7 @@ import msgspec
 from muster.core import ConfigurationError, InterruptedRunError, MusterError
 from muster.core.phases import Phase
 from muster.core.saying import tell
+from muster.report.repeatedly import repeatedly
 from muster.results.files import encode_json
 from muster.results.snapshot import Snapshot
 
@@ -137,21 +138,8 @@ class EventFile:
                     primary=metric == task.primary,
                 )
 
-    @contextmanager
-    def _meanwhile(self, tell: Callable[[], None]) -> Iterator[None]:
-        over = threading.Event()
-
-        def report() -> None:
-            while not over.wait(EVERY_SECONDS):
-                tell()
-
-        reporter = threading.Thread(target=report, name="muster-events", daemon=True)
-        reporter.start()
-        try:
-            yield
-        finally:
-            over.set()
-            reporter.join()
+    def _meanwhile(self, tell: Callable[[], None]) -> AbstractContextManager[None]:
+        return repeatedly(tell, lambda: EVERY_SECONDS, "muster-events")
 
 
 class Both:

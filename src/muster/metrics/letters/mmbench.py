@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from muster.metrics.letters.lmms_eval import extract_letter
+from muster.metrics.letters.vlmevalkit import API_FAILURE
 
-_API_FAILURE = "Failed to obtain answer via API"
 _LETTERS = "ABCDE"
 _OPTIONS = "ABCD"
 _ABSENT = "nan"
@@ -21,7 +21,7 @@ _ARTICLE_FROM = 4
 def can_infer(text: str, options: Mapping[str, str]) -> str | None:
     """The letter, or None where the toolkit would ask its judge."""
     text = text.strip()
-    letter = None if _API_FAILURE in text else _from_letters(text)
+    letter = None if API_FAILURE in text else _from_letters(text)
     if letter is not None:
         return letter
     lowered = text.lower()

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 NO_OPTION = "Z"
 """What VLMEvalKit calls an answer that refuses."""
 
-_API_FAILURE = "Failed to obtain answer via API"
-_REFUSALS = (
+API_FAILURE = "Failed to obtain answer via API"
+REFUSALS = (
     "Sorry, I can't help with images of people yet.",
     "I can't process this file.",
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 )
-_TO_BLANKS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+TO_BLANKS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _ANSWER_IS = re.compile(r"answer\s+is\s+\**([ABCD])", re.IGNORECASE)  # sic: no word boundary
 
 
@@ -25,11 +25,11 @@ def infer_letter(text: str, options: Mapping[str, str]) -> str | None:
 
 
 def _from_letters(text: str, options: Mapping[str, str]) -> str | None:
-    if _API_FAILURE in text:
+    if API_FAILURE in text:
         return None
-    if any(refusal in text for refusal in _REFUSALS):
+    if any(refusal in text for refusal in REFUSALS):
         return NO_OPTION
-    words = text.translate(_TO_BLANKS).split()
+    words = text.translate(TO_BLANKS).split()
     present = [letter for letter in options if letter in words]
     if len(present) == 1 and words.index(present[0]) > len(words) - 5:
         return present[0]
