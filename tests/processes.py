@@ -59,6 +59,14 @@ def gone(process: psutil.Process) -> bool:
         return True
 
 
+def until(true: Callable[[], object], what: str = "what the test waits for") -> None:
+    """Wait until something has come true."""
+    limit = time.monotonic() + DEADLINE
+    while not true():
+        assert time.monotonic() < limit, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
 def until_gone(*processes: psutil.Process) -> None:
     """Wait until processes have ended, whoever is to reap them; psutil's own `wait` waits for that too."""
     limit = time.monotonic() + DEADLINE

@@ -8,14 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from processes import DEADLINE, command_of
+from processes import DEADLINE, command_of, until
 
 ADDRESS = "10.78.0.1"
 _SETUP = f"""
@@ -140,14 +139,6 @@ def _network(pid: int) -> str:
         return str(Path(f"/proc/{pid}/ns/net").readlink())
     except OSError:
         return ""
-
-
-def until(true: Callable[[], object], what: str) -> None:
-    """Wait until something has come true."""
-    limit = time.monotonic() + DEADLINE
-    while not true():
-        assert time.monotonic() < limit, f"waited in vain for {what}"
-        time.sleep(0.1)
 
 
 @contextmanager

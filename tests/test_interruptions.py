@@ -12,7 +12,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from api_servers import serving as serving_judge
 from forked import Ended, Forker
 from judged_task import judge_options, write_judged
 from muster.results.results import Results
-from processes import DEADLINE, launched, start, write_benchmark
+from processes import DEADLINE, launched, start, until, write_benchmark
 from web_server import serving as serving_files
 
 HERE = Path(__file__).parent
@@ -69,14 +69,7 @@ def interrupted(forker: Forker, folder: Path, number: int, phase: str, what: str
 
 
 def wait_for(file: Path) -> None:
-    wait_until(file.exists)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + DEADLINE
-    while not true():
-        assert time.monotonic() < limit, "never"
-        time.sleep(0.005)
+    until(file.exists)
 
 
 def check_interrupted(ended: Ended, folder: Path, number: int, phase: str) -> None:
@@ -171,7 +164,7 @@ def test_a_signal_ends_judging(forker: Forker, tmp_path: Path) -> None:
         given[given.index("--tasks") + 1] = str(task)
         given[given.index("--backend") + 1] = f"{HERE / 'fake_models.py'}:Echo"
         pid = forker.start(*given)
-        wait_until(lambda: len(server.calls) == 3)
+        until(lambda: len(server.calls) == 3)
         os.kill(pid, number)
         time.sleep(0.1)
         os.kill(pid, number)

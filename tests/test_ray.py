@@ -18,8 +18,8 @@ import pytest
 
 from muster.engines.ray_actor import describe_death
 from muster.engines.ray_resources import Need, Node, need_of_replica, room
-from processes import Run, fake, start, write_benchmark
-from ray_hosts import RayHost, ray_host, until
+from processes import Run, fake, start, until, write_benchmark
+from ray_hosts import RayHost, ray_host
 
 Test = TypeVar("Test", bound=Callable[..., None])
 real_ray = [

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psutil
 import pytest
 
 from muster.engines.resume_watch import _LOOK_SECONDS, _LOOKS
-from processes import gone
+from processes import gone, until
 
 RANK = """
 import time
@@ -37,13 +37,6 @@ def rank() -> Iterator[psutil.Process]:
             process.kill()
         launcher.kill()
         launcher.communicate()
-
-
-def until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
 
 
 def stopped(process: psutil.Process) -> bool:

@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,19 +27,13 @@ from muster.models.transformers.options import Options, parse_options
 from muster.models.transformers.preparation import Batch, Prepared
 from muster.models.transformers.preparation_messages import receive_prepared, send_prepared
 from muster.models.transformers.preparation_process import PreparationProcess
+from processes import until
 from tiny_models import model_folder
 from tiny_requests import ListStream, answers, ask, noise, texts
 
 AFRESH = child_process.launch
 PATIENCE = 120.0
 """Seconds after which a test that waits for a process has failed."""
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"in vain: {what}"
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
@@ -66,7 +60,7 @@ def load(folder: str | Path, preparation: str, *, trust_remote_code: bool = Fals
 
 
 def ready(model: TransformersModel) -> TransformersModel:
-    wait_until(lambda: process_of(model).ready, "the preparation process loads its processor")
+    until(lambda: process_of(model).ready, "the preparation process loads its processor")
     return model
 
 
@@ -267,7 +261,7 @@ def test_a_process_killed_at_work_loses_nothing(own: TransformersModel, here: li
     completions: list[str] = []
     running = threading.Thread(target=lambda: completions.extend(answers(own, questions(4))))
     running.start()
-    wait_until(process._lock.locked, "the batch is sent")
+    until(process._lock.locked, "the batch is sent")
     os.kill(process.pid, signal.SIGKILL)
     running.join(PATIENCE)
     assert sorted(completions) == ["0", "1", "2", "3"]
@@ -396,7 +390,7 @@ def test_it_ends_with_a_killed_worker_and_not_by_ctrl_c(folder: str) -> None:
     finally:
         worker.kill()
         worker.communicate()
-    wait_until(lambda: not alive(pid), "the process ends with its worker")
+    until(lambda: not alive(pid), "the process ends with its worker")
 
 
 def test_a_process_that_cannot_be_started_is_done_without(

@@ -32,7 +32,7 @@ from muster.core import (
 from muster.demo import demo_model_path
 from muster.models.protocol import ModelSettings
 from muster.models.registry import BUILTIN, load_backend, model_kind
-from processes import command_of, gone, start
+from processes import command_of, gone, start, until
 from tiny_requests import ListStream, answers, ask, noise
 from tiny_video_models import VIDEO_FAMILIES
 from video_files import number_of, write_frame_folder
@@ -230,6 +230,7 @@ def test_a_run_that_stops_leaves_nothing_in_the_engine(vllm: Any, behaviour: Mod
     model = vllm({"max_num_seqs": 4})
     going = model.generate(ListStream([ask("a", "?"), *(ask(f"e{i}", behaviour.ENDLESS) for i in range(3))]))
     assert next(going).succeeded
+    until(lambda: behaviour.engines[0].running == 3, "the other three in the engine")
     going.close()
     assert len(behaviour.engines[0].aborted) == 3
     # Work that came back is answered by the same engine, in the same event loop.

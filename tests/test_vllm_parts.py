@@ -10,8 +10,6 @@ import importlib.util
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import psutil
 import pytest
@@ -32,7 +30,7 @@ from muster.models.vllm.options import (
     parse_options,
 )
 from muster.models.vllm.room import Room
-from processes import gone
+from processes import gone, until
 from tiny_requests import ask
 
 # Settings
@@ -272,13 +270,6 @@ keeper.watch(child.pid)
 print(child.pid, child.stdout.readline().strip(), keeper.pid, flush=True)
 {then}
 """
-
-
-def until(true: Callable[[], object], seconds: float = 20.0) -> None:
-    limit = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
