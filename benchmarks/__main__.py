@@ -16,7 +16,7 @@ from pathlib import Path
 
 NAMES = (
     "balance_processes", "overhead", "start", "collection", "scoring", "tsv_loading", "api_client",
-    "report_page", "view_index", "gate_simulation",
+    "report_page", "view_index", "gate_simulation", "compare_speed",
 )  # fmt: skip
 FOLDER = Path(__file__).parent
 

@@ -30,6 +30,10 @@ from muster.report.display import Silent
 from muster.report.displays import PlainDisplay
 from muster.report.events import EventFile
 from muster.report.live import phase_line, render, summary
+from muster.report.page.build import report_of, write
+from muster.report.page.page import page
+from muster.report.page.pictures import Pictures
+from muster.result_files.reading import read_runs
 from muster.results.folder import RunFolder
 from muster.results.intervals import mean_estimate
 from muster.results.running_mean import RunningMean
@@ -37,6 +41,8 @@ from muster.results.snapshot import Snapshot, SnapshotFile, TaskSnapshot, Worker
 from muster.results.status import read_status
 from muster.run import run
 from processes import fake, start, write_benchmark
+from test_compare import made, right
+from test_report import illustrated
 
 
 def answered(progress: Progress, index: int, worker: str, now: float, seconds: float = 1.0) -> None:
@@ -202,6 +208,19 @@ def test_short_phases_that_follow_one_another_are_not_silent() -> None:
             with phase("reading", "rows"):
                 advance()
                 time.sleep(0.1)
+
+
+def test_reading_comparing_and_writing_a_report_say_how_far_they_are(tmp_path: Path) -> None:
+    plan = illustrated(6, 3, tmp_path)
+    runs = [made(tmp_path / name, right, plan, model=f"org/{name}") for name in "ab"]
+    display = Collected()
+    with shown_by(display.phase):
+        report = report_of(read_runs(runs), pictures=Pictures([plan]))
+        write(page(report), tmp_path / "report.html")
+    found = {phase.what: (phase.done, phase.total, phase.unit) for phase in display.phases}
+    assert found[f"reading {runs[0]}"] == found[f"reading {runs[1]}"] == (0, None, "")
+    assert found["comparing"] == (1, 1, "tasks")
+    assert found["writing report.html"] == (6, None, "samples with pictures")
 
 
 # -- a run as it is seen from outside

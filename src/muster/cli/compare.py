@@ -61,24 +61,26 @@ def command(
     ] = False,
 ) -> None:
     """Compare runs sample by sample: differences with intervals and exact tests, ties, flips, other settings."""
+    from muster.cli.showing import phases_shown
     from muster.compare.comparison import compare
     from muster.core import ConfigurationError
     from muster.result_files.reading import read_runs
 
     if weights not in ("tasks", "samples"):
         raise ConfigurationError(f"--weights {weights}: say tasks or samples")
-    found = read_runs(runs, predictions_of)
-    comparison = compare(
-        found,
-        common=common,
-        all_pairs=all_pairs,
-        tasks=task or None,
-        by=by or (),
-        cluster=cluster,
-        weights="tasks" if weights == "tasks" else "samples",
-    )
-    if html is not None:
-        _write_page(html, found, comparison, common=common, predictions_of=predictions_of)
+    with phases_shown():
+        found = read_runs(runs, predictions_of)
+        comparison = compare(
+            found,
+            common=common,
+            all_pairs=all_pairs,
+            tasks=task or None,
+            by=by or (),
+            cluster=cluster,
+            weights="tasks" if weights == "tasks" else "samples",
+        )
+        if html is not None:
+            _write_page(html, found, comparison, common=common, predictions_of=predictions_of)
     if json:
         import msgspec
 

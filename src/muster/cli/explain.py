@@ -29,12 +29,14 @@ def command(
 
     Works on kept answers: no model is asked.
     """
+    from muster.cli.showing import phases_shown
     from muster.explain.explanation import explain
     from muster.explain.sides import parse_side, read_side
 
     named = [parse_side(text) for text in (a, *map(str, via or ()), b)]
-    sides = [read_side(each) for each in named]
-    explanations = explain(sides[0], sides[-1], sides[1:-1], task or ())
+    with phases_shown():
+        sides = [read_side(each) for each in named]
+        explanations = explain(sides[0], sides[-1], sides[1:-1], task or ())
     labels = [each.label for each in named]
     if json:
         import msgspec

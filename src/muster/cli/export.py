@@ -33,7 +33,9 @@ def command(
     ] = None,
 ) -> None:
     """Write a run's answers as a table, as lmms-eval's or VLMEvalKit's files, or as a benchmark's server wants them."""
+    from muster.cli.showing import phases_shown
     from muster.core import ConfigurationError
+    from muster.core.phases import phase
     from muster.core.saying import tell
     from muster.core.text import did_you_mean
     from muster.result_files.scored_run import scored_run
@@ -44,7 +46,7 @@ def command(
         raise ConfigurationError("--xlsx is for --to vlmevalkit")
     if benchmark is not None and to != "submission":
         raise ConfigurationError("--benchmark is for --to submission")
-    with scored_run(run) as scored:
+    with phases_shown(), phase(f"exporting {run}"), scored_run(run) as scored:
         exported = _export(scored, to, task or (), output, benchmark, xlsx=xlsx)
         if scored.note or not scored.results.complete:
             tell(f"muster: {scored.note or 'the run is not complete: what it has so far was exported'}")

@@ -53,6 +53,7 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON.")] = False,
 ) -> None:
     """Decide: exit code 0 (GO), 1 (NO-GO) or 2 (INCONCLUSIVE; also for a mistake in what was given)."""
+    from muster.cli.showing import phases_shown
     from muster.gate import reports
     from muster.gate.decision import decide
     from muster.gate.policy import Policy
@@ -60,8 +61,9 @@ def check(
     from muster.results.files import replacing
 
     asked = Policy.load(policy)
-    before = None if baseline is None else read_run(baseline, predictions_of)
-    decision = decide(asked, read_run(run, predictions_of), before, common=common)
+    with phases_shown():
+        before = None if baseline is None else read_run(baseline, predictions_of)
+        decision = decide(asked, read_run(run, predictions_of), before, common=common)
     for path, content in ((junit, reports.junit(decision)), (summary, reports.markdown(decision).encode())):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

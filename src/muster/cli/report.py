@@ -34,8 +34,10 @@ def command(
 
     One file, no server and no network; works for a run that goes on, too.
     """
+    from muster.cli.showing import phases_shown
     from muster.report.page.build import write_report
 
     target = output or (runs[0] / "report.html" if runs[0].is_dir() else runs[0].with_suffix(".report.html"))
-    write_report(runs, target, common=common, images=not no_images, predictions_of=predictions_of)
+    with phases_shown():
+        write_report(runs, target, common=common, images=not no_images, predictions_of=predictions_of)
     typer.echo(f"report in {target} ({target.stat().st_size / 1e6:.1f} MB)")

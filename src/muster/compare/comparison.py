@@ -13,6 +13,7 @@ from muster.compare.pairing import AlignedTask, align, cluster_array, metadata_c
 from muster.compare.power import smallest_detectable
 from muster.compare.settings import SettingDifference, setting_differences
 from muster.core import ConfigurationError
+from muster.core.phases import phase
 from muster.result_files.loaded import Headline, LoadedRun, LoadedTask
 
 if TYPE_CHECKING:
@@ -162,7 +163,11 @@ def compare(
         if all_pairs
         else [(0, n) for n in range(1, len(runs))]
     )
-    compared = [_task(each, which, by, cluster) for each in aligned]
+    with phase("comparing", "tasks", len(aligned)) as progress:
+        compared = []
+        for each in aligned:
+            compared.append(_task(each, which, by, cluster))
+            progress.done += 1
     adjusted = iter(holm([pair.test.p_value for task in compared for pair in task.differences]))
     compared = [
         replace(

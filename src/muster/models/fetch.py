@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 
 from muster.core import ConfigurationError, MissingExtraError, RunError
 from muster.core.hub import hub_errors
+from muster.core.phases import phase
 
 OTHER_FORMATS = [
     "*.gguf",
@@ -57,7 +58,10 @@ def _download(model: str, revision: str | None) -> Path:
     """The snapshot, without the weights' older format where there is safetensors."""
     from huggingface_hub import snapshot_download
 
-    with hub_errors(model, revision, lambda: unreachable_model(model, revision)):
+    with (
+        hub_errors(model, revision, lambda: unreachable_model(model, revision)),
+        phase(f"downloading {model} from the hub"),
+    ):
         folder = Path(snapshot_download(model, revision=revision, ignore_patterns=[*OTHER_FORMATS, "*.bin"]))
         if not any(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(model, revision=revision, ignore_patterns=OTHER_FORMATS))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muster.core import ConfigurationError
+from muster.core.phases import phase
 from muster.core.regular_files import regular
 from muster.result_files.loaded import LoadedRun
 
@@ -49,12 +50,14 @@ def read_run(path: Path, predictions_of: str | None = None) -> LoadedRun:
             f"{path} is a pickle, which can run code when it is opened, so Muster doesn't"
         )
     try:
-        if (run := _read(path, predictions_of)) is not None:
-            return run
+        with phase(f"reading {path}"):
+            run = _read(path, predictions_of)
     except OSError as error:
         raise ConfigurationError(
             f"{error.filename or path} can't be read: {error.strerror or error}"
         ) from error
+    if run is not None:
+        return run
     kinds = ", ".join(reader.kind for reader in readers())
     raise ConfigurationError(
         f"{path} is nothing that Muster can read results from. It reads: {kinds}; and files of predictions, with "

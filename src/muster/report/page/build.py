@@ -8,6 +8,7 @@ from pathlib import Path
 from muster.compare.comparison import Comparison, compare
 from muster.compare.pairing import align
 from muster.core import ConfigurationError, RequestKey, RunError
+from muster.core.phases import phase
 from muster.report.page.content import Report
 from muster.report.page.page import page
 from muster.report.page.pictures import BUDGET, Pictures
@@ -71,7 +72,11 @@ def write(pieces: Iterable[str], output: Path) -> None:
     """Write a page to `output`, all of it or nothing. Raises `RunError`."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+        with (
+            phase(f"writing {output.name}", "samples with pictures"),
+            replacing(output) as temporary,
+            temporary.open("w", encoding="utf-8") as file,
+        ):
             file.writelines(pieces)
     except OSError as error:
         raise RunError(f"cannot write the report {output}: {error.strerror or error}") from error

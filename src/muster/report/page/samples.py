@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muster.compare.pairing import AlignedTask, metadata_column, score_array
+from muster.core.phases import counted
 from muster.core.text import valid_text
 from muster.report.page.pictures import Pictures, Wanted
 from muster.result_files.loaded import LoadedRun, LoadedTask
@@ -111,7 +112,7 @@ def _pictures(pictures: Pictures, wanted: Sequence[Wanted], shown: list[list[int
     """The thumbnails; which of them a row has is written into `shown`."""
     held: list[str] = []
     number = 0
-    for each in pictures.thumbnails(wanted):
+    for each in counted(pictures.thumbnails(wanted)):
         shown[each.row] = each.numbers
         held += each.new
         while len(held) >= SHARD:

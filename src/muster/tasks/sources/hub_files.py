@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from muster.core import ConfigurationError, MissingExtraError
 from muster.core.hub import hub_errors
+from muster.core.phases import phase
 from muster.tasks.sources.cache import locked
 from muster.tasks.sources.hub_layout import SplitFiles
 from muster.tasks.sources.offline import offline_variable
@@ -91,9 +92,10 @@ class HubDataset:
                 card = Path(file).read_text(encoding="utf-8", errors="replace")
             splits = choose(names, card)
             wanted = [CARD, *(file for split in splits for file in split.files)]
-            folder = snapshot_download(
-                self.dataset, repo_type="dataset", revision=self.revision, allow_patterns=wanted
-            )
+            with phase(f"downloading {self.dataset} from the hub"):
+                folder = snapshot_download(
+                    self.dataset, repo_type="dataset", revision=self.revision, allow_patterns=wanted
+                )
         return Snapshot(Path(folder), tuple(splits))
 
     def _unreached(self) -> str:
