@@ -5,6 +5,7 @@ Guards against options that were renamed in the code and not in the pages, which
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -254,3 +255,18 @@ def test_the_index_names_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
     assert pages <= {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", index)}
+
+
+def test_every_benchmark_that_is_named_can_be_started() -> None:
+    """A module beside a package of the same name can't be."""
+    texts = [*PAGES, ROOT / "benchmarks" / "README.md", *sorted((ROOT / "benchmarks").rglob("*.py"))]
+    named = {
+        name
+        for path in texts
+        for name in re.findall(r"-m (benchmarks[a-z0-9_.]*[a-z0-9_])\b(?!\w)", path.read_text("utf-8"))
+    }
+    assert len(named) > 20
+    for name in sorted(named):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None, name
+        assert not spec.submodule_search_locations or importlib.util.find_spec(f"{name}.__main__"), name
