@@ -235,14 +235,44 @@ def test_the_timeline_tells_who_worked_when(tmp_path: Path) -> None:
             journal.append(Record(replace(record.completion, seconds=0.5), worker, 100.0 + number, 1))
     timeline = timeline_of(tmp_path / "j.jsonl")
     assert timeline is not None
-    assert [lane.answered for lane in timeline.lanes] == [10, 10]
+    assert [lane.answered for lane in timeline.whole.lanes] == [10, 10]
     assert timeline.efficiency == pytest.approx(0.26, abs=0.03)
-    assert sum(timeline.rate) == 20
+    assert sum(timeline.whole.rate) == 20
+    assert timeline.tail is None
+    assert timeline.static_seconds == pytest.approx(19.5)  # as it was: equal answers
     assert timeline_of(tmp_path / "none.jsonl") is None
     workers = [WorkerSnapshot("w0", restarts=2), WorkerSnapshot("w1", state="lost"), WorkerSnapshot("w2")]
     told = timeline_of(tmp_path / "j.jsonl", Snapshot(0.0, 1, [], workers, 0, 0, 0, 0.0, 0))
     assert told is not None
     assert told.troubles == ("w0 was started again 2 times", "w1 was lost")
+    assert [(lane.restarts, lane.gone) for lane in told.whole.lanes] == [(2, False), (0, True)]
+
+
+def test_the_timeline_tells_tasks_apart_enlarges_the_end_and_what_shares_would_have_taken(
+    tmp_path: Path,
+) -> None:
+    """Two workers: one has a sample of 30 s at the end, dealt shares would have put all slow ones on one of them."""
+    with Journal.open(tmp_path / "j.jsonl", "r") as journal:
+        clock = {"w0": 100.0, "w1": 100.0}
+        for number in range(200):
+            worker = min(clock, key=lambda name: clock[name])
+            seconds = 30.0 if number == 199 else 2.0 if number % 2 else 1.0
+            clock[worker] += seconds
+            record = answer(RequestKey("big" if number < 150 else "small", f"{number:03}"), "x")
+            journal.append(Record(replace(record.completion, seconds=seconds), worker, clock[worker], 1))
+    timeline = timeline_of(tmp_path / "j.jsonl")
+    assert timeline is not None
+    assert timeline.tasks == ("big", "small")
+    assert timeline.static_seconds == pytest.approx(99 * 2 + 30)
+    assert timeline.whole.seconds == max(clock.values()) - 100
+    assert timeline.tail is not None
+    assert sum(timeline.tail.rate) == 5
+    assert timeline.tail.begin + timeline.tail.seconds == pytest.approx(timeline.whole.seconds)
+    assert timeline.efficiency == pytest.approx(328 / (2 * timeline.whole.seconds))
+    first = timeline.whole.lanes[0].busy
+    assert set(first[0]) == {"big"}
+    assert "small" in first[180]
+    assert {lane.worker: lane.answered for lane in timeline.tail.lanes}.keys() == {"w0", "w1"}
 
 
 def illustrated(count: int, pictures: int, folder: Path) -> PlannedTask:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from muster.report.page.timeline import BINS, MOST_LANES, Timeline
+from muster.report.page.timeline import BINS, MOST_LANES, OWN_COLOURS, Window
 
 _WIDTH, _HEIGHT, _PAD = 260, 20, 8
 _NARROW = 160
@@ -73,51 +73,63 @@ def _told(value: float, interval: Interval | None, form: str) -> str:
     return told if interval is None else f"{told}, 95 % interval {form} to {form}".format(*interval)
 
 
-def lanes_chart(timeline: Timeline) -> str:
-    """A lane per worker: dark where it worked. Below it the answers per second."""
+def colour_of(task: str, tasks: Sequence[str]) -> int:
+    """The number of a task's colour; the last one is that of all which have none of their own."""
+    return min(tasks.index(task), OWN_COLOURS)
+
+
+def lanes_chart(window: Window, tasks: Sequence[str], said: str, *, rate: bool = True) -> str:
+    """A lane per worker, coloured by task where it worked, grey where not. Below it the answers per second (`rate`).
+
+    `tasks`: as a timeline has them. `said`: the chart in words.
+    """
     label, row, width = 150, 16, 900
-    lanes = timeline.lanes[:MOST_LANES]
-    height = row * len(lanes) + 70
+    lanes = window.lanes[:MOST_LANES]
+    height = row * len(lanes) + (70 if rate else 20)
     each = (width - label) / BINS
-    count = len(timeline.lanes)
-    said = f"{count} workers over {timeline.seconds:.1f} seconds, busy {timeline.efficiency:.0%} of the time"
     parts = [f'<svg class="lanes" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}">']
     for number, lane in enumerate(lanes):
         y = number * row
-        name = lane.worker if len(lane.worker) <= 22 else f"{lane.worker[:21]}…"
-        parts.append(f'<text x="0" y="{y + 11}">{escape(name)}</text>')
+        name = lane.worker if len(lane.worker) <= 18 else f"{lane.worker[:17]}…"
+        again = f" ↻{lane.restarts}" if lane.restarts else ""
+        parts.append(f'<text x="0" y="{y + 11}">{escape(name + again)}</text>')
         parts.append(
             f'<rect class="idle" x="{label}" y="{y + 2}" width="{width - label}" height="{row - 4}"/>'
         )
-        for begin, end, share in _stretches(lane.busy):
+        for task, begin, end, share in _stretches(lane.busy):
             parts.append(
-                f'<rect class="busy" opacity="{share:.2f}" x="{label + begin * each:.1f}" y="{y + 2}" '
+                f'<rect class="busy task{colour_of(task, tasks)}" opacity="{share:.2f}" '
+                f'x="{label + begin * each:.1f}" y="{y + 2}" '
                 f'width="{(end - begin) * each:.1f}" height="{row - 4}"/>'
             )
-    base, most = height - 16, max(timeline.rate) or 1
-    points = " ".join(
-        f"{label + (number + 0.5) * each:.1f},{base - 40 * count / most:.1f}"
-        for number, count in enumerate(timeline.rate)
-    )
-    peak = most * BINS / timeline.seconds
-    parts.append(f'<polyline class="rate" points="{points}"/>')
-    parts.append(f'<text x="0" y="{base}">answers/s, at most {peak:.1f}</text>')
-    parts.append(f'<text x="{label}" y="{height - 2}">0 s</text>')
-    parts.append(
-        f'<text x="{width}" y="{height - 2}" text-anchor="end">{timeline.seconds:.1f} s</text></svg>'
-    )
+        if lane.gone:
+            at = label + min(1.0, lane.last / window.seconds) * (width - label - 10)
+            parts.append(f'<text class="gone" x="{at:.1f}" y="{y + 12}">✗</text>')
+    if rate:
+        base, most = height - 16, max(window.rate) or 1
+        points = " ".join(
+            f"{label + (number + 0.5) * each:.1f},{base - 40 * count / most:.1f}"
+            for number, count in enumerate(window.rate)
+        )
+        peak = most * BINS / window.seconds
+        parts.append(f'<polyline class="rate" points="{points}"/>')
+        parts.append(f'<text x="0" y="{base}">answers/s, at most {peak:.1f}</text>')
+    parts.append(f'<text x="{label}" y="{height - 2}">{window.begin:.1f} s</text>')
+    over = window.begin + window.seconds
+    parts.append(f'<text x="{width}" y="{height - 2}" text-anchor="end">{over:.1f} s</text></svg>')
     return "".join(parts)
 
 
-def _stretches(busy: Sequence[float]) -> list[tuple[int, int, float]]:
-    """Bins of about the same share as one."""
-    found: list[tuple[int, int, float]] = []
-    for number, share in enumerate(busy):
-        rounded = round(share, 1)
+def _stretches(busy: Sequence[Mapping[str, float]]) -> list[tuple[str, int, int, float]]:
+    """Task, first and last bin, share: bins of about the same share of one task (that which had most of it) as one."""
+    found: list[tuple[str, int, int, float]] = []
+    for number, shares in enumerate(busy):
+        rounded = round(min(1.0, sum(shares.values())), 1)
         if rounded <= 0:
             continue
-        if found and found[-1][1] == number and found[-1][2] == rounded:
-            found[-1] = (found[-1][0], number + 1, rounded)
+        task = max(shares, key=lambda name: shares[name])
+        if found and (found[-1][0], *found[-1][2:]) == (task, number, rounded):
+            found[-1] = (task, found[-1][1], number + 1, rounded)
         else:
-            found.append((number, number + 1, rounded))
+            found.append((task, number, number + 1, rounded))
     return found

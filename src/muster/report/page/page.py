@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from muster.report.comparison_text import letter
 from muster.report.page.charts import lanes_chart
 from muster.report.page.content import Report
 from muster.report.page.lengths import lengths
-from muster.report.page.markup import count_of, table, text
+from muster.report.page.markup import count_of, duration, table, text
 from muster.report.page.mistakes import where_wrong
 from muster.report.page.samples import shards
 from muster.report.page.scores import badge, distrust, scores, sentences, verdicts
 from muster.report.page.shell import asset, closing, opening
-from muster.report.page.timeline import Timeline
+from muster.report.page.timeline import OWN_COLOURS, Timeline
 from muster.result_files.answers import TARGETS_JOINED
 
 _PRINTED = 20
@@ -108,12 +108,43 @@ def _timelines(report: Report) -> Iterable[str]:
             continue
         name = f", {letter(place)}" if len(report.runs) > 1 else ""
         again = "" if timeline.attempts == 1 else f", attempt {timeline.attempt} of {timeline.attempts}"
-        failed = sum(lane.failed for lane in timeline.lanes)
+        failed = sum(lane.failed for lane in timeline.whole.lanes)
         lost = f"; {failed:,} requests failed" if failed else ""
         yield (
             f"<h2>The run{name}{again}</h2><p>Workers were at work {timeline.efficiency:.1%} of the time that they "
-            f"were there{lost}.{_troubles(timeline)}</p>{lanes_chart(timeline)}"
+            f"were there{lost}.{_static(timeline)}{_troubles(timeline)}</p>{_tasks(timeline.tasks)}"
         )
+        whole = timeline.whole
+        count = f"{len(whole.lanes)} workers over {duration(whole.seconds)}"
+        yield lanes_chart(whole, timeline.tasks, f"{count}, busy {timeline.efficiency:.0%} of the time")
+        if timeline.tail is not None:
+            yield f"<h3>The last 2 % of the answers, {duration(timeline.tail.seconds)}</h3>"
+            yield lanes_chart(
+                timeline.tail, timeline.tasks, "the same, for the last 2 % of the answers", rate=False
+            )
+
+
+def _static(timeline: Timeline) -> str:
+    """What one queue was worth."""
+    if timeline.static_seconds is None:
+        return ""
+    return (
+        f" From the first work to the last answer: {duration(timeline.whole.seconds)}. With the samples dealt out in "
+        f"equal shares beforehand the last one would have come after about {duration(timeline.static_seconds)}."
+    )
+
+
+def _tasks(tasks: Sequence[str]) -> str:
+    """The key to the colours."""
+    if len(tasks) < 2:
+        return ""
+    named = [
+        f'<span class="key task{number}"></span>{text(task)}'
+        for number, task in enumerate(tasks[:OWN_COLOURS])
+    ]
+    if rest := len(tasks) - OWN_COLOURS:
+        named += [f'<span class="key task{OWN_COLOURS}"></span>{rest} more'] if rest > 0 else []
+    return f'<p class="soft">{" ".join(named)} <span class="key"></span>idle</p>'
 
 
 def _troubles(timeline: Timeline) -> str:

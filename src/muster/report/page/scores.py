@@ -31,7 +31,9 @@ def sentences(report: Report) -> Iterable[str]:
         of = f"{asked:,} questions of {count_of(len(run.tasks), 'benchmark')}"
         said = f"{name}<b>{text(run.label)}</b> answered {answered} of {of}"
         if (timeline := report.timelines[place] if report.timelines else None) is not None:
-            said += f" on {count_of(len(timeline.lanes), 'replica')} in {duration(timeline.seconds)}"
+            said += (
+                f" on {count_of(len(timeline.whole.lanes), 'replica')} in {duration(timeline.whole.seconds)}"
+            )
         for attribute, short, _long, show in _KINDS:
             if count := sum(getattr(each, attribute) for each in found):
                 said += "; " + link(f"{count:,} {short}", show=show, run=place, bad=True)
