@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -22,6 +23,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from spreading import ModulesThatShare
 
     return ModulesThatShare(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: no collection has to look through it again, in this process or its forks."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,6 +7,7 @@ exists, and with its exit status when it has ended.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -114,6 +115,8 @@ def _import_all() -> None:
     for name in IMPORTED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else the first collection in a child, at its end at the latest, copies all that both share
 
 
 def serve() -> None:
