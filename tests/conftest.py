@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 # On a machine full of tests no model gets a preparation process, unless its test asks for one.
 os.environ.setdefault("MUSTER_LOCAL_WORKERS", "64")
+
+# METEOR's WordNet: the few words of it that answers of the tests have.
+os.environ["WNSEARCHDIR"] = str(Path(__file__).parent / "wordnet")
 
 # On a busy machine an example may take any time.
 settings.register_profile("muster", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -49,6 +49,19 @@ SAMPLES = {
     "mmmu": [CHOICES, Sample("validation_Art_1", "q", answers=("3.5",), metadata=OPEN)],
     "mathvista": [CHOICES, Sample("1", "q", answers=("3.5",), metadata=FREE)],
     "mathvision": [CHOICES, Sample("1", "q", answers=("\\frac{1}{2}",), metadata=METADATA)],
+    "ocrbench_v2": [
+        Sample("1", "html?", answers=(answer,), metadata={"type": f"{kind} en"} | METADATA)
+        for kind, answer in (
+            ("cognition VQA", "five words are here now"),
+            ("full-page OCR", "a dog and a cat"),
+            ("formula recognition", "x^2"),
+            ("table parsing", "<table><tr><td>a</td></tr></table>"),
+            ("chart parsing", '{"a": 1}'),
+            ("document parsing", "# a\ndog"),
+            ("key information extraction", '{"a": ["dog"]}'),
+            ("text grounding", "1"),
+        )
+    ],
     **{
         name: [Sample("1", "q", answers=answers, metadata=METADATA)]
         for name, answers in (

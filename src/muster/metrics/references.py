@@ -35,6 +35,7 @@ AUTHORS = {
     "mmvet": "yuweihao/MM-Vet acde843e",
     "mmvp": "tsb0601/MMVP 76350059",
     "mmvu": "yale-nlp/MMVU 4d54223d",
+    "ocrbench_v2": "Yuliang-Liu/MultimodalOCR 7776efc0, OCRBench_v2, with NLTK 3.10",
     "scienceqa": "lupantech/ScienceQA 2cbf8318",
     "screenspot": "likaixin2000/ScreenSpot-Pro-GUI-Grounding bd8bbbb4",
     "simplevqa": "SimpleVQA/SimpleVQA b94d1f3d",

@@ -57,6 +57,7 @@ _METRICS = {
     "mvbench": "muster.metrics.video_choice_benchmarks:MvBench",
     "number": "muster.metrics.number:Number",
     "ocrbench": "muster.metrics.ocrbench:OcrBench",
+    "ocrbench_v2": "muster.metrics.ocrbench_v2:OcrBenchV2",
     "osworld_g": "muster.metrics.osworld_g:OsWorldG",
     "realworldqa": "muster.metrics.choice_benchmarks:RealWorldQa",
     "relaxed_accuracy": "muster.metrics.relaxed_accuracy:RelaxedAccuracy",
