@@ -1,22 +1,25 @@
-"""Takes the picture of a report for README.md: `python -m scripts.render_report_image`. Needs Debian's chromium-driver.
+"""Takes the pictures of reports for the README and docs: `python -m scripts.render_report_image`. Needs chromium-driver.
 
-Two runs of the demo model on all of its benchmark, one of them with every image scaled down to 6 by 6 pixels, and their
-report in a real browser. The confusions and most categories are left out of the picture; nothing in it is made by hand.
+Runs of the demo model on all of its benchmark, with images of full size and scaled down to 6 by 6 pixels and less; a
+report of two and the list of all in a real browser. The confusions and most categories are left out of the report's
+picture, and the list's folder, which is a temporary one.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from PIL import Image
+from selenium import webdriver
 
 from scripts.chromium import chromium, open_page, wait_for
 
-TARGET = Path(__file__).parents[1] / "docs" / "images" / "report.png"
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
 WIDTH, HEIGHT = 1240, 1900
 
 
@@ -32,10 +35,14 @@ def main() -> None:
         subprocess.run(
             [*muster, "report", "runs/full", "runs/small", "--output", str(page)], check=True, cwd=folder
         )
-        take(page, TARGET)
+        take_report(page, IMAGES / "report.png")
+        for pixels in (25, 16):
+            smaller = [*demo, "--image", f"max_pixels={pixels}", "--output", f"runs/small-{pixels}"]
+            subprocess.run(smaller, check=True, cwd=folder)
+        take_list(folder, IMAGES / "view.png")
 
 
-def take(page: Path, target: Path) -> None:
+def take_report(page: Path, target: Path) -> None:
     """The top of the page and its samples that got worse, as a PNG of few colours."""
     with chromium(page.parent / "profile", WIDTH, HEIGHT) as browser:
         open_page(browser, f"{page.as_uri()}#show=worse")
@@ -47,7 +54,28 @@ def take(page: Path, target: Path) -> None:
         )
         wait_for(browser, "document.querySelectorAll('.card img').length > 5")
         wait_for(browser, "document.querySelector('#detail img')")
-        picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+        save(browser, target)
+
+
+def take_list(folder: Path, target: Path) -> None:
+    """What `muster view` shows of the runs, with one task's scores as a chart."""
+    command = [sys.executable, "-m", "muster", "view", "runs", "--port", "0"]
+    server = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        address = re.findall(r"http://\S+", server.stdout.readline())[0]
+        with chromium(folder / "profile", WIDTH, 560) as browser:
+            open_page(browser, f"{address}?task=digits_hard")
+            browser.execute_script("document.querySelector('header p').remove()")  # a temporary folder
+            save(browser, target)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def save(browser: webdriver.Chrome, target: Path) -> None:
+    """What the browser shows, as a PNG of few colours."""
+    picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     target.parent.mkdir(parents=True, exist_ok=True)
     picture.quantize(96, Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
 

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from muster.cli.app import app
 from muster.core import Media, RequestKey
+from muster.report import page as report_page
 from muster.report.page.build import report_of, write_report
 from muster.report.page.page import page as page_of
 from muster.report.page.pictures import Pictures, Wanted
@@ -273,6 +274,17 @@ def test_the_timeline_tells_tasks_apart_enlarges_the_end_and_what_shares_would_h
     assert set(first[0]) == {"big"}
     assert "small" in first[180]
     assert {lane.worker: lane.answered for lane in timeline.tail.lanes}.keys() == {"w0", "w1"}
+
+
+def test_every_shape_has_a_style() -> None:
+    """A shape without one is black, in both themes."""
+    source = Path(report_page.__file__).parent
+    style = (source / "style.css").read_text("utf-8")
+    files = [*source.glob("*.py"), *(source.parents[1] / "view").glob("*.py")]
+    shape = re.compile(r'<(?:rect|line|circle|polyline|g) class="([a-z]+)')
+    used = {name for file in files for name in shape.findall(file.read_text("utf-8"))}
+    assert {"busy", "lost", "idle", "task", "rate", "run"} <= used
+    assert not {name for name in used if not re.search(rf"\.{name}\d? ", style)}
 
 
 def illustrated(count: int, pictures: int, folder: Path) -> PlannedTask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from muster.report.page.charts import axis, interval_chart
 from muster.report.page.markup import count_of, number, table, text
@@ -32,7 +33,7 @@ def index_page(folder: str, runs: Sequence[Summary], query: Query) -> Iterable[s
     script = asset("view.js")
     found = ordered(matching(runs, query), query)
     yield opening(f"Runs in {folder}", script, served=True)
-    yield f"<header><h1>{text(folder)}</h1></header><main>"
+    yield f'<header><h1>{text(Path(folder).name)}</h1><p class="soft">{text(folder)}</p></header><main>'
     yield _search(runs, query)
     yield _told(found, runs, query)
     yield '<form id="basket" action="/compare" method="get">'

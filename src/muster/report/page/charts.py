@@ -98,7 +98,7 @@ def lanes_chart(window: Window, tasks: Sequence[str], said: str, *, rate: bool =
         )
         for task, begin, end, share in _stretches(lane.busy):
             parts.append(
-                f'<rect class="busy task{colour_of(task, tasks)}" opacity="{share:.2f}" '
+                f'<rect class="task{colour_of(task, tasks)}" opacity="{share:.2f}" '
                 f'x="{label + begin * each:.1f}" y="{y + 2}" '
                 f'width="{(end - begin) * each:.1f}" height="{row - 4}"/>'
             )
