@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,17 @@ os.environ["WNSEARCHDIR"] = str(Path(__file__).parent / "wordnet")
 # On a busy machine an example may take any time.
 settings.register_profile("muster", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("muster")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """The processes of `-n` are forks: what they import, they import once."""
+    from fork_server import start_servers
+
+    program = Path(__file__).parent / "forked_python.py"
+    python = shlex.join([sys.executable, "-I", "-S", str(program), str(start_servers() / "tests")])
+    for spec in specs:
+        spec.python = python
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook

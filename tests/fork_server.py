@@ -1,9 +1,10 @@
 """`muster` as a process of its own for the price of a fork: the imports, most of a short run's time, are there already.
 
-`ForkedMuster` is a `Popen` whose process is a child of a server that has imported what a run imports; there are two,
-one of them with torch and transformers. It is `python -m muster` in all that a test can see: its own process id,
-working directory, variables and streams, real signals, exit statuses. Only its command line in `/proc` is the server's.
-`fork_child` takes the place of `child_process.launch` in the same way.
+`ForkedMuster` is a `Popen` whose process is a child of a server that has imported what a run imports; there are three,
+each a fork of the one before: the second has torch and transformers, too, the third what the tests themselves import.
+It is `python -m muster` in all that a test can see: its own process id, working directory, variables and streams, real
+signals, exit statuses. Only its command line in `/proc` is the server's. `fork_child` takes the place of
+`child_process.launch` in the same way, `forked_python.py` that of pytest-xdist's Python.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 import weakref
@@ -29,6 +32,10 @@ from typing import Any
 from muster.core.child_process import launch as start_afresh
 
 _LONGEST = 1 << 17
+_WAITING = 64
+"""Connections that a server hasn't accepted yet."""
+SERVERS = "TESTS_FORK_SERVERS"
+"""The variable that says where the sockets of the servers are that all processes of one pytest share."""
 _OF_THREADS_AND_GPUS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -47,6 +54,12 @@ HEAVY = (
     "transformers.models.llava.modeling_llava", "transformers.models.llava.processing_llava",
     "transformers.models.clip.modeling_clip", "transformers.models.llama.modeling_llama",
 )  # fmt: skip
+TESTS = (
+    *HEAVY, "pytest", "hypothesis", "safetensors.torch", "anthropic", "google.genai", "muster.models.anthropic",
+    "muster.models.gemini", "muster.models.openai",
+)  # fmt: skip
+KINDS = {"light": LIGHT, "heavy": HEAVY, "tests": TESTS}
+"""The servers, by the names of their sockets."""
 _BEFORE_IMPORT = (
     "PYTHON", "LD_", "HOME", "XDG_", "HF_", "HUGGINGFACE", "TRANSFORMERS", "TORCH_", "TOKENIZERS", "OMP_", "MKL_",
     "CUDA",
@@ -56,28 +69,44 @@ _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 """The servers'."""
 
 
+def start_servers() -> Path:
+    """Start one server of each kind; they end when this process does. Returns the folder of their sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="fork-"))
+    lifeline, theirs = socket.socketpair()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(theirs)
+        listeners = []
+        for kind in KINDS:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            listener.bind(str(folder / kind))
+            listener.listen(_WAITING)
+            listeners.append(listener.fileno())
+        process = subprocess.Popen(
+            [sys.executable, __file__, str(theirs.fileno()), *map(str, listeners)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno(), *listeners],
+            start_new_session=True,  # Ctrl-C reaches what it has started through whoever started that
+            env=_ENVIRONMENT,
+        )
+
+    def end() -> None:
+        lifeline.close()
+        process.wait()
+        shutil.rmtree(folder)
+
+    atexit.register(end)
+    os.environ[SERVERS] = str(folder)
+    return folder
+
+
 class ForkServer:
-    """One server, and who asks it. Ends when this process does."""
+    """A connection to one server. What it has started goes on when this process ends."""
 
-    def __init__(self, imported: Sequence[str]) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno()), *imported],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C reaches what it has started through whoever started that
-                env=_ENVIRONMENT,
-            )
-        self._connection = ours
+    def __init__(self, kind: str) -> None:
+        folder = os.environ.get(SERVERS) or start_servers()
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connection.connect(str(Path(folder) / kind))
         self._lock = threading.Lock()
-        atexit.register(self.close)
-
-    def close(self) -> None:
-        """End it; what it has started goes on."""
-        self._connection.close()
-        self._process.kill()
-        self._process.wait()
 
     def start(self, order: Mapping[str, Any], streams: Sequence[int]) -> int:
         """Fork a process, with these file descriptors as its 0, 1, 2 and what follows; returns its id."""
@@ -99,7 +128,7 @@ class ForkServer:
         return json.loads(answer)
 
 
-_servers: dict[bool, ForkServer] = {}
+_servers: dict[str, ForkServer] = {}
 
 
 def can_be_forked(env: Mapping[str, str], but_for: Collection[str] = ()) -> bool:
@@ -115,9 +144,10 @@ class _Forked(subprocess.Popen[Any]):
         self, order: Mapping[str, Any], more: Sequence[int] = (), *, heavy: bool, **options: Any
     ) -> None:
         """`order`: what the server makes of the process. `more`: file descriptors beside its streams."""
-        if heavy not in _servers:
-            _servers[heavy] = ForkServer(HEAVY if heavy else LIGHT)
-        self._server, self._order, self._more = _servers[heavy], order, more
+        kind = "heavy" if heavy else "light"
+        if kind not in _servers:
+            _servers[kind] = ForkServer(kind)
+        self._server, self._order, self._more = _servers[kind], order, more
         super().__init__([sys.executable, *map(str, order.values())], **options)
 
     def _execute_child(  # type: ignore[no-untyped-def]
@@ -178,22 +208,50 @@ def fork_child(
     return _Forked(order, [connection.fileno()], heavy=True, stdout=output, stderr=output, env=env)
 
 
-def _serve(connection: socket.socket) -> None:
-    while True:
+class _Server:
+    """Serves whoever connects."""
+
+    def __init__(self, lifeline: socket.socket, listener: socket.socket) -> None:
+        self._lifeline, self._listener = lifeline, listener
+        self._poll = select.poll()
+        self._connections: dict[int, socket.socket] = {}
+        for each in (lifeline, listener):
+            self._poll.register(each, select.POLLIN)
+
+    def serve(self) -> tuple[Mapping[str, Any], Sequence[int]]:
+        """Comes back in what it has forked, with the order and its streams."""
+        while True:
+            for number, _event in self._poll.poll():
+                if number == self._lifeline.fileno():
+                    os._exit(0)
+                if number == self._listener.fileno():
+                    connection, _address = self._listener.accept()
+                    self._connections[connection.fileno()] = connection
+                    self._poll.register(connection, select.POLLIN)
+                elif (order := self._answer(number)) is not None:
+                    return order
+
+    def _answer(self, number: int) -> tuple[Mapping[str, Any], Sequence[int]] | None:
+        connection = self._connections[number]
         message, streams, _flags, _address = socket.recv_fds(connection, _LONGEST, 4)
         if not message:
-            os._exit(0)
+            self._poll.unregister(connection)
+            self._connections.pop(number).close()
+            return None
         order = json.loads(message)
         if (pid := order.get("wait")) is not None:
-            connection.send(json.dumps({"status": os.waitpid(pid, 0)[1]}).encode())
+            answer = {"status": os.waitpid(pid, 0)[1]}
         elif pid := _fork():
+            answer = {"pid": pid}
             for stream in streams:
                 os.close(stream)
-            connection.send(json.dumps({"pid": pid}).encode())
         else:
-            connection.close()
-            _become(order, streams)
-            return
+            for each in (self._lifeline, self._listener, *self._connections.values()):
+                each.close()
+            return order, streams
+        with contextlib.suppress(OSError):  # who has asked may be gone
+            connection.send(json.dumps(answer).encode())
+        return None
 
 
 def _fork() -> int:
@@ -210,27 +268,44 @@ def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
-    if "muster" in order:
+    if "code" in order:
+        sys.argv = ["-c"]
+        exec(compile(order["code"], "<string>", "exec"), {"__name__": "__main__"})
+        atexit._run_exitfuncs()
+        os._exit(0)  # taking the interpreter apart takes seconds with torch
+    elif "muster" in order:
         module = importlib.import_module("muster.cli")
         sys.argv = [str(Path(module.__file__ or "").parents[1] / "__main__.py"), *order["muster"]]
+        module.main()
     else:
         module = importlib.import_module(order["module"])
         sys.argv = [module.__file__ or "", *map(str, streams[3:])]
         if order["own_session"]:
             os.setsid()
-    module.main()
+        module.main()
 
 
 def main() -> None:
-    """The server."""
-    connection = socket.socket(fileno=int(sys.argv[1]))
+    """The servers: each forks the next, which imports more."""
+    lifeline, *listeners = [socket.socket(fileno=int(word)) for word in sys.argv[1:]]
     sys.path.remove(str(Path(__file__).parent))  # python put it there; `python -m muster` has none of it
-    for name in sys.argv[2:]:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # else the first collection in a child, at its end at the latest, copies all that both share
-    _serve(connection)
+    last = len(listeners) - 1
+    for place, (imported, listener) in enumerate(zip(KINDS.values(), listeners, strict=True)):
+        if place == last:
+            gc.unfreeze()  # hypothesis looks for what refers to what, before tests/conftest.py freezes all of it
+        for name in imported:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        if place < last:
+            gc.collect()
+            gc.freeze()  # else the first collection in a child, at its end at the latest, copies all that both share
+            if not _fork():
+                listener.close()
+                continue
+        for other in listeners[place + 1 :]:
+            other.close()
+        _become(*_Server(lifeline, listener).serve())
+        return
 
 
 if __name__ == "__main__":
