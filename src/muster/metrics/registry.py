@@ -60,6 +60,7 @@ _METRICS = {
     "ocrbench_v2": "muster.metrics.ocrbench_v2:OcrBenchV2",
     "osworld_g": "muster.metrics.osworld_g:OsWorldG",
     "realworldqa": "muster.metrics.choice_benchmarks:RealWorldQa",
+    "refspatial": "muster.metrics.refspatial:RefSpatial",
     "relaxed_accuracy": "muster.metrics.relaxed_accuracy:RelaxedAccuracy",
     "repeats": "muster.metrics.repeated:Repeats",
     "scienceqa": "muster.metrics.choice_benchmarks:ScienceQa",

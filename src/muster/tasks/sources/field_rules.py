@@ -52,6 +52,7 @@ _PAIRS: tuple[tuple[NativeField, NativeField], ...] = (
     ("answer", "answers"),
 )
 _TWINS = (*_PAIRS, *((other, one) for one, other in _PAIRS))
+_MASK = "mask"
 _KEYS = ("column", "text", "given_as", "labels")
 
 
@@ -91,6 +92,8 @@ class Rules:
     """Those that the task file has rules for."""
     metadata: Mapping[str, Reference] = field(default_factory=dict)
     """The columns that are metadata, by their names there; none at all: every column that isn't a field."""
+    masks: frozenset[str] = frozenset()
+    """The names of metadata whose columns are pictures, and that are to be run lengths."""
 
     def named_columns(self) -> list[NamedColumn]:
         """The columns that the task file names."""
@@ -119,13 +122,15 @@ def parse_rules(columns: Columns) -> Rules:
     """The rules of a task file's `fields`. Raises `ValueError` for the first that is wrong (see `rule_problem`)."""
     fields = {native: FieldRule((ColumnReference(native),)) for native in NATIVE_FIELDS}
     metadata: dict[str, Reference] = {}
+    masks: set[str] = set()
     given: set[NativeField] = set()
     for native, value in columns.items():
         if problem := rule_problem(native, value):
             raise ValueError(f"{native}: {problem}")
         mapping = as_mapping(value)
         if native == "metadata" and mapping is not None:
-            metadata = {key: parse_reference(str(text)) for key, text in mapping.items()}
+            masks = {key for key, text in mapping.items() if as_mapping(text) is not None}
+            metadata = {key: parse_reference(_column_of(text)) for key, text in mapping.items()}
         else:
             name = cast("NativeField", native)
             fields[name] = _parse(value)
@@ -133,7 +138,7 @@ def parse_rules(columns: Columns) -> Rules:
     for one, other in _TWINS:
         if one in given and other not in given:  # `images: image` doesn't mean the column `image` twice
             fields[other] = FieldRule(())
-    return Rules(fields, frozenset(given), metadata)
+    return Rules(fields, frozenset(given), metadata, frozenset(masks))
 
 
 def rule_problem(native: str, value: object) -> str | None:
@@ -154,10 +159,18 @@ def rule_problem(native: str, value: object) -> str | None:
     return next((problem for name in names if (problem := _reference_problem(str(name)))), None)
 
 
+def _column_of(rule: object) -> str:
+    """The column of a metadata key: `level`, or `{mask: level}`."""
+    mapping = as_mapping(rule)
+    return str(rule if mapping is None else mapping[_MASK])
+
+
 def _metadata_problem(mapping: Mapping[str, object]) -> str | None:
-    for key, text in mapping.items():
+    for key, rule in mapping.items():
+        inner = as_mapping(rule)
+        text = inner[_MASK] if inner is not None and set(inner) == {_MASK} else rule
         if not isinstance(text, str):
-            return f"{key}: {shown(text)} is not a column's name"
+            return f"{key}: {shown(text)} is neither a column's name nor a `mask: COLUMN`"
         if problem := _reference_problem(text):
             return f"{key}: {problem}"
     return None

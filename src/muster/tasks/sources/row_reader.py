@@ -18,6 +18,7 @@ from muster.tasks.sources.answer_letter import as_letter
 from muster.tasks.sources.field_rules import FieldRule, NativeField, Rules
 from muster.tasks.sources.json_cells import plain
 from muster.tasks.sources.list_text import looks_like_list, parse_list
+from muster.tasks.sources.masks import run_lengths
 from muster.tasks.sources.media_cells import MediaPlace, read_media
 from muster.tasks.sources.references import Reference, TemplateReference
 from muster.tasks.sources.row import Row
@@ -110,6 +111,8 @@ class RowReader:
         if self.rules.metadata:
             chosen = self.rules.metadata.items()
             values = {key: _value(f"metadata.{key}", reference, row) for key, reference in chosen}
+            if self.rules.masks:
+                values |= {key: self._mask(key, values[key]) for key in self.rules.masks}
             names: Collection[str] = values
         else:
             choices = self._get(row, layout, "choices")
@@ -127,6 +130,12 @@ class RowReader:
             elif not absent(value) and not _has_bytes(value):
                 metadata[name] = plain(value)
         return metadata
+
+    def _mask(self, key: str, value: object) -> JSON:
+        try:
+            return run_lengths(value, self.place)
+        except (ValueError, TypeError) as error:
+            raise FieldProblem(f"metadata.{key}", str(error)) from error
 
     def _get(self, row: Row, layout: Layout, native: NativeField) -> object:
         """The field's value; of several columns, the list of their values."""
