@@ -49,6 +49,13 @@ SAMPLES = {
     "mmmu": [CHOICES, Sample("validation_Art_1", "q", answers=("3.5",), metadata=OPEN)],
     "mathvista": [CHOICES, Sample("1", "q", answers=("3.5",), metadata=FREE)],
     "mathvision": [CHOICES, Sample("1", "q", answers=("\\frac{1}{2}",), metadata=METADATA)],
+    "omnidocbench": [
+        Sample(
+            "1",
+            "q",
+            answers=('{"elements": [{"category_type": "text_block", "text": "a dog", "order": 1}]}',),
+        )
+    ],
     "ocrbench_v2": [
         Sample("1", "html?", answers=(answer,), metadata={"type": f"{kind} en"} | METADATA)
         for kind, answer in (

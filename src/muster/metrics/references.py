@@ -36,6 +36,7 @@ AUTHORS = {
     "mmvp": "tsb0601/MMVP 76350059",
     "mmvu": "yale-nlp/MMVU 4d54223d",
     "ocrbench_v2": "Yuliang-Liu/MultimodalOCR 7776efc0, OCRBench_v2, with NLTK 3.10",
+    "omnidocbench": "opendatalab/OmniDocBench 523fd1d5 (21 October 2025), end to end",
     "refspatial": "Zhoues/RoboRefer ced90cd6, Evaluation",
     "scienceqa": "lupantech/ScienceQA 2cbf8318",
     "screenspot": "likaixin2000/ScreenSpot-Pro-GUI-Grounding bd8bbbb4",

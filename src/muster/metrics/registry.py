@@ -58,6 +58,7 @@ _METRICS = {
     "number": "muster.metrics.number:Number",
     "ocrbench": "muster.metrics.ocrbench:OcrBench",
     "ocrbench_v2": "muster.metrics.ocrbench_v2:OcrBenchV2",
+    "omnidocbench": "muster.metrics.omnidocbench.metric:OmniDocBench",
     "osworld_g": "muster.metrics.osworld_g:OsWorldG",
     "realworldqa": "muster.metrics.choice_benchmarks:RealWorldQa",
     "refspatial": "muster.metrics.refspatial:RefSpatial",

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from muster.core import MissingExtraError
 
-_NEEDED = ("apted", "jieba", "lxml", "nltk", "rapidfuzz")
+_NEEDED = ("apted", "bs4", "jieba", "lxml", "nltk", "pylatexenc", "rapidfuzz", "scipy")
 
 
 def distance(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:

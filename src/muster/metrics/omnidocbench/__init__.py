@@ -1,0 +1,1 @@
+"""OmniDocBench: a page's Markdown against its annotated elements, by the authors' evaluation of version 1.5."""
