@@ -49,6 +49,7 @@ SAMPLES = {
     "mmmu": [CHOICES, Sample("validation_Art_1", "q", answers=("3.5",), metadata=OPEN)],
     "mathvista": [CHOICES, Sample("1", "q", answers=("3.5",), metadata=FREE)],
     "mathvision": [CHOICES, Sample("1", "q", answers=("\\frac{1}{2}",), metadata=METADATA)],
+    "ccocr": [Sample("1", "q", answers=("a dog",), metadata={"dataset": "IC15"})],
     "omnidocbench": [
         Sample(
             "1",

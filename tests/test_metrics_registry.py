@@ -27,8 +27,10 @@ EVERY = [
     if name != "captions"  # its answers are scored together: test_metrics_captions.py
 ]
 PARAMETERS: dict[str, dict[str, JSON]] = {"mathvista": {"empty_without_judge": True}}
-UNBOUNDED = {("grounding", "internvl", "iou")}
-"""Areas of boxes whose edges are swapped are negative there."""
+UNBOUNDED = {
+    ("grounding", "internvl", "iou"),  # areas of boxes whose edges are swapped are negative there
+    *(("ccocr", "official", name) for name in ("right", "of_truth", "of_answer")),  # words, counted
+}
 JUDGED_ENTIRELY = {"charxiv", "llava_bench", "mmvet"}
 VERDICTS = {
     "llava_bench": "1 1",

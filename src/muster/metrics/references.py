@@ -18,6 +18,7 @@ TOOLKITS = {
 AUTHORS = {
     "babyvision": "UniPat-AI/BabyVision 7f92fd4b",
     "blink": "zeyofu/BLINK_Benchmark 2d6a779b",
+    "ccocr": "AlibabaResearch/AdvancedLiterateMachinery 851672c8, Benchmarks/CC-OCR",
     "charxiv": "princeton-nlp/CharXiv 7ebe88f7",
     "dynamath": "DynaMath/DynaMath 598c3c3d",
     "judged_match": "no one: every answer is judged, as the authors of BabyVision and MMVU do",

@@ -21,6 +21,7 @@ _METRICS = {
     "babyvision": "muster.metrics.judged_match:BabyVision",
     "blink": "muster.metrics.blink:Blink",
     "captions": "muster.metrics.captions.metric:Captions",
+    "ccocr": "muster.metrics.ccocr:CcOcr",
     "charxiv": "muster.metrics.charxiv:CharXiv",
     "contains": "muster.metrics.contains:Contains",
     "countbench": "muster.metrics.countbench:CountBench",
