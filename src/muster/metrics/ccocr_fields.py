@@ -12,11 +12,9 @@ from muster.metrics.documents.tree_distance import Postorder, Tree, tree_edit_di
 
 _FENCED = re.compile(r"```json(.*?)```", re.DOTALL)
 _LEAF = "<leaf>"
-_FULL_WIDTH = {
-    **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
-    "\u3000": " ",
-    "、": ",",
-}
+_FULL_WIDTH = str.maketrans(
+    "".join(map(chr, range(0xFF01, 0xFF5F))) + "\u3000、", "".join(map(chr, range(0x21, 0x7F))) + " ,"
+)
 _SPACING = [
     (re.compile(r"(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])"), ""),
     (re.compile(r"(?<=[\u4e00-\u9fff])\s+(?=[a-zA-Z0-9])"), ""),
@@ -74,7 +72,7 @@ def _spelled(value: object) -> object:
         return [_spelled(item) if isinstance(item, dict) else item for item in value]
     if not isinstance(value, str):
         return value
-    text = value.translate(str.maketrans(_FULL_WIDTH))
+    text = value.translate(_FULL_WIDTH)
     for pattern, replacement in _SPACING:
         text = pattern.sub(replacement, text)
     return text
