@@ -17,6 +17,8 @@ def conversation(task: Task, sample: Sample, answer_to: Callable[[Sample], str])
     Raises:
         ConfigurationError: a prompt can't be rendered, or an earlier turn lacks the reference answer to be shown.
     """
+    if sample.previous is None:
+        return tuple(task.prompt.render(sample))
     messages: list[Message] = []
     *earlier, last = sample.dialogue
     for turn in earlier:

@@ -45,7 +45,10 @@ def place_media(texts: Sequence[str], sample: Sample) -> list[tuple[Part, ...]]:
     Raises:
         ConfigurationError: the templates' markers don't fit the sample's media.
     """
-    tokens = [_token(match) for match in _TOKEN.finditer(_BREAK.join(texts))]
+    whole = _BREAK.join(texts)
+    tokens = []
+    if "<" in whole or _OPEN in whole:
+        tokens = [_token(match) for match in _TOKEN.finditer(whole)]
     if not tokens:  # nearly all prompts
         media = (*sample.images, *sample.videos)
         return [_parts(text, (), {}, ()) for text in texts[:-1]] + [_parts(texts[-1], (), {}, media)]

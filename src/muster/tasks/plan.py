@@ -24,6 +24,7 @@ from muster.tasks.samples import IMAGES, LATER_TURN, VIDEOS, Samples
 AnswerTo: TypeAlias = Callable[[RequestKey], str]
 """The model's answer to a request, for those that continue it."""
 
+_USUAL_IMAGES = ImageSettings()
 CHARACTERS_PER_TOKEN = 4
 """So that an answer that isn't known yet takes as much of the prompt as it may."""
 
@@ -106,12 +107,11 @@ def with_settings(
     messages: tuple[Message, ...], video: VideoSettings, image: ImageSettings
 ) -> tuple[Message, ...]:
     """The messages with what is to be shown of their videos, and how their images are opened."""
-    usual = image == ImageSettings()
-    if all(
-        part.media is None or (usual and part.media.kind == "image")
-        for each in messages
-        for part in each.parts
-    ):
+    kinds = {part.media.kind for message in messages for part in message.parts if part.media is not None}
+    if not kinds:
+        return messages
+    usual = image == _USUAL_IMAGES
+    if usual and kinds == {"image"}:
         return messages
 
     def set_up(part: Part) -> Part:

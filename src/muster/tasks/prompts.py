@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -28,18 +28,6 @@ DEFAULT_TEMPLATE = """\
 {{ choice_lines }}
 Answer with the letter of the correct option.{% endif %}"""
 """The question; where there are choices, those by letter and how to answer."""
-
-VARIABLES = (
-    "question",
-    "choices",
-    "choice_lines",
-    "letters",
-    "metadata",
-    "image_count",
-    "video_count",
-    "turn",
-)
-"""What a template can use. The answer isn't among them, so that no prompt can give it away."""
 
 
 class TemplateProblem(NamedTuple):
@@ -88,23 +76,21 @@ class TemplatePrompt:
                 media, or nothing came out.
         """
         before = self.before if sample.previous is None else ()
-        templates = [*(turn.template for turn in before), self.template]
-        texts = [self._text(each, sample) for each in templates]
-        messages = [
-            Message(role, parts, written_in([template]))
-            for template, role, parts in zip(
-                templates, (*(turn.role for turn in before), "user"), place_media(texts, sample), strict=True
-            )
-        ]
-        if not all(message.parts for message in messages):
-            raise ConfigurationError(f"sample {sample.id!r}: the prompt's template gives an empty prompt")
+        turns = (*before, TemplateTurn("user", self.template))
+        texts = [self._text(turn.template, sample) for turn in turns]
+        messages = []
+        for turn, parts in zip(turns, place_media(texts, sample), strict=True):
+            if not parts:
+                raise ConfigurationError(f"sample {sample.id!r}: the prompt's template gives an empty prompt")
+            messages.append(Message(turn.role, parts, _compiled(turn.template).special_tokens))
         if self.system and sample.previous is None:
             messages.insert(0, Message("system", (Part(text=self.system),), written_in([self.system])))
         return tuple(messages)
 
     def _text(self, template: str, sample: Sample) -> str:
         try:
-            return rendered(_compiled(template), _variables(sample))
+            compiled = _compiled(template)
+            return rendered(compiled.template, {name: _VALUES[name](sample) for name in compiled.names})
         except Exception as error:  # a template runs arbitrary expressions over the sample
             raise ConfigurationError(
                 f"sample {sample.id!r}: the prompt's template can't be rendered: {error} "
@@ -138,24 +124,40 @@ def _unknown_variable(name: str) -> str:
     return f"unknown variable {name!r}{did_you_mean(name, VARIABLES)} (there are: {', '.join(VARIABLES)})"
 
 
-def _variables(sample: Sample) -> dict[str, object]:
-    options = lettered(sample.choices)
-    return {
-        "question": sample.question,
-        "choices": list(options.values()),
-        "choice_lines": "\n".join(f"{letter}. {text}" for letter, text in options.items()),
-        "letters": list(options),
-        "metadata": {name: whole(value) for name, value in sample.metadata.items()},
-        "image_count": len(sample.images),
-        "video_count": len(sample.videos),
-        "turn": len(sample.dialogue),
-    }
+def _choice_lines(sample: Sample) -> str:
+    return "\n".join(f"{letter}. {text}" for letter, text in lettered(sample.choices).items())
+
+
+_VALUES: Mapping[str, Callable[[Sample], object]] = {
+    "question": lambda sample: sample.question,
+    "choices": lambda sample: list(lettered(sample.choices).values()),
+    "choice_lines": _choice_lines,
+    "letters": lambda sample: list(lettered(sample.choices)),
+    "metadata": lambda sample: {name: whole(value) for name, value in sample.metadata.items()},
+    "image_count": lambda sample: len(sample.images),
+    "video_count": lambda sample: len(sample.videos),
+    "turn": lambda sample: len(sample.dialogue),
+}
+"""What a template can use. The answer isn't among them, so that no prompt can give it away."""
+VARIABLES = tuple(_VALUES)
+
+
+class _Compiled(NamedTuple):
+    template: Template
+    names: tuple[str, ...]
+    """Of the variables, those that it looks at."""
+    special_tokens: tuple[str, ...]
 
 
 @lru_cache(maxsize=256)
-def _compiled(template: str) -> Template:
+def _compiled(template: str) -> _Compiled:
     # Not an attribute of the prompt: prompts stay plain values that can be compared and copied.
-    return _environment().from_string(template)
+    from jinja2 import meta
+
+    environment = _environment()
+    used = meta.find_undeclared_variables(environment.parse(template))
+    names = tuple(name for name in VARIABLES if name in used)
+    return _Compiled(environment.from_string(template), names, written_in([template]))
 
 
 @cache

@@ -18,6 +18,8 @@ class LetterReader(Protocol):
 
 def lettered(choices: Sequence[str]) -> dict[str, str]:
     """`{"A": first, "B": second, …}` for up to 26 choices; an empty one is no option, and has its letter to itself."""
+    if not choices:
+        return {}
     named = dict(zip(string.ascii_uppercase, choices, strict=False))
     return {letter: text for letter, text in named.items() if text} or named
 
