@@ -1,7 +1,7 @@
 """A plain script that asks a model one question: the floor of `benchmarks.start`.
 
-`python -m benchmarks.first_answer FILE` writes the Unix times of its steps into FILE, and reads the question from a
-file beside it.
+`python -m benchmarks.first_answer FILE` writes the Unix times of its steps into FILE, and the process's CPU seconds,
+and reads the question from a file beside it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ STEPS = (
 
 
 class Marks:
-    """Times after each of `STEPS`."""
+    """Times after each of `STEPS`, by the clock and of this process's processors."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._times: list[float] = []
+        self._times: list[tuple[float, float]] = []
 
     def step(self) -> None:
         """The next step is done."""
-        self._times.append(time.time())
+        self._times.append((time.time(), time.process_time()))
         if len(self._times) == len(STEPS):
             self._file.write_text(json.dumps(self._times))
 

@@ -3,8 +3,8 @@
     python -m benchmarks.start [--quick]
 
 The first answer is compared with a plain script that imports torch and transformers, loads the same model and asks
-one question: nobody can be faster without a faster torch. Runs take turns; medians. Exits 1 if the first answer takes
-more than 1.25 times the script's time, or `--help` more than a quarter of it.
+one question. Runs take turns; medians. Exits 1 if the first answer takes more than 0.9 of the script's processor time,
+or `--help` more than a quarter of its time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from muster.demo import demo_model_path
 from muster.results.journal_read import read_entries
 from muster.tasks.registry import load_tasks
 
-AIM_FIRST = 1.25
+AIM_FIRST = 0.9
 AIM_HELP = 0.25
 LIGHT = {
     "python -c pass": ["-c", "pass"],
@@ -45,9 +45,11 @@ LIGHT = {
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds since the command, one per step of `STEPS`, and until the program's first answer is kept."""
+    """Seconds since the command, one per step of `STEPS`, and until the command's end."""
 
     steps: tuple[float, ...]
+    processor: tuple[float, ...]
+    """CPU seconds of the process that loads the model, likewise."""
     ended: float
 
     @property
@@ -93,7 +95,7 @@ def muster_run(folder: Path, asked: Asked) -> Start:
     )
     ended = time.time() - began
     assert len(list(read_entries(output / "journal.jsonl"))) == 1
-    return Start(_since(began, marks), ended)
+    return Start(*_since(began, marks), ended)
 
 
 def plain_script(folder: Path) -> Start:
@@ -101,13 +103,13 @@ def plain_script(folder: Path) -> Start:
     marks = folder / "script.json"
     began = time.time()
     command(["-m", "benchmarks.first_answer", str(marks)])
-    return Start(_since(began, marks), time.time() - began)
+    return Start(*_since(began, marks), time.time() - began)
 
 
-def _since(began: float, marks: Path) -> tuple[float, ...]:
+def _since(began: float, marks: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     times = json.loads(marks.read_text())
     marks.unlink()
-    return tuple(at - began for at in times)
+    return tuple(at - began for at, _cpu in times), tuple(cpu for _at, cpu in times)
 
 
 def write_question(folder: Path, asked: Asked) -> None:
@@ -162,27 +164,59 @@ def first_answers(
 
 
 def first_answer_table(title: str, muster: list[Start], script: list[Start]) -> float:
-    """Print the parts; the ratio of the first answers."""
-    header = ("until the first answer, s", "muster run", "plain script", "ratio")
+    """Print the parts; the ratio of the CPU seconds until the first answer, which other work disturbs least."""
+    header = (
+        "until the first answer",
+        "muster run, s",
+        "plain script, s",
+        "ratio",
+        "CPU s",
+        "CPU s",
+        "ratio",
+    )
     lines = []
     for number, step in enumerate(STEPS):
-        mine, theirs = (
-            statistics.median(s.steps[number] - (s.steps[number - 1] if number else 0.0) for s in starts)
-            for starts in (muster, script)
-        )
-        lines.append([step, f"{mine:.2f}", f"{theirs:.2f}", ""])
-    first = _ratio(
-        lines, "the first answer", [s.first_answer for s in muster], [s.first_answer for s in script]
+        parts = [
+            statistics.median(of[number] - (of[number - 1] if number else 0.0) for of in each)
+            for each in (
+                [start.steps for start in muster],
+                [start.steps for start in script],
+                [start.processor for start in muster],
+                [start.processor for start in script],
+            )
+        ]
+        mine, theirs, mine_cpu, theirs_cpu = (f"{part:.2f}" for part in parts)
+        lines.append([step, mine, theirs, "", mine_cpu, theirs_cpu, ""])
+    first = _compared([start.first_answer for start in muster], [start.first_answer for start in script])
+    processor = _compared(
+        [start.processor[-1] for start in muster], [start.processor[-1] for start in script]
     )
-    _ratio(lines, "the end of the command", [s.ended for s in muster], [s.ended for s in script])
+    ended = _compared([start.ended for start in muster], [start.ended for start in script])
+    lines.append(["**the first answer**", *first.cells, *processor.cells])
+    lines.append(["**the end of the command**", *ended.cells, "", "", ""])
     table(title, header, lines)
-    return first
+    return processor.ratio
 
 
-def _ratio(lines: list[list[str]], name: str, muster: list[float], script: list[float]) -> float:
-    mine, theirs = statistics.median(muster), statistics.median(script)
-    lines.append([f"**{name}**", f"{mine:.2f}", f"{theirs:.2f}", f"{mine / theirs:.2f}"])
-    return mine / theirs
+class Compared(NamedTuple):
+    """Two medians."""
+
+    mine: float
+    theirs: float
+
+    @property
+    def ratio(self) -> float:
+        """Of Muster's over the script's."""
+        return self.mine / self.theirs
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """For a table."""
+        return f"{self.mine:.2f}", f"{self.theirs:.2f}", f"{self.ratio:.2f}"
+
+
+def _compared(mine: list[float], theirs: list[float]) -> Compared:
+    return Compared(statistics.median(mine), statistics.median(theirs))
 
 
 def main() -> int:
@@ -211,7 +245,7 @@ def main() -> int:
             )
     say("One core's worth of threads (OMP_NUM_THREADS=1). `weights` includes building the model.")
     helps = max(light["muster --help"], light["muster run --help"]) / floor
-    met = verdict(f"first answer within {AIM_FIRST} times the plain script's", ratio <= AIM_FIRST)
+    met = verdict(f"first answer within {AIM_FIRST} of the plain script's CPU seconds", ratio <= AIM_FIRST)
     return 0 if verdict(f"help within {AIM_HELP:.0%} of the script's time", helps <= AIM_HELP) and met else 1
 
 

@@ -18,6 +18,7 @@ from muster.coordinator.progress import Progress, TaskProgress
 from muster.coordinator.server import CoordinatorServer
 from muster.coordinator.workload import Workload
 from muster.core import Completion, Generation, Sample
+from muster.core.encoded import Encoded
 from muster.models.protocol import ModelSettings, RequestStream
 from muster.results.journal import Record
 from muster.scheduling.queue import WorkQueue
@@ -53,8 +54,8 @@ def serving(count: int, reconnect: float = 10.0, samples: Sequence[Sample] | Non
     records: list[Record] = []
 
     class Sink:
-        def append(self, record: Record) -> None:
-            records.append(record)
+        def append_answer(self, answer: Encoded, worker: str, at: float, attempt: int) -> None:
+            records.append(Record(answer.completion, worker, at, attempt))
 
     coordinator = Coordinator(
         workload,

@@ -11,6 +11,7 @@ from muster.coordinator.coordinator import Coordinator
 from muster.coordinator.progress import Progress, TaskProgress
 from muster.coordinator.workload import Workload
 from muster.core import Completion
+from muster.core.encoded import Encoded
 from muster.planning import plan
 from muster.results.journal import Record
 from muster.scheduling.queue import WorkQueue
@@ -19,6 +20,10 @@ from processes import write_benchmark
 
 class Records(list[Record]):
     """Implements `RecordSink` in memory."""
+
+    def append_answer(self, answer: Encoded, worker: str, at: float, attempt: int) -> None:
+        """Keep it."""
+        self.append(Record(answer.completion, worker, at, attempt))
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def test_a_stuck_worker_gets_no_more_work_until_it_answers(coordinator: Coordina
     coordinator.seen("worker-0", now=13)
     assert coordinator.pull("worker-0", 4, idle=True, now=13) == ([], "wait")
     index, request = claimed[0]
-    coordinator.answer("worker-0", [(index, Completion(request.key, "late"))], now=14)
+    coordinator.answer("worker-0", [(index, Encoded.of(Completion(request.key, "late")))], now=14)
     assert coordinator.pull("worker-0", 4, idle=True, now=14).requests
 
 
@@ -101,7 +106,10 @@ def test_a_completion_of_another_request_is_refused_whole(
     with pytest.raises((ValueError, IndexError)):
         coordinator.answer(
             "worker-0",
-            [(good, Completion(granted[good].key, "text")), (index, Completion(key, "text"))],
+            [
+                (good, Encoded.of(Completion(granted[good].key, "text"))),
+                (index, Encoded.of(Completion(key, "text"))),
+            ],
             now=1,
         )
     assert coordinator.workers["worker-0"].answered == 0

@@ -15,6 +15,7 @@ from muster.coordinator.progress import Progress, TaskProgress
 from muster.coordinator.snapshot import snapshot_of
 from muster.coordinator.workload import Workload
 from muster.core import Completion, ConfigurationError, Media, Sample
+from muster.core.encoded import Encoded
 from muster.metrics.protocol import Score, ScoredSample
 from muster.metrics.registry import build_metric
 from muster.planning import plan
@@ -199,7 +200,7 @@ def test_a_worker_that_was_still_loading_is_not_lost(tmp_path: Path) -> None:
         coordinator.join(f"worker-{rank}", rank, "here", 1, now=0)
     coordinator.ready("worker-0", 4, True, 0.0, now=0)
     [(index, request)] = coordinator.pull("worker-0", 4, idle=True, now=0).requests
-    coordinator.answer("worker-0", [(index, Completion(request.key, "x"))], now=1)
+    coordinator.answer("worker-0", [(index, Encoded.of(Completion(request.key, "x")))], now=1)
     assert coordinator.finished
     coordinator.lose("worker-1", "killed", now=2)
     said = summary(snapshot_of(progress, 2, 2, 1))

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.core import Completion, Failure, Generation, Media, Message, Part, Request, RequestKey, Sample
+from muster.core.encoded import Encoded
 from muster.models.protocol import RequestStream
 from muster.wire import messages, transport
 from muster.wire.messages import Hello, Ready, Stop
@@ -134,8 +135,13 @@ def test_garbage_ends_its_own_connection_only(garbage: bytes) -> None:
 
 def test_messages_that_make_no_sense_end_their_own_connection_only() -> None:
     """Authenticated, well-formed, and wrong: an index that doesn't exist, a pull before anything is ready."""
-    answer = (10_000, Completion(RequestKey("toy", "x"), "t"))
-    for message in (messages.Answers(1, [answer]), messages.Pull(1, 5, True), messages.Pull(1, 0, True)):
+    answer = (10_000, Encoded.of(Completion(RequestKey("toy", "x"), "t")).json)
+    for message in (
+        messages.Answers(1, [answer]),
+        messages.Answers(1, [(0, b"x")]),
+        messages.Pull(1, 5, True),
+        messages.Pull(1, 0, True),
+    ):
         with serving(20) as served:
             connection = Connection.connect(("127.0.0.1", served.port), SECRET, 2.0)
             connection.send(messages.encode(Hello("stray", 0, "h", 1)))
@@ -196,8 +202,28 @@ def test_requests_survive_the_wire(batch: list[tuple[int, Request]]) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 40), completions), max_size=3))
 def test_answers_survive_the_wire(batch: list[tuple[int, Completion]]) -> None:
-    answers = messages.Answers(7, batch)
-    assert messages.decode_from_worker(messages.encode(answers)) == answers
+    answers = messages.Answers(7, [(index, Encoded.of(completion).json) for index, completion in batch])
+    received = messages.decode_from_worker(messages.encode(answers))
+    assert isinstance(received, messages.Answers)
+    assert [(index, Encoded.read(json).completion) for index, json in received.completions] == batch
+
+
+@pytest.mark.parametrize(
+    "json",
+    [
+        b"",
+        b"{",
+        b"null",
+        b'{"key":["t","x",0],"text":1}',
+        b'{"key":["t","x",0],\n"text":"a"}',
+        b'{"text":"a","key":["t","x",0]}',
+        b'{"key":["t","x",0],"text":"a"}\n{"key":["t","y",0],"text":"b"}',
+    ],
+)
+def test_what_is_no_completion_in_one_line_is_refused(json: bytes) -> None:
+    """It becomes part of a line of the journal as it is."""
+    with pytest.raises(msgspec.DecodeError):
+        Encoded.read(json)
 
 
 @given(st.binary(max_size=200))

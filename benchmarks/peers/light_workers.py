@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from muster.core import Completion, RequestKey, Usage
+from muster.core.encoded import Encoded
 from muster.wire.messages import Acknowledged, Answers, Hello, Pull, Ready, Stop, encode
 from muster.wire.transport import Connection
 
@@ -71,7 +72,11 @@ class LightWorker:
         completions = [
             (
                 index,
-                Completion(request.key, text=TEXT, usage=Usage(600, 16), seconds=0.5, finish_reason="stop"),
+                Encoded.of(
+                    Completion(
+                        request.key, text=TEXT, usage=Usage(600, 16), seconds=0.5, finish_reason="stop"
+                    )
+                ).json,
             )
             for index, request in granted.requests
         ]

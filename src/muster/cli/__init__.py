@@ -8,13 +8,14 @@ from muster.cli.abrupt_exit import guard_exit
 from muster.cli.complaint import complain
 from muster.cli.ending import end
 from muster.cli.streams import open_missing_streams
-from muster.core import EndedByCodeError, InterruptedRunError, MusterError, RunError
+from muster.core import EndedByCodeError, InterruptedRunError, MusterError, RunError, start_up
 from muster.core.interruption import interruptible
 from muster.core.saying import log_printably
 
 
 def main() -> None:
     """Run `muster`, and turn Muster's own errors and signals into a message and an exit code."""
+    start_up.begin()
     open_missing_streams()
     log_printably()
     guard_exit()

@@ -14,10 +14,11 @@ from typing import Literal, NamedTuple, Protocol
 from muster.coordinator.progress import Progress, TaskProgress, WorkerProgress
 from muster.coordinator.workload import Workload
 from muster.core import Completion, Failure, Request, RequestKey
+from muster.core.encoded import Encoded
 from muster.core.foreign_code import ForeignCode
-from muster.results.journal import Record
+from muster.core.text import valid_text
 from muster.results.scoring_limits import within_limits
-from muster.scheduling.queue import Loss, WorkQueue
+from muster.scheduling.queue import Claim, Loss, WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ WorkerState = Literal["starting", "loading", "working", "lost", "left", "failed"
 class RecordSink(Protocol):
     """Where completions are kept for good: the journal."""
 
-    def append(self, record: Record) -> None:
-        """Keep one record. Raises `RunError` when it can't."""
+    def append_answer(self, answer: Encoded, worker: str, at: float, attempt: int) -> None:
+        """Keep what a worker has answered at the unix time `at`. Raises `RunError` when it can't."""
         ...
 
 
@@ -183,13 +184,18 @@ class Coordinator:
 
     def pull(self, name: str, limit: int, idle: bool, now: float) -> Granted:
         """Claim up to `limit` requests for a worker. Raises `ValueError` before it was `ready`."""
+        claim = self.claim(name, limit, idle, now)
+        return Granted([(index, self.workload.request(index)) for index in claim.indices], claim.state)
+
+    def claim(self, name: str, limit: int, idle: bool, now: float) -> Claim:
+        """The same by index."""
         worker = self.workers[name]
         if worker.ready_at is None:
             raise ValueError(f"{name} pulls before its model is loaded")
         if self.draining:
-            return Granted([], "finished")
+            return Claim((), "finished")
         if worker.state == "lost":
-            return Granted([], "wait")  # until it shows that it is back
+            return Claim((), "wait")  # until it shows that it is back
         if limit > worker.slots and not worker.batched:
             # It pulls one by one, faster than claims travel; the queue still bounds the claim's cost.
             self._queue.join(name, rank=worker.rank, slots=limit, batched=False)
@@ -198,36 +204,38 @@ class Coordinator:
             worker.progressed = now
         worker.holding.update(dict.fromkeys(claim.indices))
         self._show(worker)
-        return Granted([(index, self.workload.request(index)) for index in claim.indices], claim.state)
+        return claim
 
-    def answer(self, name: str, answers: Iterable[tuple[int, Completion]], now: float) -> bool:
+    def answer(self, name: str, answers: Sequence[tuple[int, Encoded]], now: float) -> bool:
         """Keep a worker's completions; the first answer to a request wins, whoever gives it.
 
         Returns whether there is something to claim now that had to come after them. Raises `ValueError` or
         `IndexError`, and keeps none, where a completion isn't of the request whose number it comes with.
         """
-        answers = list(answers)
-        for index, completion in answers:
+        worker = self._touch(name, now)
+        for index, answer in answers:
             if index < 0:  # would count from the end
                 raise IndexError(f"no request {index}")
-            if (key := self.workload.key(index)) != completion.key:
-                raise ValueError(f"request {index} is {key}, and its completion is of {completion.key}")
+            if (key := self.workload.key(index)) != answer.completion.key:
+                raise ValueError(
+                    f"request {index} is {key}, and its completion is of {answer.completion.key}"
+                )
         blocked = self._queue.blocked
-        worker = self._touch(name, now)
         worker.progressed = now
         if worker.stuck:
             self._enter(worker)
-        for index, completion in answers:
+        kept = []
+        for index, answer in answers:
             worker.holding.pop(index, None)
-            if (keeper := self._pledged.pop(index, None)) is not None:
+            if self._pledged and (keeper := self._pledged.pop(index, None)) is not None:
                 self.progress.tasks[self.workload.task(index)].kept_back -= 1
-                self._keep(index, completion, keeper, now)
-                continue
-            if self._queue.complete(name, index) == "duplicate":
-                log.info("%s answered %s, which another worker had answered", name, completion.key)
-                continue
-            worker.answered += 1
-            self._keep(index, completion, name, now)
+                self._keep([(index, answer)], keeper, now)
+            elif self._queue.complete(name, index) == "duplicate":
+                log.info("%s answered %s, which another worker had answered", name, answer.completion.key)
+            else:
+                kept.append((index, answer))
+        worker.answered += len(kept)
+        self._keep(kept, name, now)
         self._show(worker)
         return self._queue.blocked < blocked
 
@@ -348,21 +356,24 @@ class Coordinator:
             failure = Failure(
                 "replica",
                 "WorkerLost",
-                f"three workers were lost while they worked on it; the last: {reason}",
+                f"three workers were lost while they worked on it; the last: {valid_text(reason)}",
             )
-            self._keep(index, Completion(self.workload.key(index), failure=failure), worker.name, now)
+            lost = Encoded.of(Completion(self.workload.key(index), failure=failure))
+            self._keep([(index, lost)], worker.name, now)
 
-    def _keep(self, index: int, completion: Completion, worker: str, now: float) -> None:
-        self._record(index, completion, worker, now)
-        for later in self.workload.answered(index, completion):
-            if self._queue.complete(worker, later) == "accepted":
-                self._record(later, _unaskable(self.workload.key(later), completion), worker, now)
+    def _keep(self, answers: Sequence[tuple[int, Encoded]], worker: str, now: float) -> None:
+        for index, answer in answers:
+            self._record(index, answer, worker, now)
+            for later in self.workload.answered(index, answer.completion):
+                if self._queue.complete(worker, later) == "accepted":
+                    unaskable = Encoded.of(_unaskable(self.workload.key(later), answer.completion))
+                    self._record(later, unaskable, worker, now)
 
-    def _record(self, index: int, completion: Completion, worker: str, now: float) -> None:
-        self._journal.append(Record(completion, worker, now + self._epoch, self._attempt))
+    def _record(self, index: int, answer: Encoded, worker: str, now: float) -> None:
+        self._journal.append_answer(answer, worker, now + self._epoch, self._attempt)
         task = self.progress.tasks[self.workload.task(index)]
-        task.add(completion, self._live_scores(index, completion, task))
-        self.progress.add(index, completion, worker, now)
+        task.add(answer.completion, self._live_scores(index, answer.completion, task))
+        self.progress.add(index, answer.completion, worker, now)
 
     def _live_scores(self, index: int, completion: Completion, task: TaskProgress) -> dict[str, float]:
         if completion.text is None or (task.score.count >= _LIVE_ALL and task.done % _LIVE_EVERY):

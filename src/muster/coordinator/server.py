@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from muster.coordinator.coordinator import Coordinator, Granted
+from muster.coordinator.coordinator import Coordinator
 from muster.coordinator.join_names import JoinNames
 from muster.coordinator.listener import Entry, Listener
 from muster.coordinator.media_transfer import media_bytes, needs_files, probes, with_media
 from muster.core import Completion, ConfigurationError, Failure, MusterError, Request, SampleError
+from muster.core.encoded import Encoded
 from muster.wire.messages import (
     MORE_FOLLOWS,
     SCHEMA,
@@ -24,6 +25,7 @@ from muster.wire.messages import (
     Answers,
     Broken,
     Collect,
+    EncodedGrant,
     FromCoordinator,
     FromWorker,
     Grant,
@@ -113,7 +115,7 @@ class CoordinatorServer:
         """Workers with a connection right now."""
         return set(self._peers)
 
-    def send(self, worker: str, message: FromCoordinator) -> None:
+    def send(self, worker: str, message: FromCoordinator | EncodedGrant) -> None:
         """Send to one worker, if it is connected."""
         if (peer := self._peers.get(worker)) is not None:
             peer.channel.send(encode(message))
@@ -278,7 +280,8 @@ class CoordinatorServer:
                     peer.parked = None
                 self._answer_pull(peer, message)
             case Answers():
-                freed = coordinator.answer(name, message.completions, now)
+                answers = [(index, Encoded.read(json)) for index, json in message.completions]
+                freed = coordinator.answer(name, answers, now)
                 self.send(name, Acknowledged(message.number))
                 self._after_answers(peer)
                 if freed:
@@ -335,33 +338,34 @@ class CoordinatorServer:
 
     def _answer_pull(self, peer: _Peer, pull: Pull) -> None:
         limit = pull.limit if peer.sees_media else min(pull.limit, _MOST_CLAIMED_WITH_MEDIA)
-        granted = self._coordinator.pull(peer.name, limit, pull.idle, time.monotonic())
-        state = granted.state
+        indices, state = self._coordinator.claim(peer.name, limit, pull.idle, time.monotonic())
         if state == "wait" or (state == "empty" and pull.park):
             peer.parked = pull
             return
         peer.parked = None
-        lacks_files = not peer.sees_media and any(
-            needs_files(request) for _index, request in granted.requests
-        )
-        if lacks_files or sum(media_bytes(request) for _index, request in granted.requests) > _MOST_BUFFERED:
-            task = asyncio.create_task(self._send_with_media(peer, pull, granted))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+        workload = self._coordinator.workload
+        encoded = [(index, workload.encoded(index)) for index in indices]
+        if sum(len(request) for _index, request in encoded) <= _MOST_BUFFERED and (
+            peer.sees_media or not any(needs_files(workload.request(index)) for index in indices)
+        ):
+            requests = [(index, msgspec.Raw(request)) for index, request in encoded]
+            self.send(peer.name, EncodedGrant(pull.number, requests, state))
             return
-        self.send(peer.name, Grant(pull.number, granted.requests, state))
+        task = asyncio.create_task(self._send_with_media(peer, pull, indices))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
-    async def _send_with_media(self, peer: _Peer, pull: Pull, granted: Granted) -> None:
+    async def _send_with_media(self, peer: _Peer, pull: Pull, indices: Sequence[int]) -> None:
         """Send claimed requests with their files' bytes, as much at a time as may be buffered."""
         batch: list[tuple[int, Request]] = []
         size = 0
-        failed: list[tuple[int, Completion]] = []
+        failed: list[tuple[int, Encoded]] = []
         try:
-            for index, request in granted.requests:
-                filled = await self._filled(request)
+            for index in indices:
+                filled = await self._filled(self._coordinator.workload.request(index))
                 if self._peers.get(peer.name) is not peer:
                     return  # its claims went back to the queue
-                if isinstance(filled, Completion):
+                if isinstance(filled, Encoded):
                     failed.append((index, filled))
                     continue
                 if batch and size + media_bytes(filled) > _MOST_BUFFERED:
@@ -384,13 +388,13 @@ class CoordinatorServer:
             self.error = error
             self.changed.set()
 
-    async def _filled(self, request: Request) -> Request | Completion:
+    async def _filled(self, request: Request) -> Request | Encoded:
         """The request with its files' bytes, or its failure where one can't be read."""
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._media_readers, with_media, request)
         except SampleError as error:
-            return Completion(request.key, failure=Failure.from_exception(error))
+            return Encoded.of(Completion(request.key, failure=Failure.from_exception(error)))
 
 
 def _other_version(schema: int) -> str:

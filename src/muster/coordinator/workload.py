@@ -1,10 +1,13 @@
-"""The requests that a run still has to make, by index; rendered when they are given out."""
+"""The requests that a run still has to make, by index."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
+
+import msgspec
 
 from muster.core import Completion, ConfigurationError, Generation, Request, RequestKey, Sample
 from muster.core.phases import counted
@@ -12,6 +15,11 @@ from muster.metrics.protocol import has_reference
 from muster.scheduling.cost import CHARACTERS_PER_TOKEN, TokenHistory, expected_tokens, predict
 from muster.scheduling.queue import Items
 from muster.tasks.plan import AnswerTo, PlannedTask
+
+_KEPT_BYTES = 64 << 20
+"""Of requests that are kept as they were rendered for the plan; later ones are rendered again when they are claimed."""
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Request).decode
 
 
 class _Place(NamedTuple):
@@ -40,8 +48,31 @@ class _Places:
         return _Place(self.tasks[index], self._samples[index], self._repeats[index])
 
 
+class _Rendered:
+    """The requests that were rendered for the plan, encoded, as far as they take little room."""
+
+    def __init__(self) -> None:
+        self._encoded = bytearray()
+        self._ends = array("Q", [0])
+
+    def append(self, request: Request | None) -> None:
+        """Keep the next one, or not: None, while there is room for others."""
+        if len(self._encoded) >= _KEPT_BYTES:
+            return
+        if request is not None and not any(media.data for media in request.media):
+            with suppress(ValueError, OverflowError):  # half a character
+                self._encoded += _encode(request)
+        self._ends.append(len(self._encoded))
+
+    def get(self, index: int) -> bytes:
+        """Empty where it wasn't kept."""
+        if index + 1 >= len(self._ends):
+            return b""
+        return bytes(self._encoded[self._ends[index] : self._ends[index + 1]])
+
+
 class Workload:
-    """What is left to ask. Holds places, not prompts, so that a million requests stay small.
+    """What is left to ask. Holds places, and few prompts, so that a million requests stay small.
 
     Of answers it keeps those that a later turn of a dialogue has in its prompt.
     """
@@ -59,6 +90,7 @@ class Workload:
         self.most_images = self.most_videos = 0
         """In one prompt."""
         self._places = _Places()
+        self._rendered = _Rendered()
         self._followers: dict[int, list[int]] = {}
         self._answers: dict[RequestKey, str] = {}
         batch_keys: dict[Generation, int] = {}
@@ -79,6 +111,7 @@ class Workload:
             cost = predict(request, known.expected(request.key))
             self.items.add(cost, batch_key, media, after)
             self._places.append(place)
+            self._rendered.append(None if talks[place.task] else request)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -95,11 +128,19 @@ class Workload:
 
     def request(self, index: int) -> Request:
         """The request with its prompt. Of a later turn only when the turns before it were answered."""
+        if rendered := self._rendered.get(index):
+            return _decode(rendered)
         place = self._places[index]
         return self.planned[place.task].request(self._sample(place), place.repeat, self._answers.__getitem__)
 
+    def encoded(self, index: int) -> bytes:
+        """The same in MessagePack. Raises `ValueError` for a prompt that it can't hold."""
+        return self._rendered.get(index) or _encode(self.request(index))
+
     def answered(self, index: int, completion: Completion) -> list[int]:
         """Note an answer for the turns that continue it. What can't be asked any more, where there is none."""
+        if not self._followers:
+            return []
         followers = self._followers.get(index, [])
         if completion.text is not None:
             if followers:

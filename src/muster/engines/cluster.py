@@ -16,7 +16,7 @@ import msgspec
 
 from muster.coordinator.coordinator import Coordinator
 from muster.coordinator.server import CoordinatorServer
-from muster.core import ConfigurationError, Interruption, MusterError, RunError
+from muster.core import ConfigurationError, Interruption, MusterError, RunError, start_up
 from muster.core.interruption import handling, interrupted_by
 from muster.engines.job import Job
 from muster.engines.joining import listen_for_joiners, secret_removed
@@ -84,6 +84,7 @@ class Cluster:
 
     async def run(self, children: Sequence[Replica], on_sync: Callable[[], None]) -> None:
         """Run until the coordinator has finished; see `Engine.execute` for what is raised. The server listens."""
+        start_up.done()
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_tell_errors)
         with handling(self._on_signal):

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from muster.coordinator.coordinator import Coordinator
-from muster.core import Completion, MusterError, RunError
+from muster.core import MusterError, RunError, start_up
+from muster.core.encoded import Encoded
 from muster.core.foreign_code import ForeignCode
 from muster.core.interruption import handling, interrupted_by
 from muster.core.saying import tell
@@ -52,10 +53,10 @@ class InlineLink:
                 self._changed.wait(timeout=1.0)
         return Pulled([], "finished")
 
-    def deliver(self, index: int, completion: Completion) -> None:
+    def deliver(self, index: int, answer: Encoded) -> None:
         """Hand over an answer."""
         with self._changed:
-            self._coordinator.answer(NAME, [(index, completion)], time.monotonic())
+            self._coordinator.answer(NAME, [(index, answer)], time.monotonic())
             self._changed.notify_all()
 
     def rejoin(self, reason: str, slots: int, batched: bool) -> InlineLink:
@@ -118,6 +119,7 @@ class InlineEngine:
             except Exception as error:
                 log.error("the model could not be loaded:\n%s", traceback.format_exc())
                 raise RunError(f"the model could not be loaded: {type(error).__name__}: {error}") from error
+            start_up.done()
             with link.locked():
                 coordinator.ready(NAME, slots, batched, time.monotonic() - started, time.monotonic())
                 coordinator.videos = video_form(model)

@@ -8,8 +8,9 @@ import os
 import sys
 import threading
 
-from muster.core import Completion, ConfigurationError, MusterError, Request
+from muster.core import ConfigurationError, MusterError, Request
 from muster.core.child_process import Parent
+from muster.core.encoded import Encoded
 from muster.core.foreign_code import ForeignCode
 from muster.judging.messages import (
     Ask,
@@ -63,9 +64,9 @@ class QuestionLink:
             count = min(limit, len(self._waiting))
             return Pulled([self._waiting.popleft() for _ in range(count)], "work")
 
-    def deliver(self, index: int, completion: Completion) -> None:
+    def deliver(self, index: int, answer: Encoded) -> None:
         """See `Link`."""
-        self.send(Said(index, completion))
+        self.send(Said(index, answer.completion))
 
     def send(self, message: FromJudge) -> None:
         """Send from any thread."""

@@ -8,11 +8,12 @@ from typing import Protocol, Self
 
 from muster.coordinator.progress import Progress
 from muster.core import RequestKey
+from muster.core.encoded import Encoded
 from muster.judging.judge import JudgeSpec
 from muster.judging.session import AnswerToJudge, Judging
 from muster.metrics.protocol import is_judged
 from muster.results.folder import RunFolder
-from muster.results.journal import Journal, Record
+from muster.results.journal import Journal
 from muster.results.journal_read import JournalReader
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
@@ -22,7 +23,7 @@ from muster.tasks.plan import PlannedTask
 class Sink(Protocol):
     """Where a run's completions are kept."""
 
-    def append(self, record: Record) -> None:
+    def append_answer(self, answer: Encoded, worker: str, at: float, attempt: int) -> None:
         """Keep one. Raises `RunError` when it can't."""
         ...
 
@@ -168,9 +169,9 @@ class _Followed:
             each.task.name: (each.task, {sample.id: sample for sample in each.samples}) for each in planned
         }
 
-    def append(self, record: Record) -> None:
-        self._journal.append(record)
-        key, text = record.completion.key, record.completion.text
+    def append_answer(self, answer: Encoded, worker: str, at: float, attempt: int) -> None:
+        self._journal.append_answer(answer, worker, at, attempt)
+        key, text = answer.completion.key, answer.completion.text
         found = self._tasks.get(key.task)
         if found is None or text is None:
             return

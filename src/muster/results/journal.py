@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from muster.core import ConfigurationError, RunError
+from muster.core.encoded import Encoded
 from muster.core.regular_files import regular
 from muster.results.files import sync_directory
 from muster.results.journal_lines import (
@@ -22,6 +23,7 @@ from muster.results.journal_lines import (
     Scan,
     Verdict,
     decode_entry,
+    encode_answer,
     encode_header,
     encode_record,
 )
@@ -91,7 +93,13 @@ class Journal:
 
     def append(self, record: Record | Verdict) -> None:
         """Add a record. Raises `RunError` when the file can't grow (disk full)."""
-        line = encode_record(record)
+        self._append(encode_record(record))
+
+    def append_answer(self, answer: Encoded, worker: str, at: float, attempt: int) -> None:
+        """Add a record of what came encoded; as `append`."""
+        self._append(encode_answer(answer.json, worker, at, attempt))
+
+    def _append(self, line: bytes) -> None:
         with self._lock:
             self._buffer += line
             if len(self._buffer) >= BUFFER_BYTES:

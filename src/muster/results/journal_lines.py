@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO, NamedTuple, TypeVar
 from zlib import crc32
 
@@ -165,6 +166,18 @@ def encode_header(run_id: str) -> bytes:
 def encode_record(record: Record | Verdict) -> bytes:
     """The record's line, with its line break."""
     return _encode(record)
+
+
+def encode_answer(json: bytes, worker: str, at: float, attempt: int) -> bytes:
+    """The line of the `Record` whose completion is `json`, one line as `core.encoded` has it."""
+    body = b'{"completion":%b%b' % (json, _maker(worker, at, attempt))
+    return b"%b%b\n" % (body, _seal(body))
+
+
+@lru_cache(maxsize=1)
+def _maker(worker: str, at: float, attempt: int) -> bytes:
+    """The rest of a record, the same for all answers that came together."""
+    return b',"worker":%b,"at":%b,"attempt":%d' % (_ENCODER.encode(worker), _ENCODER.encode(at), attempt)
 
 
 def decode_record(line: bytes) -> Record | None:

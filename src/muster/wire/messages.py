@@ -6,11 +6,11 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from muster.core import Completion, Failure, Request
+from muster.core import Failure, Request
 from muster.core.choices import CollectMode, ProcessGroup
 from muster.wire.probes import Probe
 
-SCHEMA = 3
+SCHEMA = 4
 """Raised with every incompatible change; both sides must agree."""
 MORE_FOLLOWS = 0
 """The number of no pull."""
@@ -75,10 +75,10 @@ class Pull(msgspec.Struct, tag=True, frozen=True):
 
 
 class Answers(msgspec.Struct, tag=True, frozen=True):
-    """Completions by request index. Kept by the worker until they are acknowledged."""
+    """Completions by request index, each as JSON (`Encoded`). Kept by the worker until they are acknowledged."""
 
     number: int
-    completions: list[tuple[int, Completion]]
+    completions: list[tuple[int, bytes]]
 
 
 class Pledge(msgspec.Struct, tag=True, frozen=True):
@@ -194,6 +194,14 @@ class Grant(msgspec.Struct, tag=True, frozen=True):
     state: Literal["work", "empty", "finished"]
 
 
+class EncodedGrant(msgspec.Struct, tag="Grant", frozen=True):
+    """A `Grant` of requests that are encoded already; for sending alone."""
+
+    number: int
+    requests: list[tuple[int, msgspec.Raw]]
+    state: Literal["work", "empty", "finished"]
+
+
 class Acknowledged(msgspec.Struct, tag=True, frozen=True):
     """Answers up to this number are in the coordinator's hands."""
 
@@ -241,7 +249,7 @@ _from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(From
 _from_coordinator: msgspec.msgpack.Decoder[FromCoordinator] = msgspec.msgpack.Decoder(FromCoordinator)
 
 
-def encode(message: FromWorker | FromCoordinator) -> bytes:
+def encode(message: FromWorker | FromCoordinator | EncodedGrant) -> bytes:
     """The message as MessagePack."""
     return _encoder.encode(message)
 

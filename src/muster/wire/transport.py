@@ -26,6 +26,7 @@ SILENCE_SECONDS = 60
 """How long a connection outlives a network that is cut; then the worker tries to come back with another."""
 _LENGTH = struct.Struct(">I")
 _NUMBER = struct.Struct(">Q")
+_READ = 1 << 18
 _NONCE = 32
 _TAG = 16
 _GREETING = b"muster/2\n"
@@ -82,34 +83,61 @@ class Channel:
     ) -> None:
         self._reader, self._writer = reader, writer
         self._incoming, self._outgoing = incoming, outgoing
+        self._received = bytearray()
+        self._to_send = bytearray()
 
     def send(self, payload: bytes) -> None:
-        """Put a frame into the send buffer; returns at once. Without effect when the connection is gone."""
-        self._writer.write(self._outgoing.head(payload) + payload)
+        """Put a frame into the send buffer; returns at once. Without effect when the connection is gone.
+
+        What is sent in one turn of the event loop is written together: an acknowledgement and the next claim.
+        """
+        if not self._to_send:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._to_send += self._outgoing.head(payload)
+        self._to_send += payload
+
+    def _flush(self) -> None:
+        if self._to_send:
+            self._writer.write(self._to_send)
+            self._to_send = bytearray()
 
     async def receive(self) -> bytes | None:
         """The next frame, or None at the end of the connection and where a frame isn't what the other end sent."""
-        try:
-            head = await self._reader.readexactly(_LENGTH.size + _TAG)
-            (length,) = _LENGTH.unpack_from(head)
-            if length > MAX_FRAME:
-                return None
-            payload = await self._reader.readexactly(length)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        head = _LENGTH.size + _TAG
+        if not await self._receive(head):
             return None
-        return payload if self._incoming.fits(head[_LENGTH.size :], payload) else None
+        (length,) = _LENGTH.unpack_from(self._received)
+        if length > MAX_FRAME or not await self._receive(head + length):
+            return None
+        tag, payload = bytes(self._received[_LENGTH.size : head]), bytes(self._received[head : head + length])
+        del self._received[: head + length]
+        return payload if self._incoming.fits(tag, payload) else None
+
+    async def _receive(self, size: int) -> bool:
+        """Have at least so many bytes; False at the end of the connection."""
+        while len(self._received) < size:
+            try:
+                more = await self._reader.read(_READ)
+            except ConnectionError:
+                return False
+            if not more:
+                return False
+            self._received += more
+        return True
 
     @property
     def unsent(self) -> int:
         """Bytes in the send buffer."""
-        return self._writer.transport.get_write_buffer_size()
+        return len(self._to_send) + self._writer.transport.get_write_buffer_size()
 
     async def drain(self) -> None:
         """Wait until the other end has read most of the send buffer. Raises `ConnectionError`."""
+        self._flush()
         await self._writer.drain()
 
     def close(self) -> None:
         """End the connection, after what is in the send buffer."""
+        self._flush()
         self._writer.close()
 
 

@@ -10,12 +10,12 @@ from datetime import timedelta
 
 import msgspec
 
-from muster.core import Completion
 from muster.core.choices import ProcessGroup
 from muster.machine import rendezvous
 from muster.machine.ranks import Ranks
 
-Answered = list[tuple[int, Completion]]
+Answered = list[tuple[int, bytes]]
+"""Completions by request index, each as JSON."""
 
 CHUNK_BYTES = 16 << 20
 """What each rank sends at a time: the receiver holds as many of these as there are ranks."""

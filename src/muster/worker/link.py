@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from muster.core import Completion, RunError
+from muster.core import RunError
+from muster.core.encoded import Encoded
 from muster.core.text import valid_text
 from muster.wire import messages as wire_messages
 from muster.wire.messages import (
@@ -114,11 +115,11 @@ class SocketLink:
                 claims.widen(now - started, now)
             return Pulled(requests, "work")
 
-    def deliver(self, index: int, completion: Completion) -> None:
+    def deliver(self, index: int, answer: Encoded) -> None:
         """Queue an answer for sending."""
         with self._changed:
             self._check()
-            self._outbox.deliver(index, completion)
+            self._outbox.deliver(index, answer.json)
             self._changed.notify_all()
 
     @property
@@ -126,12 +127,12 @@ class SocketLink:
         """Whether answers are kept until they are collected."""
         return self._outbox.gathering
 
-    def kept(self) -> list[tuple[int, Completion]]:
+    def kept(self) -> list[tuple[int, bytes]]:
         """The answers that this worker keeps."""
         with self._changed:
             return self._outbox.kept
 
-    def send_answers(self, answers: list[tuple[int, Completion]]) -> None:
+    def send_answers(self, answers: list[tuple[int, bytes]]) -> None:
         """Send answers that were kept, by this worker or by others that gathered them here."""
         with self._changed:
             self._outbox.send_answers(answers)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Iterator
 
-from muster.core import Completion
 from muster.wire.messages import Answers, FromWorker, Pledge, Pull, Ready
 
 _CHUNK_BYTES = 16 << 20
-_OVERHEAD_BYTES = 200
-"""What an answer takes beside its text."""
 
 
 class Outbox:
@@ -23,9 +20,9 @@ class Outbox:
         """`gathering`: answers are kept, and only pledged, until they are collected."""
         self.gathering = gathering
         self._posts: collections.deque[FromWorker] = collections.deque()
-        self._answers: list[tuple[int, Completion]] = []
+        self._answers: list[tuple[int, bytes]] = []
         self._pledges: list[int] = []
-        self._kept: dict[int, Completion] = {}
+        self._kept: dict[int, bytes] = {}
         self._unacknowledged: dict[int, Answers | Pledge] = {}
         self._number = 0
 
@@ -40,7 +37,7 @@ class Outbox:
         return not (self._answers or self._pledges or self._unacknowledged)
 
     @property
-    def kept(self) -> list[tuple[int, Completion]]:
+    def kept(self) -> list[tuple[int, bytes]]:
         """The answers that are kept."""
         return list(self._kept.items())
 
@@ -48,15 +45,15 @@ class Outbox:
         """Have a message sent that is no answer."""
         self._posts.append(message)
 
-    def deliver(self, index: int, completion: Completion) -> None:
-        """Take an answer: to be sent, or kept."""
+    def deliver(self, index: int, answer: bytes) -> None:
+        """Take an answer, as JSON: to be sent, or kept."""
         if self.gathering:
-            self._kept[index] = completion
+            self._kept[index] = answer
             self._pledges.append(index)
         else:
-            self._answers.append((index, completion))
+            self._answers.append((index, answer))
 
-    def send_answers(self, answers: Iterable[tuple[int, Completion]]) -> None:
+    def send_answers(self, answers: Iterable[tuple[int, bytes]]) -> None:
         """Have answers sent that were kept, here or elsewhere."""
         self._answers += answers
 
@@ -113,13 +110,13 @@ class Outbox:
         return message
 
 
-def _chunks(answers: list[tuple[int, Completion]]) -> Iterator[list[tuple[int, Completion]]]:
+def _chunks(answers: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
     """As many answers at a time as fit well into a frame."""
-    chunk: list[tuple[int, Completion]] = []
+    chunk: list[tuple[int, bytes]] = []
     size = 0
     for answer in answers:
         chunk.append(answer)
-        size += _OVERHEAD_BYTES + 4 * (len(answer[1].text or "") + len(answer[1].reasoning or ""))
+        size += len(answer[1])
         if size > _CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0

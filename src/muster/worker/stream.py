@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import threading
 import time
@@ -12,12 +13,10 @@ from typing import Literal, NamedTuple, Protocol, Self
 import msgspec
 
 from muster.core import BrokenContractError, Completion, Failure, ReplicaError, Request, RequestKey, Usage
+from muster.core.encoded import Encoded
 from muster.core.text import valid_text
 from muster.media.extents import with_extents
 from muster.media.gate import confined
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Completion).decode
 
 
 class Pulled(NamedTuple):
@@ -34,7 +33,7 @@ class Link(Protocol):
         """Claim up to `limit` requests; see `messages.Pull`. Waits while the scheduler withholds work."""
         ...
 
-    def deliver(self, index: int, completion: Completion) -> None:
+    def deliver(self, index: int, answer: Encoded) -> None:
         """Hand over an answer; returns at once."""
         ...
 
@@ -139,23 +138,30 @@ class ClaimedRequests:
         return []
 
 
-def _carriable(completion: Completion) -> Completion:
-    """The completion as it can be encoded: text without lone surrogates, counts as plain numbers.
+def _carriable(completion: Completion) -> Encoded:
+    """The completion as it travels: text without lone surrogates, counts as plain numbers.
 
     Raises:
         BrokenContractError: what the backend yielded is no completion.
     """
     try:
-        _decode(_encode(completion))  # encoding alone checks no types
+        if (encoded := _checked(completion)) is not None:
+            return encoded
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
-        try:
-            completion = _mended(completion)
-            _decode(_encode(completion))
-        except (TypeError, ValueError, OverflowError, AttributeError, msgspec.MsgspecError) as error:
-            raise BrokenContractError(
-                f"the backend yielded something that is no completion: {error}"
-            ) from error
-    return completion
+        pass
+    try:
+        encoded = _checked(_mended(completion))
+    except (TypeError, ValueError, OverflowError, AttributeError, msgspec.MsgspecError) as error:
+        raise BrokenContractError(f"the backend yielded something that is no completion: {error}") from error
+    if encoded is None:
+        raise BrokenContractError(f"the backend yielded something that is no completion: {completion!r}")
+    return encoded
+
+
+def _checked(completion: Completion) -> Encoded | None:
+    """None where it isn't the same after the journey: bytes become text in JSON."""
+    encoded = Encoded.of(completion)
+    return encoded if Encoded.read(encoded.json).completion == completion else None
 
 
 def _no_completion(what: object, how: str = "yielded") -> str:
@@ -176,11 +182,15 @@ def _mended(completion: Completion) -> Completion:
         None if completion.text is None else valid_text(completion.text),
         failure and replace(failure, message=valid_text(failure.message)),
         Usage(_whole(usage.prompt_tokens), _whole(usage.completion_tokens)),
-        None if completion.seconds is None else float(completion.seconds),
+        _seconds(completion.seconds),
         completion.finish_reason,
         None if completion.note is None else valid_text(completion.note),
         None if completion.reasoning is None else valid_text(completion.reasoning),
     )
+
+
+def _seconds(seconds: float | None) -> float | None:
+    return None if seconds is None or not math.isfinite(seconds) else float(seconds)
 
 
 def _whole(count: int | None) -> int | None:

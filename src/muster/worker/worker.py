@@ -28,6 +28,7 @@ from muster.core import (
     MusterError,
     ReplicaError,
     RequestError,
+    start_up,
 )
 from muster.core.cache_folder import cache_folder
 from muster.core.foreign_code import ForeignCode
@@ -160,6 +161,7 @@ def _serve(link: SocketLink, start: Start, drain: Drain) -> int:
             with ForeignCode():
                 model = load_model(backend, settings)
                 slots, batched = capacity(model)
+        start_up.done()
         ready = Ready(
             slots,
             batched,
@@ -322,6 +324,7 @@ def _end_with_parent(wait_for_end: Callable[[], object]) -> None:
 
 def main() -> None:
     """The child process of an engine."""
+    start_up.begin()
     faulthandler.enable()  # SIGABRT writes every thread's stack to the worker's log
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

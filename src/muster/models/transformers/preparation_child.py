@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from muster.core import ConfigurationError
+from muster.core import ConfigurationError, start_up
 from muster.core.child_process import Parent
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.options import Options
@@ -29,6 +29,7 @@ from muster.models.transformers.preparation_messages import (
 
 def main() -> None:
     """Load the processor, then prepare what comes until the replica is gone."""
+    start_up.begin()
     replica = Parent()
     setup = msgspec.msgpack.decode(replica.receive(), type=Setup)
     try:
@@ -37,6 +38,7 @@ def main() -> None:
             processor = loader.submit(_load, setup).result()
     except ConfigurationError:
         os._exit(1)  # the replica meets the same error and tells the user
+    start_up.done()
     replica.send(READY)
     preparers: dict[int | None, Preparer] = {}
     while True:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from muster.core import ConfigurationError, Request
+from muster.core import ConfigurationError, Request, start_up
 from muster.core.child_process import Parent
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.options import parse_options
@@ -85,6 +85,7 @@ class Follower:
 def main() -> None:
     """Load, then do what comes until the first member is gone."""
     faulthandler.enable()
+    start_up.begin()
     first = Parent()
     import torch  # noqa: F401 - at the same time as the first member
     import transformers  # noqa: F401
@@ -102,6 +103,7 @@ def main() -> None:
         first.send(Report(classify(error), str(error), configuration))
         first.receive()  # until the first member has read it and gone
     else:
+        start_up.done()
         first.send(Report())
     while True:
         first.send(follower.obey(msgspec.msgpack.decode(first.receive(), type=Order)))
