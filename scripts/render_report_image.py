@@ -1,4 +1,4 @@
-"""Takes the pictures of reports for the README and docs: `python -m scripts.render_report_image`..
+"""Takes the pictures of reports for the README and docs: `python -m scripts.render_report_image`.
 
 Runs of the demo model on all of its benchmark, with images of full size and scaled down to 6 by 6 pixels and less; a
 report of two and the list of all in a real browser. The confusions and most categories are left out of the report's
