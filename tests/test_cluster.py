@@ -15,7 +15,7 @@ from muster.engines.job import Job
 from muster.engines.replica import Replica
 from muster.models.protocol import ModelSettings
 from muster.results.folder import RunFolder
-from muster.worker.worker import Start
+from muster.worker.joining import Start
 from served import SECRET, serving
 
 

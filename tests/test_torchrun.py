@@ -6,6 +6,7 @@ small launcher, whose ranks are given the coordinator's address.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -20,12 +21,25 @@ import pytest
 
 from gates import gate, open_gate_in
 from muster.config import RunConfig
+from muster.coordinator.listener import Entry, Listener
 from muster.core import ConfigurationError
 from muster.engines.choose import choose_engine
 from muster.machine.given_coordinator import ADDRESS, SECRET_FILE, given_coordinator
 from muster.wire.join_secret import key_of
-from muster.wire.transport import Connection, HandshakeError
-from processes import Run, fake, gone, launched, start, stop_for_good, torchrun, until_gone, write_benchmark
+from muster.wire.messages import Stop, encode
+from muster.wire.transport import Channel, Connection, HandshakeError
+from processes import (
+    DEADLINE,
+    Run,
+    fake,
+    gone,
+    launched,
+    start,
+    stop_for_good,
+    torchrun,
+    until_gone,
+    write_benchmark,
+)
 from small_launcher import hold_port
 
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
@@ -272,6 +286,40 @@ def test_a_benchmark_smaller_than_the_world(tmp_path: Path) -> None:
     run = start(tmp_path / "run", *arguments(write_benchmark(tmp_path, 2)), launcher=launched(4))
     assert run.wait() == 0, run.stderr
     assert_complete(run, 2)
+
+
+def test_a_rank_whose_coordinator_ends_while_it_joins_is_not_a_failed_one(tmp_path: Path, port: int) -> None:
+    """It finds the coordinator, is turned away, finds nobody, and then who says that all is over."""
+    meeting = given(port, tmp_path)
+    found = given_coordinator(meeting)
+    assert found is not None
+    turned_away = asyncio.Event()
+
+    async def serve(channel: Channel, _entry: Entry) -> None:
+        if await channel.receive() is not None:  # not only a look
+            turned_away.set()
+
+    async def over(channel: Channel, _entry: Entry) -> None:
+        await channel.receive()
+        channel.send(encode(Stop("over", "nothing is left")))
+        await channel.drain()
+
+    async def coordinators() -> Run:
+        first, last = Listener(serve), Listener(over)
+        await first.listen("127.0.0.1", port, Entry(found.key))
+        options = ["--model", "demo", "--tasks", "digits", "--rendezvous-timeout", "200"]
+        run = start(tmp_path / "run", *options, env=lone_rank(1) | meeting)
+        await asyncio.wait_for(turned_away.wait(), DEADLINE)
+        await first.close()
+        await asyncio.sleep(0.5)
+        await last.listen("127.0.0.1", port, Entry(found.key))
+        await asyncio.to_thread(run.wait)
+        await last.close()
+        return run
+
+    run = asyncio.run(coordinators())
+    assert run.process.returncode == 0, run.stderr
+    assert "nothing is left" in run.stderr
 
 
 def test_ranks_without_rank_0_say_who_they_waited_for(

@@ -14,7 +14,7 @@ from muster.engines.supervision import Supervisor
 from muster.machine.gpus import share
 from muster.wire.endpoint import Endpoint
 from muster.wire.messages import Offer
-from muster.worker.worker import Start
+from muster.worker.joining import Start
 
 _PATIENCE_SECONDS = 60.0
 """How long the coordinator may be out of reach when a replica has died."""

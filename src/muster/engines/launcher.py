@@ -38,7 +38,8 @@ from muster.machine.interfaces import (
     is_loopback,
 )
 from muster.machine.ranks import Ranks, master_address
-from muster.worker.worker import EXIT_ALONE, OVER_SECONDS, Start
+from muster.worker.joining import Start
+from muster.worker.worker import EXIT_ALONE, OVER_SECONDS
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from muster.engines.placement import Shape
 from muster.machine.gpus import share, visible_gpus
 from muster.models.registry import uses_gpus
 from muster.wire.endpoint import LOOPBACK
-from muster.worker.worker import Start
+from muster.worker.joining import Start
 
 
 class LocalEngine:

@@ -25,7 +25,7 @@ from muster.engines.ray_actor import ActorReplica
 from muster.engines.ray_resources import Need, Node, need_of_replica, node_from, room
 from muster.models.registry import uses_gpus
 from muster.wire.endpoint import LOOPBACK
-from muster.worker.worker import Start
+from muster.worker.joining import Start
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from muster.engines.ray_resources import Need
 from muster.engines.replica import Replica
 from muster.machine.ranks import host_name
 from muster.wire.transport import HandshakeError
-from muster.worker.worker import Start, connect_to_any, run_worker
+from muster.worker.joining import Start, connect_to_any
+from muster.worker.worker import run_worker
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

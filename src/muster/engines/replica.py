@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from muster.worker.worker import Start
+from muster.worker.joining import Start
 
 MOST_FRUITLESS_STARTS = 6
 """Starts in a row that answered nothing, after which a replica is given up. A poisonous sample costs two or three."""

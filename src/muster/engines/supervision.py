@@ -18,7 +18,8 @@ from muster.engines.leftover_ranks import is_stopped
 from muster.engines.status_query import NoStatus, query_status
 from muster.wire.messages import StatusQuery, WorkerStatus
 from muster.wire.worker_pipe import ALIVE_SECONDS, CoordinatorFound, Report, RunOver
-from muster.worker.worker import EXIT_ALONE, EXIT_BROKEN, EXIT_UNLOADABLE, Start
+from muster.worker.joining import Start
+from muster.worker.worker import EXIT_ALONE, EXIT_BROKEN, EXIT_UNLOADABLE
 
 log = logging.getLogger(__name__)
 

@@ -41,9 +41,10 @@ from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
 from muster.wire.messages import Broken, Hello, Ready
 from muster.wire.probes import sees
+from muster.worker.joining import connect_to_any
 from muster.worker.link import SocketLink
 from muster.worker.stream import ClaimedRequests
-from muster.worker.worker import capacity, connect_to_any, notes_of, video_form
+from muster.worker.worker import capacity, notes_of, video_form
 
 OPTIONS = frozenset(
     {

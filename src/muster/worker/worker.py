@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -33,14 +33,14 @@ from muster.core import (
 from muster.core.cache_folder import cache_folder
 from muster.core.foreign_code import ForeignCode
 from muster.machine import rendezvous
-from muster.machine.ranks import host_name, read_ranks
+from muster.machine.ranks import read_ranks
 from muster.models.protocol import Model, ModelSettings
-from muster.wire.messages import Broken, Collect, Hello, Ready, Stop
+from muster.wire.messages import Broken, Collect, Ready, Stop
 from muster.wire.probes import sees
-from muster.wire.transport import Connection, HandshakeError
 from muster.wire.worker_pipe import CoordinatorFound, Report, Reporter, RunOver
 from muster.worker.draining import Drain, StoppedWhileLoading
 from muster.worker.gather import Answered, gather_answers
+from muster.worker.joining import NotJoinedError, Start, link_to, reach
 from muster.worker.link import LostCoordinatorError, RunOverError, SocketLink
 from muster.worker.stream import ClaimedRequests
 
@@ -52,7 +52,6 @@ EXIT_UNLOADABLE = 71
 """The same where another start would fail like this one."""
 EXIT_ALONE = 1
 """Exit status of a worker that finds no coordinator, or has lost it."""
-_CONNECT_SECONDS = 10.0
 _LAST_WORDS_SECONDS = 1.0
 """What the last lines of a log need to reach the coordinator."""
 OVER_SECONDS = 10.0
@@ -61,55 +60,21 @@ _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the system sends when the parent ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a worker needs to find its coordinator."""
-
-    name: str
-    rank: int | None
-    addresses: list[tuple[str, int]] = field(default_factory=list)
-    """Tried in this order. Without any the worker asks in its launcher's rendezvous."""
-    secret: str = ""
-    """Hexadecimal."""
-    publish: list[tuple[str, int]] = field(default_factory=list)
-    """Addresses of the coordinator for this worker to tell the other ranks (rank 0 under a launcher)."""
-    rendezvous_timeout: float = 600.0
-    ship_logs: bool = False
-    """Whether log lines go through the coordinator; a local child's standard error goes to its log file anyway."""
-    session: str = ""
-    machine_id: str = ""
-    """`Hello`'s, of a worker that joins a running run."""
-    backend: str | None = None
-    settings: ModelSettings | None = None
-    """What to load, where the machine has decided that for itself; else the coordinator says."""
-    reports: int | None = None
-    """A pipe (its file descriptor) to whoever keeps this worker going, where that isn't the coordinator."""
+def run_worker(start: Start) -> int:
+    """Join the run, work, and return the exit status."""
+    try:
+        return _join_and_work(start, lambda _stop: None)
+    except NotJoinedError as error:
+        return _alone(start, error)
 
 
-def connect_to_any(addresses: Sequence[tuple[str, int]], secret: bytes) -> Connection:
-    """A connection to the first address that the run's coordinator answers at.
-
-    Raises:
-        OSError | HandshakeError: the last address's error, when none does.
-    """
-    error: Exception = OSError("no address to connect to")
-    for address in addresses:
-        try:
-            return Connection.connect(address, secret, _CONNECT_SECONDS)
-        except (OSError, HandshakeError) as failed:
-            error = failed
-    raise error
+def _alone(start: Start, error: NotJoinedError) -> int:
+    sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
+    return EXIT_ALONE
 
 
-def _link(start: Start, on_stop: Callable[[Stop, bool], None]) -> SocketLink:
-    """The worker's link to its coordinator. Raises as `SocketLink` and `connect_to_any` do."""
-    secret = bytes.fromhex(start.secret)
-    hello = Hello(start.name, start.rank, host_name(), os.getpid(), start.session, start.machine_id)
-    return SocketLink(lambda: connect_to_any(start.addresses, secret), hello, on_stop)
-
-
-def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: None) -> int:
-    """Join the run, work, and return the exit status. `on_stop` hears what the coordinator says of the end.
+def _join_and_work(start: Start, on_stop: Callable[[Stop], None]) -> int:
+    """As `run_worker`; `on_stop` hears what the coordinator says of the end. Raises `NotJoinedError`.
 
     When that is said the whole process ends within `OVER_SECONDS`, unless this returns before.
     """
@@ -123,14 +88,13 @@ def run_worker(start: Start, on_stop: Callable[[Stop], None] = lambda _stop: Non
             ends.append(_end_soon(EXIT_ALONE if lost else 0))
 
     try:
-        link = _link(start, obey)
+        link = link_to(start, obey)
     except RunOverError as error:
         on_stop(Stop("over", str(error)))
         sys.stderr.write(f"{start.name}: {error}\n")
         return 0
     except (OSError, MusterError) as error:
-        sys.stderr.write(f"{start.name}: cannot reach the coordinator: {error}\n")
-        return EXIT_ALONE
+        raise NotJoinedError(str(error)) from error
     handler = _LinkLog(link) if start.ship_logs else logging.NullHandler()
     logging.getLogger().addHandler(handler)
     logging.getLogger("muster").setLevel(logging.INFO)
@@ -355,44 +319,43 @@ def _work(start: Start, reporter: Reporter | None) -> int:
             rendezvous.publish(ranks, meeting, start.rendezvous_timeout)
         except MusterError as error:
             return _unmet(start, error)
-    elif ranks is not None:
-        try:
-            meeting = rendezvous.join(ranks, start.rendezvous_timeout, _reach)
-        except MusterError as error:
-            sys.stderr.write(f"{error}\n")
-            return EXIT_ALONE
-        if meeting.state == "over":
-            rendezvous.say_goodbye()
-            tell(RunOver([]))
-            sys.stderr.write(f"rank {ranks.rank}: rank 0 has ended, and left nothing to do\n")
-            return 0
-        start = replace(start, addresses=meeting.addresses, secret=meeting.secret)
-    tell(CoordinatorFound(start.addresses, start.secret))
 
     def pass_on(stop: Stop) -> None:
         if stop.how == "over":
             tell(RunOver(stop.missing))
 
-    return run_worker(start, pass_on)
+    limit = time.monotonic() + start.rendezvous_timeout
+    while True:
+        if ranks is not None and not start.publish:
+            try:
+                meeting = rendezvous.join(ranks, max(0.0, limit - time.monotonic()), reach)
+            except MusterError as error:
+                sys.stderr.write(f"{error}\n")
+                return EXIT_ALONE
+            if meeting.state == "over":
+                rendezvous.say_goodbye()
+                tell(RunOver([]))
+                sys.stderr.write(f"rank {ranks.rank}: rank 0 has ended, and left nothing to do\n")
+                return 0
+            start = replace(start, addresses=meeting.addresses, secret=meeting.secret)
+        tell(CoordinatorFound(start.addresses, start.secret))
+        try:
+            return _join_and_work(start, pass_on)
+        except NotJoinedError as error:
+            # The others may have answered everything since it was found; then that is what is heard where it was.
+            if ranks is None or start.publish or time.monotonic() > limit:
+                return _alone(start, error)
 
 
 def _unmet(start: Start, error: MusterError) -> int:
     """Tell the coordinator that the other ranks can't be told of it; returns the exit status."""
     sys.stderr.write(f"{error}\n")
     try:
-        link = _link(start, lambda _stop, _lost: None)
+        link = link_to(start, lambda _stop, _lost: None)
         link.broken(Broken(Failure.from_exception(error), "meeting"))
     except (OSError, MusterError):
         return EXIT_ALONE  # it has ended meanwhile
     return EXIT_UNLOADABLE
-
-
-def _reach(meeting: rendezvous.Meeting) -> tuple[str, int]:
-    connection = connect_to_any(meeting.addresses, bytes.fromhex(meeting.secret))
-    try:
-        return connection.peer
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":
