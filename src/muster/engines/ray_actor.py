@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_STACK_SECONDS = 1.0
+_STACK_SECONDS = 10.0
 """What a stuck worker is given to send its stack, which the coordinator has asked for."""
 _END_SECONDS = 3.0
 _PARENT_SECONDS = 0.5

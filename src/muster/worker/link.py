@@ -71,7 +71,7 @@ class SocketLink:
         self._collects: deque[Collect] = deque()
         self._ready: Ready | None = None
         self._busy: Callable[[], float] = lambda: 0.0
-        self._closing = False
+        self._sending = self._closing = False
         self._stopped = self._hung_up = False
         self._failed: str | None = None
         self.drained = False
@@ -149,6 +149,13 @@ class SocketLink:
         """Send lines for this worker's log file."""
         self._post(Log(valid_text(text)))
 
+    def until_sent(self, seconds: float) -> None:
+        """Wait until all that was given to be sent is on its way, or `seconds` at most."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (self._outbox.empty and not self._sending) or self._failed, timeout=seconds
+            )
+
     def drain(self) -> None:
         """Claim nothing more; a waiting pull ends."""
         with self._changed:
@@ -192,6 +199,7 @@ class SocketLink:
                 if self._failed or (self._closing and self._outbox.empty):
                     return
                 batch = self._outbox.batch()
+                self._sending = True
                 connection = self._connection
             if time.monotonic() >= beat_due:
                 batch.append(Heartbeat(self._busy()))
@@ -205,8 +213,10 @@ class SocketLink:
                 log.exception("a message could not be sent")
                 with self._changed:
                     self._failed = f"a message could not be sent: {error}"
-                    self._changed.notify_all()
                 connection.close()
+            with self._changed:
+                self._sending = False
+                self._changed.notify_all()
 
     def _finish(self, last: FromWorker) -> None:
         with self._changed:

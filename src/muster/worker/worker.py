@@ -52,7 +52,7 @@ EXIT_UNLOADABLE = 71
 """The same where another start would fail like this one."""
 EXIT_ALONE = 1
 """Exit status of a worker that finds no coordinator, or has lost it."""
-_LAST_WORDS_SECONDS = 1.0
+_LAST_WORDS_SECONDS = 10.0
 """What the last lines of a log need to reach the coordinator."""
 OVER_SECONDS = 10.0
 """How long a worker may go on with what nobody wants any more."""
@@ -83,7 +83,7 @@ def _join_and_work(start: Start, on_stop: Callable[[Stop], None]) -> int:
     def obey(stop: Stop, lost: bool) -> None:
         if not lost:
             on_stop(stop)
-        _obey(stop)
+        _obey(stop, link)
         if stop.how == "over":
             ends.append(_end_soon(EXIT_ALONE if lost else 0))
 
@@ -254,7 +254,7 @@ class _LinkLog(logging.Handler):
             self._link.log(self.format(record) + "\n")
 
 
-def _obey(stop: Stop) -> None:
+def _obey(stop: Stop, link: SocketLink) -> None:
     """What the link's thread does about `Stop`, whatever the main thread is stuck in."""
     if stop.how in ("dump", "abort"):
         frames = sys._current_frames()[threading.main_thread().ident or 0]
@@ -262,7 +262,8 @@ def _obey(stop: Stop) -> None:
     else:
         log.info("%s", stop.reason)
     if stop.how == "abort":
-        threading.Timer(_LAST_WORDS_SECONDS, os.abort).start()  # the stack is on its way to the coordinator
+        link.until_sent(_LAST_WORDS_SECONDS)
+        os.abort()
 
 
 def _end_soon(status: int) -> threading.Timer:

@@ -30,6 +30,7 @@ TAIL_LINES = 25
 LONGEST_LINE = 1000
 POLL_SECONDS = 0.25
 HEALTH_SECONDS = 5.0
+LAST_WORDS_SECONDS = 2.0
 STARTS_FOR_A_PORT = 3
 PORT_IS_TAKEN = "address already in use"
 
@@ -87,6 +88,8 @@ class Server:
     def how_it_ended(self) -> str:
         """In words, with the end of its log."""
         status = self._process.poll()
+        if status is not None:
+            self._reader.join(LAST_WORDS_SECONDS)  # longer where a child of it still has the pipe
         if status is None:
             how = "is stuck"
         elif status < 0:
@@ -161,7 +164,6 @@ class Server:
         began = time.monotonic()
         while not self._healthy():
             if self._process.poll() is not None:
-                self._reader.join(1.0)  # its last words
                 raise self._ended_early()
             if time.monotonic() - began > timeout:
                 raise ConfigurationError(
