@@ -52,6 +52,7 @@ PINNED = {
     "muster-mmvet/1": "a36a10f6a139",
     "muster-mmvp/1": "0bc4fd295645",
     "muster-option_matching/1": "4846f84953e0",
+    "muster-page_answer/1": "6847aaf30376",
     "muster-simplevqa/1": "275cb053b042",
 }
 """A digest of each version's text: verdicts are found again by the version alone."""

@@ -31,12 +31,13 @@ UNBOUNDED = {
     ("grounding", "internvl", "iou"),  # areas of boxes whose edges are swapped are negative there
     *(("ccocr", "official", name) for name in ("right", "of_truth", "of_answer")),  # words, counted
 }
-JUDGED_ENTIRELY = {"charxiv", "llava_bench", "mmvet"}
+JUDGED_ENTIRELY = {"charxiv", "llava_bench", "mmlongbench_doc", "mmvet"}
 VERDICTS = {
     "llava_bench": "1 1",
     "mmvet": "0.5",
     "charxiv": '{"extracted_answer": "x", "score": 0}',
     "simplevqa": "B",
+    "mmlongbench_doc": "Extracted answer: x",
     **dict.fromkeys(("babyvision", "judged_match", "mathverse", "mmvu"), "false"),
 }
 

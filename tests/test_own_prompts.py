@@ -41,7 +41,7 @@ def own(folder: Path, **files: str) -> Path:
         ("mmvet", "user: x\nuzer: y", "unknown field `uzer`"),
         ("mmvet", "user: {", r"mmvet\.yaml: not YAML"),
         ("mmvett", OWN, "no judge prompt 'mmvett'; there are answer_match, charxiv, llava_bench, mathvista, mmvet, "
-                        "mmvp, option_matching, simplevqa"),
+                        "mmvp, option_matching, page_answer, simplevqa"),
     ],
 )  # fmt: skip
 def test_mistakes_are_found_before_the_model_loads(

@@ -26,6 +26,7 @@ NAMES = (
     "mmvet",
     "mmvp",
     "option_matching",
+    "page_answer",
     "simplevqa",
 )
 """Muster's own, one file each."""

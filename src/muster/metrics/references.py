@@ -30,6 +30,7 @@ AUTHORS = {
     "mlvu": "JUNJIE99/MLVU fd060c14",
     "mme": "calculation.py of MME's evaluation tool, as InternVL 2410d1db keeps it",
     "mme_realworld": "MME-Benchmarks/MME-RealWorld bee58ed1",
+    "mmlongbench_doc": "mayubo2333/MMLongBench-Doc d73f0dc0, eval",
     "mmmu": "MMMU-Benchmark/MMMU bb0b95a9, mmmu",
     "mmmu_pro": "MMMU-Benchmark/MMMU bb0b95a9, mmmu-pro",
     "mmstar": "MMStar-Benchmark/MMStar 88f243ab",

@@ -46,6 +46,7 @@ _METRICS = {
     "mmbench": "muster.metrics.mmbench:MmBench",
     "mme": "muster.metrics.mme:Mme",
     "mme_realworld": "muster.metrics.spatial_choice:MmeRealWorld",
+    "mmlongbench_doc": "muster.metrics.mmlongbench_doc:MmLongBenchDoc",
     "mmmu": "muster.metrics.mmmu:Mmmu",
     "mmmu_pro": "muster.metrics.mmmu_pro:MmmuPro",
     "mmstar": "muster.metrics.macro_choice:MmStar",
