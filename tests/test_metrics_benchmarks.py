@@ -27,7 +27,8 @@ def scored(metric: Metric, rows: Iterable[Row]) -> list[ScoredSample]:
 
 
 def results_of(metric: Metric, rows: Iterable[Row], by: tuple[str, ...]) -> TaskResults:
-    scores = TaskScores(toy_plan(metric=metric, by=by).task)
+    rows = list(rows)
+    scores = TaskScores(toy_plan(metric=metric, by=by).task, [sample for sample, _text in rows])
     for sample, text in rows:
         scores.add(score_answer(scores.task, sample, 0, text, VerdictBook()))
     return scores.results()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from muster.core import Sample
+from muster.metrics.averages import score_values
 from muster.metrics.protocol import Score, ScoredSample
-from muster.results.scored_rows import ScoredRows, SomeRows
+from muster.results.scored_rows import ScoredRows
 from muster.scheduling.claims import Item, Items
+from muster.tasks.samples import Samples
 
 
 def rows(count: int) -> list[ScoredSample]:
@@ -20,11 +24,16 @@ def rows(count: int) -> list[ScoredSample]:
     ]
 
 
+def held_in_columns(expected: list[ScoredSample]) -> ScoredRows:
+    held = ScoredRows(Samples(row.sample for row in expected))
+    for number, row in enumerate(expected):
+        held.append(number, row.repeat, row.score)
+    return held
+
+
 def test_rows_are_what_was_added_without_their_texts() -> None:
     expected = rows(20)
-    held = ScoredRows()
-    for row in expected:
-        held.append(ScoredSample(row.sample, "a long text", row.score, row.repeat))
+    held = held_in_columns(expected)
     assert list(held) == expected
     assert [held[number] for number in range(-3, 5)] == [expected[number] for number in range(-3, 5)]
     assert held[2:9:2] == expected[2:9:2]
@@ -33,9 +42,18 @@ def test_rows_are_what_was_added_without_their_texts() -> None:
 
 def test_some_rows() -> None:
     expected = rows(20)
-    some = SomeRows(expected, [3, 5, 19])
+    some = held_in_columns(expected).chosen([3, 5, 19])
     assert list(some) == [expected[3], expected[5], expected[19]] == some[:]
     assert (len(some), some[-1]) == (3, expected[19])
+
+
+def test_what_is_asked_of_all_rows_is_what_the_rows_say() -> None:
+    expected = rows(20)
+    expected[7] = replace(expected[7], sample=replace(expected[7].sample, metadata={}))
+    held = held_in_columns(expected)
+    assert held.score_values("accuracy") == [row.score.scores["accuracy"] for row in expected]
+    assert score_values(held, "accuracy") == score_values(expected, "accuracy")
+    assert held.metadata("kind") == [row.sample.metadata.get("kind") for row in expected]
 
 
 def test_items_as_columns() -> None:

@@ -252,11 +252,11 @@ def test_texts_that_utf8_cannot_hold_are_written(tmp_path: Path) -> None:
 
 def test_rows_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million texts are never in memory at once."""
-    monkeypatch.setattr(samples_table, "ROW_GROUP", 4)
-    plan = toy_plan(10)
+    monkeypatch.setattr(samples_table, "ROW_GROUP", 64)
+    plan = toy_plan(100)
     folder, _ = scored(tmp_path, [answer(key, right(key)) for key in keys_of(plan)], plan)
     file = pq.ParquetFile(folder.samples)
-    assert [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)] == [4, 4, 2]
+    assert [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)] == [64, 36]
     assert [row["id"] for row in rows_of(folder)] == [sample.id for sample in plan.samples]
 
 

@@ -157,11 +157,11 @@ def test_an_unfinished_thought_is_a_kind_of_its_own(tmp_path: Path) -> None:
         )
         for repeat, (text, reasoning) in enumerate(said)
     ]
-    scores = TaskScores(task)
+    scores = TaskScores(task, [sample], repeats=len(said))
     with SampleTable(tmp_path / "samples.parquet", ["accuracy"]) as table:
+        table.add(answers, ["0"] * len(answers))
         for answer in answers:
             scores.add(answer)
-            table.add(answer, "0")
     results = scores.results()
     assert results.answers.unfinished == 2
     assert (results.samples.succeeded, results.samples.errored) == (4, 0)
@@ -179,9 +179,11 @@ def test_an_unfinished_thought_is_a_kind_of_its_own(tmp_path: Path) -> None:
 def test_signs_that_a_score_measures_something_else(tmp_path: Path) -> None:
     """Five of five answers cut at the token limit were 0.0000 without a word."""
     task = task_of("multiple_choice", tmp_path)
-    scores = TaskScores(task)
-    for number in range(5):
-        sample = Sample(str(number), "q", choices=("cat", "dog"), answers=("AB"[number % 2],))
+    samples = [
+        Sample(str(number), "q", choices=("cat", "dog"), answers=("AB"[number % 2],)) for number in range(5)
+    ]
+    scores = TaskScores(task, samples)
+    for sample in samples:
         completion = Completion(RequestKey("t", sample.id), "To answer this, I", finish_reason="length")
         scores.add(score_record(task, sample, 0, Record(completion, "w", 0.0, 1), VerdictBook()))
     results = scores.results()

@@ -33,7 +33,7 @@ def scored(answers: Answers, reading: Rule, scoring: Rule) -> list[Outcome]:
     ]
     alone = replace(scoring.task, also=())
     listed = (
-        Answer(alone.name, sample, key[1], outcome)
+        Answer(alone.name, sample, key[1], outcome, {})
         for (key, sample), outcome in zip(answers.samples, outcomes, strict=True)
     )
     return [answer.outcome for answer in with_corpus_scores(alone, listed)]

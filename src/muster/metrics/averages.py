@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
 from muster.metrics.protocol import ScoredSample
 
@@ -13,9 +14,25 @@ def mean(values: Iterable[float]) -> float:
     return sum(listed) / len(listed) if listed else 0.0
 
 
+@runtime_checkable
+class HasScoreValues(Protocol):
+    """Rows whose scores can be had without making the rows."""
+
+    def score_values(self, name: str) -> list[float]:
+        """The score `name` of each row."""
+        ...
+
+
+def score_values(rows: Sequence[ScoredSample], name: str) -> list[float]:
+    """The per-answer score `name` of each of `rows`."""
+    if isinstance(rows, HasScoreValues):
+        return rows.score_values(name)
+    return [row.score.scores[name] for row in rows]
+
+
 def mean_score(rows: Sequence[ScoredSample], name: str) -> float:
     """The mean over `rows` of the per-answer score `name`."""
-    return mean(row.score.scores[name] for row in rows)
+    return mean(score_values(rows, name))
 
 
 def numpy_mean(values: Iterable[float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from muster.core import Sample
@@ -62,10 +63,10 @@ class LetterChoice(MeanMetric):
 
         Raises `UnscoredError` where the toolkit needs the options, and the sample's data doesn't have them apart.
         """
-        convention = self.conventions[self.variant]
         options = lettered(sample.choices)
         if self.variant == "muster":
             return _by_our_own_rules(sample, prediction, options)
+        convention = self.conventions[self.variant]
         if convention.needs_options and not options:
             raise UnscoredError(NO_OPTIONS)
         letters = convention.compares_text_beyond
@@ -103,7 +104,12 @@ def _by_our_own_rules(sample: Sample, prediction: str, options: Mapping[str, str
         normal = _plain(prediction)
         return Score({"accuracy": float(normal in map(_plain, sample.answers))}, normal)
     letter = read_choice(prediction, options)
-    hit = letter is not None and letter in right_letters(sample.answers, options)
+    return _score(letter is not None and letter in right_letters(sample.answers, options), letter)
+
+
+@lru_cache(maxsize=64)
+def _score(hit: bool, letter: str | None) -> Score:
+    """One for all answers that are worth the same."""
     return Score({"accuracy": float(hit)}, letter)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from muster.metrics.averages import mean, numpy_mean
+from muster.metrics.averages import mean, numpy_mean, score_values
 from muster.metrics.protocol import MetricInfo, ScoredSample
 from muster.metrics.variants import VariantMetric
 
@@ -38,7 +38,6 @@ class MeanMetric(VariantMetric):
         """Each of `info.units`."""
         add_up = numpy_mean if self.variant.startswith("vlmevalkit") else mean
         return {
-            name: add_up([row.score.scores[score] for row in rows])
-            * (100 if self.info.units[name] == "percent" else 1)
+            name: add_up(score_values(rows, score)) * (100 if self.info.units[name] == "percent" else 1)
             for name, score in self.info.means.items()
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 BETWEEN = "..."
@@ -74,7 +74,7 @@ class Split(NamedTuple):
     """False where the text breaks off inside a thought, or right after it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Thinking:
     """How thoughts are marked; without `tags` the whole text is the answer."""
 
@@ -90,7 +90,9 @@ class Thinking:
         """
         if not self.tags:
             return Split(text)
-        pattern, closings = _compiled(self.tags)
+        pattern, closings = self._any_tag, self._closings
+        if not self.opened and pattern.search(text) is None:
+            return Split(text)
         inside: frozenset[str] | None = None
         end = -1
         for found in pattern.finditer(text):
@@ -105,6 +107,17 @@ class Thinking:
             return Split(text)
         answer, thought = _unwrapped(text[end:]), _inner(text[:end], self.tags)
         return Split(answer, thought, finished=bool(answer or not thought))
+
+    @cached_property
+    def _any_tag(self) -> re.Pattern[str]:
+        """Finds any tag, the longest first."""
+        texts = sorted({text for pair in self.tags for text in pair if text}, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, texts)), re.IGNORECASE)
+
+    @cached_property
+    def _closings(self) -> frozenset[str]:
+        """The closing tags, by casefold."""
+        return frozenset(pair.closing.casefold() for pair in self.tags)
 
     def __str__(self) -> str:
         return ",".join([*([OPENED] if self.opened else []), *map(str, self.tags)]) if self.tags else NONE
@@ -138,14 +151,6 @@ def parse_thinking(words: Iterable[str]) -> Thinking:
     if not words:
         raise ValueError(f"says nothing: {KNOWN}, {NONE}, {OPENED} or tags such as <think>...</think>")
     return Thinking(tuple(dict.fromkeys(tags or (KNOWN_TAGS if opened else ()))), opened)
-
-
-@lru_cache(maxsize=64)
-def _compiled(tags: tuple[Tags, ...]) -> tuple[re.Pattern[str], frozenset[str]]:
-    """What finds any tag, the longest first, and the closing ones; by casefold."""
-    texts = sorted({text for pair in tags for text in pair if text}, key=len, reverse=True)
-    closings = frozenset(pair.closing.casefold() for pair in tags)
-    return re.compile("|".join(map(re.escape, texts)), re.IGNORECASE), closings
 
 
 @lru_cache(maxsize=256)

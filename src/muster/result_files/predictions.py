@@ -33,7 +33,9 @@ def read_predictions_of(path: Path, task_name: str) -> LoadedRun:
     samples = task.source.load()
     judged = PredictionsJudge(None, path.with_suffix(".verdicts.jsonl"), task, None)
     answers, verdicts = scored_answers(task, samples, path, judged)
-    scores = TaskScores(task, missing_is_error=True, verdicts=verdicts)
+    scores = TaskScores(
+        task, samples, repeats=len(answers) // max(1, len(samples)), missing_is_error=True, verdicts=verdicts
+    )
     for answer in answers:
         scores.add(answer)
     results = scores.results()

@@ -7,7 +7,7 @@ numbers are exact, so that the result is the same on every machine.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from muster.metrics.terms import Terms, numbered
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def additive_estimates(
-    values: Mapping[str, float], terms: Terms, clusters: Sequence[str], seed: int = 0
+    values: Mapping[str, float], terms: Terms, clusters: Sequence[Hashable], seed: int = 0
 ) -> dict[str, Estimate] | None:
     """`values` with the standard errors and intervals of `bootstrap_estimates`; `clusters` are the rows'.
 
@@ -36,12 +36,12 @@ def additive_estimates(
 
 
 def additive_replicates(
-    terms: Terms, clusters: Sequence[str], chosen: Effort, seed: int = 0
+    terms: Terms, clusters: Sequence[Hashable], chosen: Effort, seed: int = 0
 ) -> Replicates | None:
     """Every aggregate on each resample, or None as in `additive_estimates`."""
     import numpy as np
 
-    numbers: dict[str, int] = {}
+    numbers: dict[Hashable, int] = {}
     of_row = numbered(clusters, numbers)
     of_unit = np.empty(len(terms.values), dtype=np.int64)
     of_unit[terms.units] = of_row

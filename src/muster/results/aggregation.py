@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
-from muster.core import JSON, ConfigurationError, RunError
+from muster.core import JSON, ConfigurationError, RunError, Sample
 from muster.core.foreign_code import ForeignCode
 from muster.core.numbers import whole
 from muster.core.text import valid_text
@@ -31,9 +31,10 @@ from muster.results.results import (
     VariantResults,
     finite,
 )
-from muster.results.scored_rows import ScoredRows, SomeRows
+from muster.results.scored_rows import ScoredRows
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
+from muster.tasks.samples import Samples
 
 NO_VALUE = "(none)"
 """The group of samples whose metadata lacks a breakdown's key."""
@@ -52,22 +53,38 @@ class TaskScores:
     """Collects a task's scored answers, in task order, and makes the task's results of them."""
 
     def __init__(
-        self, task: Task, *, missing_is_error: bool = False, verdicts: VerdictBook | None = None
+        self,
+        task: Task,
+        samples: Sequence[Sample],
+        *,
+        repeats: int = 1,
+        missing_is_error: bool = False,
+        verdicts: VerdictBook | None = None,
     ) -> None:
-        """`missing_is_error` where nothing more will come. `verdicts`: what the answers are scored with."""
+        """`samples`: the task's, each with `repeats` answers. `missing_is_error` where nothing more will come.
+
+        `verdicts`: what the answers are scored with.
+        """
         self._verdicts = verdicts or VerdictBook()
         self.task = scorable(task)
         self._unavailable = {metric.info.variant: why for metric in task.also if (why := _why_not(metric))}
         self._signs = SignCounter(task.metric)
-        self._main = _Convention(task.metric, missing_is_error)
-        self._also = {metric.info.variant: _Convention(metric, missing_is_error) for metric in self.task.also}
+        compact = Samples.of(samples)
+        self._main = _Convention(task.metric, compact, missing_is_error)
+        self._also = {
+            metric.info.variant: _Convention(metric, compact, missing_is_error) for metric in self.task.also
+        }
+        self._repeats = repeats
+        self._taken = 0
 
     def add(self, answer: Answer) -> None:
-        """Take the next answer."""
+        """Take the next answer: of the first sample, then of the next one; those that are missing too."""
+        number = self._taken // self._repeats
+        self._taken += 1
         self._signs.add(answer)
-        self._main.add(answer.outcome)
+        self._main.add(answer.outcome, number)
         for variant, outcome in answer.also.items():
-            self._also[variant].add(outcome)
+            self._also[variant].add(outcome, number)
 
     def results(self) -> TaskResults:
         """The results. Raises `RunError` where a metric's own code fails."""
@@ -112,15 +129,15 @@ class TaskScores:
 class _Convention:
     """The answers as one metric scored them."""
 
-    def __init__(self, metric: Metric, missing_is_error: bool) -> None:
+    def __init__(self, metric: Metric, samples: Samples, missing_is_error: bool) -> None:
         self.metric = metric
-        self.rows = ScoredRows()
+        self.rows = ScoredRows(samples)
         self.tally = Tally(missing_is_error)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome, number: int) -> None:
         self.tally.add(outcome)
         if isinstance(outcome, ScoredSample):
-            self.rows.append(outcome)
+            self.rows.append(number, outcome.repeat, outcome.score)
 
 
 def _why_not(metric: Metric) -> str | None:
@@ -133,17 +150,19 @@ def _why_not(metric: Metric) -> str | None:
     return None
 
 
-def _estimates(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Metrics:
-    if not rows:
+def _estimates(task: Task, metric: Metric, scored: ScoredRows) -> Metrics:
+    if not scored:
         return {}
+    from muster.results.clusters import row_clusters
     from muster.results.flat import best_possible
-    from muster.results.statistics import cluster_ids, estimate_metrics
+    from muster.results.statistics import estimate_metrics
 
-    if len(rows) <= _AS_OBJECTS:
-        rows = list(rows)  # gone over several times
+    are_means = metric.info.means.keys() >= metric.info.units.keys()
+    many = are_means or len(scored) > _AS_OBJECTS
+    rows = scored if many else list(scored)
     try:
         with ForeignCode():
-            estimates = estimate_metrics(metric, rows, cluster_ids(rows, task.cluster))
+            estimates = estimate_metrics(metric, rows, row_clusters(scored, task.cluster))
     except Exception as error:
         raise RunError(
             f"the metric {metric.info.name} of task {task.name} failed on {len(rows)} answers: "
@@ -158,33 +177,31 @@ def _estimates(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Metr
             stderr=finite(estimate.stderr),
             ci95=None if estimate.ci95 is None else (finite(estimate.ci95[0]), finite(estimate.ci95[1])),
             unit=units.get(name, ""),
-            n=len(rows),
+            n=len(scored),
             maximum=best.get(name, msgspec.UNSET),
         )
         for name, estimate in estimates.items()
     }
 
 
-def _breakdowns(task: Task, metric: Metric, rows: Sequence[ScoredSample]) -> Breakdown:
+def _breakdowns(task: Task, metric: Metric, rows: ScoredRows) -> Breakdown:
     return {
         key: {value: _estimates(task, metric, part) for value, part in _groups(metric, rows, key)}
         for key in task.by
     }
 
 
-def _groups(
-    metric: Metric, rows: Sequence[ScoredSample], key: str
-) -> list[tuple[str, Sequence[ScoredSample]]]:
+def _groups(metric: Metric, rows: ScoredRows, key: str) -> list[tuple[str, ScoredRows]]:
     """Rows by category, sorted by it so that the order doesn't depend on what errored."""
     values: Sequence[JSON] | None = None
     if isinstance(metric, CategorisingMetric):
         values = metric.categories(rows, key)
     if values is None:
-        values = [row.sample.metadata.get(key) for row in rows]
+        values = rows.metadata(key)
     groups: dict[str, array[int]] = {}
     for place, value in enumerate(values):
         groups.setdefault(_label(value), array("Q")).append(place)
-    return [(value, SomeRows(rows, places)) for value, places in sorted(groups.items())]
+    return [(value, rows.chosen(places)) for value, places in sorted(groups.items())]
 
 
 def _label(value: JSON) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from muster.core import Sample
 from muster.core.foreign_code import ForeignCode
@@ -47,8 +48,7 @@ class Problem:
 Outcome = ScoredSample | Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of one request, and what each scoring variant makes of it."""
 
     task: str
@@ -56,7 +56,7 @@ class Answer:
     repeat: int
     outcome: Outcome
     """By the task's scoring variant."""
-    also: Mapping[str, Outcome] = field(default_factory=dict)
+    also: Mapping[str, Outcome]
     """By further scoring variants."""
     record: Record | None = None
     split: Split | None = None
@@ -139,19 +139,14 @@ def score_answer(
 ) -> Answer:
     """Score one text by each of the task's scoring variants: its answer, without what the model thought before it."""
     split = divide(task, text, record.completion.reasoning if record else None)
-
-    def scored(metric: Metric) -> Outcome:
-        return score_text(metric, sample, repeat, task.scored_text(metric, split, text), verdicts)
-
-    return Answer(
-        task.name,
-        sample,
-        repeat,
-        outcome=scored(task.metric),
-        also={metric.info.variant: scored(metric) for metric in task.also},
-        record=record,
-        split=split,
-    )
+    outcome = score_text(task.metric, sample, repeat, task.scored_text(task.metric, split, text), verdicts)
+    also = {
+        metric.info.variant: score_text(
+            metric, sample, repeat, task.scored_text(metric, split, text), verdicts
+        )
+        for metric in task.also
+    }
+    return Answer(task.name, sample, repeat, outcome, also, record, split)
 
 
 def divide(task: Task, text: str, reasoning: str | None) -> Split:
@@ -159,7 +154,7 @@ def divide(task: Task, text: str, reasoning: str | None) -> Split:
     split = task.thinking.split(text)
     if reasoning and reasoning.strip() and not text.strip():
         return Split("", reasoning, finished=False)
-    return split._replace(thought=split.thought or reasoning or "")
+    return split._replace(thought=reasoning) if reasoning and not split.thought else split
 
 
 def without_answer(
@@ -179,8 +174,8 @@ def score_text(metric: Metric, sample: Sample, repeat: int, text: str, verdicts:
         with ForeignCode():
             if not has_reference(metric, sample):
                 return Problem(NO_REFERENCE, "the sample has no reference answer to compare this one with")
-        with ForeignCode(), within_limits(text):
-            score: object = verdicts.score(metric, sample, text)  # a plug-in may give anything
+            with within_limits(text):
+                score: object = verdicts.score(metric, sample, text)  # a plug-in may give anything
         if not isinstance(score, Score):
             return Problem(
                 METRIC, f"metric {metric.info.name} gave a {type(score).__name__} instead of a Score"
@@ -203,8 +198,8 @@ def with_corpus_scores(task: Task, answers: Iterator[Answer]) -> Iterable[Answer
         for metric in task.also
     }
     return [
-        replace(
-            answer, outcome=outcome, also={variant: outcomes[number] for variant, outcomes in also.items()}
+        answer._replace(
+            outcome=outcome, also={variant: outcomes[number] for variant, outcomes in also.items()}
         )
         for number, (answer, outcome) in enumerate(zip(listed, main, strict=True))
     ]

@@ -25,16 +25,19 @@ class SignCounter:
 
     def add(self, answer: Answer) -> None:
         """Take the next answer; one without a text has no signs."""
-        if answer.split is None:
+        split, outcome, record = answer.split, answer.outcome, answer.record
+        if split is None:
             return
-        text = answer.split.answer.strip()
+        text = split.answer.strip()
         self._texts += 1
-        self._unfinished += answer.unfinished
-        self._empty += not text and not answer.unfinished
-        completion = answer.record.completion if answer.record else None
-        self._cut_off += completion is not None and completion.finish_reason == CUT_OFF
-        if self._reads and isinstance(answer.outcome, ScoredSample) and not answer.unfinished:
-            self._unread += answer.outcome.score.extracted is None
+        if not split.finished:
+            self._unfinished += 1
+        elif not text:
+            self._empty += 1
+        if record is not None and record.completion.finish_reason == CUT_OFF:
+            self._cut_off += 1
+        if self._reads and split.finished and isinstance(outcome, ScoredSample):
+            self._unread += outcome.score.extracted is None
         self._first = text if self._first is None else self._first
         self._alike = self._alike and text == self._first
         if len(self._wanted) < 2:

@@ -10,7 +10,7 @@ their size and scaled up first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from muster.results.intervals import ROUNDING, Estimate
@@ -57,7 +57,7 @@ def effort(rows: int) -> Effort:
 def bootstrap_estimate(
     statistic: Callable[[Sequence[Row]], float],
     rows: Sequence[Row],
-    clusters: Sequence[str],
+    clusters: Sequence[Hashable],
     seed: int = 0,
     resamples: int | None = None,
 ) -> Estimate:
@@ -68,7 +68,7 @@ def bootstrap_estimate(
 def bootstrap_estimates(
     statistic: Statistic[Row],
     rows: Sequence[Row],
-    clusters: Sequence[str],
+    clusters: Sequence[Hashable],
     seed: int = 0,
     resamples: int | None = None,
     copy: Copy[Row] | None = None,
@@ -90,7 +90,7 @@ def bootstrap_estimates(
 def row_replicates(
     statistic: Statistic[Row],
     rows: Sequence[Row],
-    clusters: Sequence[str],
+    clusters: Sequence[Hashable],
     chosen: Effort,
     seed: int = 0,
     copy: Copy[Row] | None = None,
@@ -118,8 +118,8 @@ def draws(clusters: int, chosen: Effort, seed: int) -> Iterator[NDArray[np.int64
         yield generator.integers(0, clusters, size=(min(at_once, chosen.resamples - start), size))
 
 
-def _members(rows: Sequence[Row], clusters: Sequence[str]) -> list[list[Row]]:
-    members: dict[str, list[Row]] = {}
+def _members(rows: Sequence[Row], clusters: Sequence[Hashable]) -> list[list[Row]]:
+    members: dict[Hashable, list[Row]] = {}
     for cluster, row in zip(clusters, rows, strict=True):
         members.setdefault(cluster, []).append(row)
     return list(members.values())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 
 from muster.core import Media, Sample
 from muster.core.numbers import whole
 from muster.metrics.protocol import ScoredSample
 from muster.results.media_identity import content_identities
+from muster.results.scored_rows import ScoredRows
 from muster.tasks.samples import IMAGES, LATER_TURN, VIDEOS, Samples
+
+_LINKED = IMAGES | VIDEOS | LATER_TURN
+"""What samples have that others may depend on."""
 
 
 def cluster_ids(rows: Sequence[ScoredSample], cluster_key: str | None = None) -> list[str]:
@@ -32,12 +36,19 @@ def cluster_ids(rows: Sequence[ScoredSample], cluster_key: str | None = None) ->
     return [by_media.get(name.removeprefix("sample:"), name) for name in names]
 
 
+def row_clusters(rows: ScoredRows, cluster_key: str | None = None) -> Sequence[Hashable]:
+    """As `cluster_ids`, but named by numbers where no sample depends on another, so that no row needs to be made."""
+    if cluster_key is None and not rows.samples.any_have(_LINKED):
+        return rows.numbers
+    return cluster_ids(rows, cluster_key)
+
+
 def sample_clusters(samples: Iterable[Sample], cluster_key: str | None = None) -> Callable[[Sample], str]:
     """Says the cluster of each of a task's samples: see `cluster_ids`."""
     if cluster_key is not None:
         return partial(_by_key, key=cluster_key)
     if isinstance(samples, Samples):
-        samples = samples.having(IMAGES | VIDEOS | LATER_TURN)
+        samples = samples.having(_LINKED)
     by_media = _by_media(samples)
     return lambda sample: by_media.get(sample.id) or f"sample:{sample.id}"
 

@@ -14,7 +14,7 @@ out the other way.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ def flat_intervals(
     metric: Metric,
     values: Mapping[str, float],
     rows: Sequence[ScoredSample],
-    clusters: Sequence[str],
+    clusters: Sequence[Hashable],
 ) -> dict[str, Interval | None]:
     """The 95 % interval of each of `values`, which no resample changes; at least two `clusters`.
 
@@ -87,14 +87,14 @@ def _extremes(metric: Metric, rows: Sequence[ScoredSample]) -> _Extremes | None:
 
 
 def _effective_clusters(
-    metric: Metric, names: Collection[str], rows: Sequence[ScoredSample], clusters: Sequence[str]
+    metric: Metric, names: Collection[str], rows: Sequence[ScoredSample], clusters: Sequence[Hashable]
 ) -> dict[str, float]:
     """For each score how many clusters of equal weight would tell as much.
 
     A score that counts only some answers (recall: where yes is right) depends on one of the answers' numbers, so each
     is turned over by itself too, and what makes the fewest clusters count decides.
     """
-    members: dict[str, list[int]] = {}
+    members: dict[Hashable, list[int]] = {}
     for number, cluster in enumerate(clusters):
         members.setdefault(cluster, []).append(number)
     sizes = dict.fromkeys(names, float(len(members)))

@@ -13,7 +13,7 @@ Formulas:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from muster.results.quantiles import Z95, t_quantile
@@ -35,7 +35,7 @@ class Estimate:
     ci95: tuple[float, float] | None = None
 
 
-def mean_estimate(values: Sequence[float], clusters: Sequence[str] | None = None) -> Estimate:
+def mean_estimate(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
     """The mean (`sum / len`, left to right) with its standard error and 95 % interval.
 
     Values of one cluster may be correlated; without `clusters` all are independent. Values that lie between 0
@@ -70,11 +70,11 @@ def wilson(share: float, size: float, quantile: float = Z95) -> tuple[float, flo
     return min(share, max(0.0, centre - margin)), max(share, min(1.0, centre + margin))
 
 
-def _stderr(values: Sequence[float], clusters: Sequence[str] | None, mean: float, groups: int) -> float:
-    if clusters is None:
+def _stderr(values: Sequence[float], clusters: Sequence[Hashable] | None, mean: float, groups: int) -> float:
+    if clusters is None or groups == len(values):
         squares = sum((value - mean) ** 2 for value in values)
     else:
-        residuals: dict[str, float] = {}
+        residuals: dict[Hashable, float] = {}
         for cluster, value in zip(clusters, values, strict=True):
             residuals[cluster] = residuals.get(cluster, 0.0) + (value - mean)
         squares = sum(residual**2 for residual in residuals.values())

@@ -59,7 +59,9 @@ def score_predictions(
     `ask` has the predictions judged, before they are scored.
     """
     answers, verdicts = scored_answers(task, samples, predictions_file, ask)
-    scores = TaskScores(task, missing_is_error=True, verdicts=verdicts)
+    scores = TaskScores(
+        task, samples, repeats=len(answers) // max(1, len(samples)), missing_is_error=True, verdicts=verdicts
+    )
     for answer in answers:
         scores.add(answer)
     if per_sample is not None:

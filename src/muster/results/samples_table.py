@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
-from muster.core import JSON
-from muster.core.text import valid_text
+from muster.core import Completion, RequestKey
 from muster.metrics.protocol import ScoredSample
-from muster.results.answer_scoring import NO_REFERENCE, Answer, Outcome
+from muster.results.answer_scoring import NO_REFERENCE, Answer, Outcome, Problem
+from muster.results.columns import column_of
 from muster.results.files import encode_json
-from muster.results.results import finite
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP = 4096
 
-Cell: TypeAlias = "str | int | float | bool | list[str] | dict[str, float | None] | None"
+_NOTHING = Completion(RequestKey("", ""))
+"""Stands for what an answer that isn't there would say."""
 
 
 class SampleTable:
@@ -69,78 +69,66 @@ class SampleTable:
             ]
         )
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
-        self._rows: list[dict[str, Cell]] = []
+        self._columns = [column_of(field.type) for field in self._schema]
+        self._rows = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
         try:
-            if exception_type is None:
+            if exception_type is None and self._rows:
                 self._write_group()
         finally:
             self._writer.close()
 
-    def add(self, answer: Answer, cluster: str) -> None:
-        """Add one row. `cluster` is equal for samples that depend on each other."""
-        self._rows.append(self._row(answer, cluster))
-        if len(self._rows) >= ROW_GROUP:
+    def add(self, answers: Sequence[Answer], clusters: Iterable[str]) -> None:
+        """Add a row for each answer. Clusters are equal for samples that depend on each other."""
+        for column, cells in zip(self._columns, self._cells(answers, clusters), strict=True):
+            column.extend(cells)
+        self._rows += len(answers)
+        if self._rows >= ROW_GROUP:
             self._write_group()
 
-    def _row(self, answer: Answer, cluster: str) -> dict[str, Cell]:
-        sample, record, problem = answer.sample, answer.record, answer.problem
-        if problem is not None and problem.kind == NO_REFERENCE:
-            problem = None  # no error: there is nothing to be compared
-        completion = record.completion if record else None
-        metadata: dict[str, JSON] = dict(sample.metadata)
-        return {
-            "task": answer.task,
-            "id": sample.id,
-            "repeat": answer.repeat,
-            "question": sample.question,
-            "choices": list(sample.choices),
-            "answers": list(sample.answers),
-            "prediction": completion.text if completion else None,
-            "final_answer": answer.split.answer if answer.split else None,
-            "reasoning": (answer.split.thought or None) if answer.split else None,
-            "unfinished": answer.unfinished if answer.split else None,
-            "extracted": answer.scored.score.extracted if answer.scored else None,
-            "scores": _scores(answer.outcome, self._score_names),
-            **self._by_further_variants(answer),
-            "prompt_tokens": completion.usage.prompt_tokens if completion else None,
-            "tokens": completion.usage.completion_tokens if completion else None,
-            "seconds": completion.seconds if completion else None,
-            "worker": record.worker if record else None,
-            "finish_reason": completion.finish_reason if completion else None,
-            "note": completion.note if completion else None,
-            "error": f"{problem.kind}: {problem.message}" if problem else None,
-            "error_kind": problem.kind if problem else None,
-            "cluster": cluster,
-            "metadata": encode_json(metadata).decode(),
-            "media": [each.identity for each in (*sample.images, *sample.videos)],
-        }
-
-    def _by_further_variants(self, answer: Answer) -> dict[str, Cell]:
-        cells: dict[str, Cell] = {}
-        for variant, names in self._further.items():
-            outcome = answer.also.get(variant)
-            scored = outcome if isinstance(outcome, ScoredSample) else None
-            cells[f"extracted[{variant}]"] = scored.score.extracted if scored else None
-            cells[f"scores[{variant}]"] = None if outcome is None else _scores(outcome, names)
-        return cells
+    def _cells(self, answers: Sequence[Answer], clusters: Iterable[str]) -> Iterator[Iterable[Any]]:
+        """The cells of each column, in the schema's order."""
+        samples = [answer.sample for answer in answers]
+        records = [answer.record for answer in answers]
+        completions = [record.completion if record else _NOTHING for record in records]
+        splits = [answer.split for answer in answers]
+        problems = [_error(answer) for answer in answers]
+        yield [answer.task for answer in answers]
+        yield [sample.id for sample in samples]
+        yield [answer.repeat for answer in answers]
+        yield [sample.question for sample in samples]
+        yield [sample.choices for sample in samples]
+        yield [sample.answers for sample in samples]
+        yield [completion.text for completion in completions]
+        yield [split.answer if split else None for split in splits]
+        yield [(split.thought or None) if split else None for split in splits]
+        yield [not split.finished if split else None for split in splits]
+        yield from _by_one_variant([answer.outcome for answer in answers])
+        for variant in self._further:
+            yield from _by_one_variant([answer.also.get(variant) for answer in answers])
+        yield [completion.usage.prompt_tokens for completion in completions]
+        yield [completion.usage.completion_tokens for completion in completions]
+        yield [completion.seconds for completion in completions]
+        yield [record.worker if record else None for record in records]
+        yield [completion.finish_reason for completion in completions]
+        yield [completion.note for completion in completions]
+        yield [f"{problem.kind}: {problem.message}" if problem else None for problem in problems]
+        yield [problem.kind if problem else None for problem in problems]
+        yield clusters
+        yield [encode_json(sample.metadata).decode() for sample in samples]
+        yield [[each.identity for each in (*sample.images, *sample.videos)] for sample in samples]
 
     def _write_group(self) -> None:
         import pyarrow as pa
 
-        if not self._rows:
-            return
-        try:
-            table = pa.Table.from_pylist(self._rows, schema=self._schema)
-        except UnicodeEncodeError:
-            valid = [{name: _valid(cell) for name, cell in row.items()} for row in self._rows]
-            table = pa.Table.from_pylist(valid, schema=self._schema)
-        self._writer.write_table(table)
-        self._rows.clear()
+        arrays = [column.array() for column in self._columns]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._columns = [column_of(field.type) for field in self._schema]
+        self._rows = 0
 
 
 def _struct(names: Sequence[str]) -> pa.DataType:
@@ -150,14 +138,14 @@ def _struct(names: Sequence[str]) -> pa.DataType:
     return pa.struct([(name, pa.float64()) for name in names]) if names else pa.null()
 
 
-def _scores(outcome: Outcome, names: Sequence[str]) -> dict[str, float | None] | None:
-    if not names or not isinstance(outcome, ScoredSample):
-        return None
-    values = outcome.score.scores
-    return {name: finite(values.get(name)) for name in names}
+def _by_one_variant(outcomes: Sequence[Outcome | None]) -> Iterator[Iterable[Any]]:
+    """The cells of the columns `extracted` and `scores`."""
+    scores = [outcome.score if isinstance(outcome, ScoredSample) else None for outcome in outcomes]
+    yield [score.extracted if score else None for score in scores]
+    yield [score.scores if score else None for score in scores]
 
 
-def _valid(cell: Cell) -> Cell:
-    if isinstance(cell, str):
-        return valid_text(cell)
-    return [valid_text(item) for item in cell] if isinstance(cell, list) else cell
+def _error(answer: Answer) -> Problem | None:
+    """What went wrong; that there is nothing to compare the answer with is no error."""
+    problem = answer.problem
+    return None if problem is not None and problem.kind == NO_REFERENCE else problem

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Hashable, Iterator, Sequence
 from typing import overload
 
+from muster.core import JSON
 from muster.metrics.protocol import Score, ScoredSample
 from muster.tasks.samples import Samples
 
@@ -15,20 +16,39 @@ _SHARED_SCORES = 4096
 class ScoredRows(Sequence[ScoredSample]):
     """Scored answers in task order, without their texts; each is made when somebody looks at it.
 
-    Whoever goes over them many times makes a list of them.
+    Whoever goes over them many times makes a list of them. What is wanted of all at once needs no row to be made.
     """
 
-    def __init__(self) -> None:
-        self._samples = Samples()
+    def __init__(self, samples: Samples) -> None:
+        """`samples`: the task's, of which the answers' samples are some."""
+        self.samples = samples
+        self.numbers = array("q")
+        """Of each answer's sample, among `samples`."""
         self._repeats = array("q")
         self._scores: list[Score] = []
         self._known: dict[Hashable, Score] = {}
 
-    def append(self, row: ScoredSample) -> None:
-        """Add one at the end."""
-        self._samples.append(row.sample)
-        self._repeats.append(row.repeat)
-        self._scores.append(self._shared(row.score))
+    def append(self, number: int, repeat: int, score: Score) -> None:
+        """Add one at the end, of the sample with this number."""
+        self.numbers.append(number)
+        self._repeats.append(repeat)
+        self._scores.append(self._shared(score))
+
+    def chosen(self, places: Sequence[int]) -> ScoredRows:
+        """Those at these places, in this order."""
+        found = ScoredRows(self.samples)
+        found.numbers.extend(self.numbers[place] for place in places)
+        found._repeats.extend(self._repeats[place] for place in places)
+        found._scores.extend(self._scores[place] for place in places)
+        return found
+
+    def score_values(self, name: str) -> list[float]:
+        """See `muster.metrics.averages.HasScoreValues`."""
+        return [score.scores[name] for score in self._scores]
+
+    def metadata(self, key: str) -> list[JSON]:
+        """Of each row's sample the value of `key`; None where it has none."""
+        return [self.samples.metadata_of(number).get(key) for number in self.numbers]
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -42,39 +62,14 @@ class ScoredRows(Sequence[ScoredSample]):
     def __getitem__(self, index: int | slice) -> ScoredSample | list[ScoredSample]:
         if isinstance(index, slice):
             return [self[number] for number in range(len(self))[index]]
-        return ScoredSample(self._samples[index], "", self._scores[index], self._repeats[index])
+        return ScoredSample(self.samples[self.numbers[index]], "", self._scores[index], self._repeats[index])
 
     def __iter__(self) -> Iterator[ScoredSample]:
-        for sample, score, repeat in zip(self._samples, self._scores, self._repeats, strict=True):
-            yield ScoredSample(sample, "", score, repeat)
+        for number, score, repeat in zip(self.numbers, self._scores, self._repeats, strict=True):
+            yield ScoredSample(self.samples[number], "", score, repeat)
 
     def _shared(self, score: Score) -> Score:
         """An equal score that is there already: most answers have one of very few."""
         if len(self._known) >= _SHARED_SCORES:
             return score
         return self._known.setdefault((score.extracted, *score.scores.items()), score)
-
-
-class SomeRows(Sequence[ScoredSample]):
-    """Some of the rows, in their order."""
-
-    def __init__(self, rows: Sequence[ScoredSample], places: Sequence[int]) -> None:
-        self._rows = rows
-        self._places = places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> ScoredSample: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[ScoredSample]: ...
-
-    def __getitem__(self, index: int | slice) -> ScoredSample | list[ScoredSample]:
-        if isinstance(index, slice):
-            return [self._rows[place] for place in self._places[index]]
-        return self._rows[self._places[index]]
-
-    def __iter__(self) -> Iterator[ScoredSample]:
-        return map(self._rows.__getitem__, self._places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 
 from muster.core import ConfigurationError, RequestKey
 from muster.core.phases import counted, phase
@@ -26,6 +27,7 @@ from muster.results.manifest import Manifest
 from muster.results.predictions import score_predictions
 from muster.results.results import JudgeResults, Layout, Results, TaskResults
 from muster.results.samples_table import SampleTable
+from muster.results.scoring_limits import watching
 from muster.results.usage import Prices, UsageTotals
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
@@ -33,6 +35,10 @@ from muster.tasks.plan import PlannedTask
 from muster.toolkits.scoring import answered_by, keep_files, with_own_rules
 
 __all__ = ["score_predictions", "score_run"]
+
+_LOOKED_UP = 128
+_WRITTEN = 32
+"""Answers looked up in the journal, and written, together: so few that the garbage collector has nothing to do."""
 
 
 def score_run(
@@ -111,17 +117,17 @@ def _score_task(
     usage: UsageTotals,
     verdicts: VerdictBook,
 ) -> TaskResults:
-    scores = TaskScores(planned.task, verdicts=verdicts)
+    scores = TaskScores(planned.task, planned.compact, repeats=planned.repeats, verdicts=verdicts)
     cluster_of = sample_clusters(planned.samples, planned.task.cluster)
     asked = len(planned.samples) * planned.repeats
-    with phase(f"scoring {planned.task.name}", "answers", asked):
-        for answer in counted(
-            with_corpus_scores(scores.task, _answers(scores.task, planned, journal, verdicts))
-        ):
-            table.add(answer, cluster_of(answer.sample))
-            scores.add(answer)
-            if answer.record is not None and answer.record.completion.succeeded:
-                usage.add(answer.record.completion.usage)
+    with phase(f"scoring {planned.task.name}", "answers", asked), watching():
+        answers = counted(with_corpus_scores(scores.task, _answers(scores.task, planned, journal, verdicts)))
+        while some := list(islice(answers, _WRITTEN)):
+            table.add(some, [cluster_of(answer.sample) for answer in some])
+            for answer in some:
+                scores.add(answer)
+                if answer.record is not None and answer.record.completion.succeeded:
+                    usage.add(answer.record.completion.usage)
     with phase(f"intervals and categories of {planned.task.name}"):
         return scores.results()
 
@@ -130,9 +136,10 @@ def _answers(
     task: Task, planned: PlannedTask, journal: JournalReader, verdicts: VerdictBook
 ) -> Iterator[Answer]:
     """What became of each request, in the order of `PlannedTask.keys`."""
-    for sample in planned.samples:
-        for repeat in range(planned.repeats):
-            record = journal.get(RequestKey(task.name, sample.id, repeat))
+    asked = ((sample, repeat) for sample in planned.samples for repeat in range(planned.repeats))
+    while some := list(islice(asked, _LOOKED_UP)):
+        keys = [(task.name, sample.id, repeat) for sample, repeat in some]
+        for (sample, repeat), record in zip(some, journal.get_all(keys), strict=True):
             yield score_record(task, sample, repeat, record, verdicts)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
+from muster.metrics.averages import score_values
 from muster.metrics.declared import undeclared
 from muster.metrics.protocol import AdditiveMetric, Metric, ScoredSample
 from muster.results.additive_bootstrap import additive_estimates
@@ -28,7 +29,7 @@ _COPIES = 1_000_000
 
 
 def estimate_metrics(
-    metric: Metric, rows: Sequence[ScoredSample], clusters: Sequence[str]
+    metric: Metric, rows: Sequence[ScoredSample], clusters: Sequence[Hashable]
 ) -> dict[str, Estimate]:
     """Every aggregate of `metric` over `rows` with standard error and 95 % interval, in the order of its units.
 
@@ -48,7 +49,7 @@ def estimate_metrics(
         if name in metric.info.means:
             score = metric.info.means[name]
             if score not in of_means:
-                of_means[score] = mean_estimate([row.score.scores[score] for row in rows], clusters)
+                of_means[score] = mean_estimate(score_values(rows, score), clusters)
             scale = 100.0 if metric.info.units.get(name) == "percent" else 1.0
             estimate = dataclasses.replace(_scaled(of_means[score], scale), value=value)
             estimates[name] = _clipped(estimate, _LARGEST.get(metric.info.units.get(name, ""), math.inf))
@@ -69,7 +70,7 @@ def _is_flat(estimate: Estimate) -> bool:
 
 
 def _bootstrapped(
-    metric: Metric, values: Mapping[str, float], rows: Sequence[ScoredSample], clusters: Sequence[str]
+    metric: Metric, values: Mapping[str, float], rows: Sequence[ScoredSample], clusters: Sequence[Hashable]
 ) -> Mapping[str, Estimate]:
     rows = list(rows)  # which are gone over many times
     if isinstance(metric, AdditiveMetric):

@@ -16,6 +16,8 @@ from muster.results.journal_lines import Verdict
 from muster.results.journal_read import read_verdicts
 from muster.results.usage import Prices, UsageTotals
 
+_THINKING = Thinking()
+
 
 class Judge(NamedTuple):
     """Who judges."""
@@ -118,7 +120,7 @@ class VerdictBook:
         failure = verdict.completion.failure
         if failure is not None:
             raise UnscoredError(f"the judge {self.judge.model} gave no verdict: {failure.message}")
-        answer, _thought, finished = Thinking().split(verdict.completion.text or "")
+        answer, _thought, finished = _THINKING.split(verdict.completion.text or "")
         if not finished:
             raise UnscoredError(
                 f"the judge {self.judge.model} was cut off while it thought: give it more --judge-args max_new_tokens"

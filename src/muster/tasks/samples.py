@@ -14,7 +14,7 @@ from typing import Any, overload
 
 import msgspec
 
-from muster.core import Media, Sample
+from muster.core import JSON, Media, Sample
 
 IMAGES, VIDEOS, LATER_TURN, FAULT, ANSWERS = (1 << bit for bit in range(5))
 """What can be told of a sample without making it: it shows images, videos, continues another one, can't be asked, has
@@ -55,9 +55,14 @@ class _Id(msgspec.Struct, gc=False):
     id: str
 
 
+class _Metadata(msgspec.Struct, gc=False):
+    metadata: dict[str, Any] = {}
+
+
 _encoder = msgspec.msgpack.Encoder()
 _sample: msgspec.msgpack.Decoder[Sample] = msgspec.msgpack.Decoder(Sample)
 _id: msgspec.msgpack.Decoder[_Id] = msgspec.msgpack.Decoder(_Id)
+_metadata: msgspec.msgpack.Decoder[_Metadata] = msgspec.msgpack.Decoder(_Metadata)
 
 
 class Samples(Sequence[Sample]):
@@ -71,6 +76,8 @@ class Samples(Sequence[Sample]):
         self._encoded = bytearray()
         self._ends = array("Q", [0])
         self._traits = bytearray()
+        self._any = 0
+        """All their traits together."""
         self._kept: dict[int, Sample] = {}
         for sample in samples:
             self.append(sample)
@@ -89,6 +96,7 @@ class Samples(Sequence[Sample]):
             self._kept[len(self._traits)] = sample if isinstance(sample, Sample) else sample.sample()
         self._ends.append(len(self._encoded))
         self._traits.append(traits)
+        self._any |= traits
 
     def extend(self, samples: Sequence[SampleFields]) -> None:
         """Add some that show nothing."""
@@ -101,7 +109,10 @@ class Samples(Sequence[Sample]):
         ends = accumulate(map(len, encoded), initial=len(self._encoded))
         self._ends.extend(islice(ends, 1, None))
         self._encoded += b"".join(encoded)
-        self._traits.extend([_traits(sample) for sample in samples])
+        for sample in samples:
+            traits = _traits(sample)
+            self._traits.append(traits)
+            self._any |= traits
 
     def __len__(self) -> int:
         return len(self._traits)
@@ -143,6 +154,11 @@ class Samples(Sequence[Sample]):
         encoded = self._bytes(number)
         return _id.decode(encoded).id if encoded else self._kept[number].id
 
+    def metadata_of(self, number: int) -> Mapping[str, JSON]:
+        """The metadata of the one at this place."""
+        encoded = self._bytes(number)
+        return _metadata.decode(encoded).metadata if encoded else self._kept[number].metadata
+
     def ids(self) -> Iterator[str]:
         """Their ids, in order."""
         return map(self.id_of, range(len(self)))
@@ -157,7 +173,7 @@ class Samples(Sequence[Sample]):
 
     def any_have(self, trait: int) -> bool:
         """Whether one of them has this trait."""
-        return any(each & trait for each in set(self._traits))
+        return bool(self._any & trait)
 
     def chosen(self, numbers: Iterable[int]) -> Samples:
         """Those at these places, in this order."""
@@ -168,6 +184,7 @@ class Samples(Sequence[Sample]):
             found._encoded += self._bytes(number)
             found._ends.append(len(found._encoded))
             found._traits.append(self._traits[number])
+            found._any |= self._traits[number]
         return found
 
     def _bytes(self, number: int) -> bytearray:

@@ -13,7 +13,7 @@ import string
 import unicodedata
 from collections import deque
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from muster.metrics.letters.mentions import option_finder
 from muster.metrics.letters.prose import read_prose
@@ -44,6 +44,8 @@ _LABEL = re.compile(
 _ENCLOSED = re.compile(r"[(\[（【\"“]\s?([A-Za-z])\s?[)\]）】\"”]|(?:^|\n)([A-Z])[.):：]")
 _CAPITAL = re.compile(rf"(?<![{LATIN}])([A-Z])(?![{LATIN}])(?!['’\-]\w)")
 _IN_A_NAME = re.compile(r"\b(?!(?:or|and|nor|not|is|to|than|of|vs)\b)[A-Za-z]{2,}\s$")
+_RECURS = 40
+"""Characters of an answer that may well be another question's too."""
 _FEW = 12
 """Words after a correction that still only say what is right instead."""
 _SHORT = 3
@@ -53,21 +55,61 @@ _SHORT = 3
 def read_choice(text: str, options: Mapping[str, str]) -> str | None:
     """The letter that `text` chooses among `options`, or None. Without options, any letter may be chosen."""
     letters = "".join(options) or string.ascii_uppercase
-    tagged = _tagged(text)
-    return (tagged and _read(tagged, letters, options, tagged=True)) or _read(text, letters, options) or None
+    said = _said(text, letters)
+    return (
+        (said.tagged and _read(_said(said.tagged, letters), options, tagged=True))
+        or _read(said, options)
+        or None
+    )
 
 
-def _read(raw: str, letters: str, options: Mapping[str, str], *, tagged: bool = False) -> str | None:
-    text = _without_listing(clean(raw), options)
-    found = _alone(text, letters)
+class _Said:
+    """A text, and what it says whatever the options' texts are."""
+
+    def __init__(self, text: str, letters: str, tagged: str = "") -> None:
+        """`text` is `clean`; `tagged` what `_tagged` found before it was."""
+        self.text, self.letters, self.tagged = text, letters, tagged
+        self.alone = _alone(text, letters)
+        self.may_list = not text.isascii() or all(map(text.upper().__contains__, letters))
+        """Whether it may have a list of all the options."""
+
+    @cached_property
+    def plain(self) -> str:
+        return _plain(self.text)
+
+    @cached_property
+    def correction(self) -> str:
+        return _correction(self.text)
+
+    @cached_property
+    def stated(self) -> str | None:
+        return last_statement(self.text, self.letters)
+
+
+def _said(raw: str, letters: str) -> _Said:
+    """What a text says. Of short ones the latest are kept, because the same ones answer many questions."""
+    return _kept(raw, letters) if len(raw) <= _RECURS else _Said(clean(raw), letters, _tagged(raw))
+
+
+@lru_cache(maxsize=1024)
+def _kept(raw: str, letters: str) -> _Said:
+    return _Said(clean(raw), letters, _tagged(raw))
+
+
+def _read(said: _Said, options: Mapping[str, str], *, tagged: bool = False) -> str | None:
+    letters = said.letters
+    if said.may_list and (text := _without_listing(said.text, options)) != said.text:
+        said = _Said(text, letters)
+    found = said.alone
     if found is None:
-        found = _option_alone(text, options)
+        found = _option_alone(said.plain, options)
+    if found is None and said.correction:
+        found = _read(_said(said.correction, letters), options) or None
     if found is None:
-        found = _corrected(text, letters, options)
-    if found is None:
-        found = last_statement(text, letters)
+        found = said.stated
     if found is not None:
         return found
+    text = said.text
     labelled = _labelled(text, letters, options)
     if labelled or tagged:
         return labelled
@@ -160,27 +202,24 @@ def _alone(text: str, letters: str) -> str | None:
     return match.group(1).upper() if _valid(match.group(1), letters) else _AMBIGUOUS
 
 
-def _option_alone(text: str, options: Mapping[str, str]) -> str | None:
-    equal = _options_equal_to(text, options)
+def _option_alone(plain: str, options: Mapping[str, str]) -> str | None:
+    equal = _options_equal_to(plain, options)
     if not equal:
         return None
     return equal[0] if len(equal) == 1 else _AMBIGUOUS
 
 
-def _options_equal_to(text: str, options: Mapping[str, str]) -> list[str]:
-    plain = _plain(text)
+def _options_equal_to(plain: str, options: Mapping[str, str]) -> list[str]:
     return [letter for letter, option in options.items() if plain_option(option) == plain]
 
 
-def _corrected(text: str, letters: str, options: Mapping[str, str]) -> str | None:
-    """The few words after the last correction: "B. No wait, C"."""
+def _correction(text: str) -> str:
+    """The few words after the last correction: "B. No wait, C"; empty where there is none."""
     last = _last(_CORRECTION, text)
     if last is None or not last.start():
-        return None
+        return ""
     after = text[last.end() :].strip()
-    if not after or len(after.split()) > _FEW:
-        return None
-    return _read(after, letters, options) or None
+    return after if len(after.split()) <= _FEW else ""
 
 
 def _labelled(text: str, letters: str, options: Mapping[str, str]) -> str | None:
@@ -194,7 +233,7 @@ def _labelled(text: str, letters: str, options: Mapping[str, str]) -> str | None
     own = plain_option(options.get(letter, ""))
     if own and re.match(re.escape(own) + r"(?!\w)", _plain(rest)):
         return letter
-    named = _options_equal_to(rest, options)
+    named = _options_equal_to(_plain(rest), options)
     others = _marked_letters(rest, letters, named=False) - {letter}
     return _AMBIGUOUS if others or named else letter
 

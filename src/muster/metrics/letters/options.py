@@ -21,7 +21,7 @@ def lettered(choices: Sequence[str]) -> dict[str, str]:
     if not choices:
         return {}
     named = dict(zip(string.ascii_uppercase, choices, strict=False))
-    return {letter: text for letter, text in named.items() if text} or named
+    return named if all(choices) else {letter: text for letter, text in named.items() if text} or named
 
 
 def drawn_letter(key: str, options: Mapping[str, str]) -> str:
