@@ -148,6 +148,10 @@ class RunConfig(BaseModel):
         "Errored samples, or their fraction, tolerated before the exit code is 3.", 0
     )
 
+    generation_variant: str | None = _generation(
+        "Settings that a report uses: qwen3_vl_thinking (docs/benchmarks.md); the options below go before it.",
+        None,
+    )
     max_new_tokens: Count | None = _generation("Instead of the task's.", None)
     temperature: float | None = _generation("Instead of the task's; 0 is greedy.", None, ge=0)
     top_p: float | None = _generation("Instead of the task's.", None, gt=0, le=1)

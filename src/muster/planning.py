@@ -13,6 +13,7 @@ from muster.core import ConfigurationError, Generation, Sample
 from muster.core.phases import phase
 from muster.models.family import model_family
 from muster.tasks.definition import Task
+from muster.tasks.generation_variants import in_generation_variant
 from muster.tasks.image_settings import with_image_options
 from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import absolute_name, load_tasks, own_groups
@@ -64,7 +65,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
         PlannedTask(
             task,
             selected[task.name],
-            generation(task.generation, config),
+            generation(in_generation_variant(task.name, task.generation, config.generation_variant), config),
             repeats_of(task, config),
             overridden(task.video, config.video),
             with_image_options(task.image, config.image),

@@ -53,6 +53,7 @@ OPTIONS = frozenset(
         "data",
         "split",
         "prompt_variant",
+        "generation_variant",
         "limit",
         "sample_ids",
         "schedule",
