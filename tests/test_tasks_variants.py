@@ -16,9 +16,10 @@ from muster.config import load_config
 from muster.core import ConfigurationError, Message, RequestKey
 from muster.models.family import model_family
 from muster.planning import groups_of, plan
-from muster.results.groups import group_results
+from muster.results.groups import GAINS, group_results
 from muster.results.manifest import Manifest
 from muster.results.results import MetricResult, SampleCounts, TaskResults
+from muster.tasks.registry import groups
 from muster.tasks.task_file import load_task_file
 from processes import fake
 
@@ -175,6 +176,26 @@ def test_a_group_is_the_mean_of_its_tasks_not_of_its_samples() -> None:
     assert (mean.value, mean.unit, mean.n) == (0.75, "0-1", 2)
     assert mean.stderr == pytest.approx(0.025)
     assert set(results) == {"g"}
+
+
+def test_video_mmmus_gain_is_a_share_of_what_was_wrong_before() -> None:
+    """Guards against a mean of before and afterwards, which says nothing."""
+    names = ["videommmu_adaptation", "videommmu_question_only"]
+    before, after = scored(0.4), scored(0.55)
+    [(name, gain)] = group_results(dict(zip(names, (after, before), strict=True)), {"videommmu_gain": names})[
+        "videommmu_gain"
+    ].metrics.items()
+    assert (name, gain.unit, gain.n, gain.ci95) == ("delta_knowledge", "percent", 2, None)
+    assert gain.value == pytest.approx(100 * (0.55 - 0.4) / (1 - 0.4))
+    for first, second in ((scored(1.0), scored(1.0)), (scored(None), scored(0.5))):
+        found = group_results(dict(zip(names, (second, first), strict=True)), {"videommmu_gain": names})
+        assert found["videommmu_gain"].metrics == {}
+
+
+def test_the_tasks_of_video_mmmus_gain_are_in_its_group() -> None:
+    assert {name: set(pair) for name, pair in GAINS.items()} == {
+        "videommmu_gain": set(groups()["videommmu_gain"])
+    }
 
 
 @pytest.mark.parametrize("other", [scored(50.0, "percent"), scored(None)])

@@ -10,6 +10,11 @@ from muster.results.results import GroupResults, MetricResult, TaskResults
 MACRO_MEAN = "macro_mean"
 """The plain mean of the tasks' headline scores: each task counts the same, however many samples it has."""
 
+GAIN = "delta_knowledge"
+"""Of what was wrong before, how much is right afterwards; negative where less is right."""
+GAINS: Mapping[str, tuple[str, str]] = {"videommmu_gain": ("videommmu_question_only", "videommmu_adaptation")}
+"""Groups that have this in place of a mean (Video-MMMU, Hu et al. 2025): the task before and the task afterwards."""
+
 
 def group_results(
     tasks: Mapping[str, TaskResults], groups: Mapping[str, Sequence[str]]
@@ -19,11 +24,26 @@ def group_results(
     Without a score where the tasks' headline scores are of different units (points and shares have no mean), or
     one of them has none.
     """
-    return {
-        name: _together(list(members), [tasks[member] for member in members])
+    there = {
+        name: list(members)
         for name, members in groups.items()
         if members and all(member in tasks for member in members)
     }
+    return {
+        name: _gain(members, *(tasks[each] for each in GAINS[name]))
+        if set(GAINS.get(name, ())) == set(members)
+        else _together(members, [tasks[member] for member in members])
+        for name, members in there.items()
+    }
+
+
+def _gain(names: list[str], before: TaskResults, after: TaskResults) -> GroupResults:
+    """In percent, without an interval: the same questions are asked twice."""
+    first, second = (task.metrics.get(task.primary) for task in (before, after))
+    if first is None or second is None or first.value is None or second.value is None or first.value == 1:
+        return GroupResults(names)
+    gain = 100 * (second.value - first.value) / (1 - first.value)
+    return GroupResults(names, {GAIN: MetricResult(gain, unit="percent", n=len(names))})
 
 
 def _together(names: list[str], results: Sequence[TaskResults]) -> GroupResults:

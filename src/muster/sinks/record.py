@@ -93,7 +93,7 @@ def _scores(results: Results) -> list[Score]:
         for variant, other in task.variants.items():
             scores += _of(f"{name}@{variant}", other.metrics, other.primary)
     for name, group in results.groups.items():
-        scores += _of(name, group.metrics, "macro_mean")
+        scores += _of(name, group.metrics, next(iter(group.metrics), ""))
     return scores
 
 
