@@ -158,7 +158,7 @@ class GroupResults:
 
     tasks: list[str]
     metrics: Metrics = field(default_factory=dict)
-    """`macro_mean`, or `delta_knowledge`; empty where the tasks' headline scores have different units. `n`: the tasks."""
+    """`macro_mean`, or `delta_knowledge`; empty where the headline scores have different units. `n`: the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
