@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import muster.toolkits
+from benchmarks.parity import models
 from benchmarks.parity.judge_server import serving
 from benchmarks.parity.tasks import JUDGED, PLAIN, VLMEVALKIT
 
@@ -256,6 +257,7 @@ def main() -> None:
     parser.add_argument("--vlmevalkit-python", type=Path, help="the Python that has what VLMEvalKit needs")
     parser.add_argument("--vlmevalkit-path", type=Path, help="a checkout of VLMEvalKit")
     parser.add_argument("--tasks", help="some of the tasks, separated by commas")
+    parser.add_argument("--models", help="some of VLMEvalKit's models, separated by commas")
     parser.add_argument(
         "--work", type=Path, help="a folder for everything that is made (default: a temporary one)"
     )
@@ -264,6 +266,7 @@ def main() -> None:
     root = (given.work or Path(tempfile.mkdtemp(prefix="muster-parity-"))).resolve()
     root.mkdir(parents=True, exist_ok=True)
     rows: list[Compared] = []
+    answers: list[models.Answers] = []
     versions: list[str] = []
     with serving() as judge:
         if given.lmms_eval_python:
@@ -278,11 +281,19 @@ def main() -> None:
             make_fixtures(bench, root / "lmu")
             rows += compare(bench, chosen(VLMEVALKIT, given.tasks), "vlmevalkit")
             versions.append("VLMEvalKit")
+            for asked in models.models(judge):
+                if given.models is None or asked.model in given.models.split(","):
+                    answers += models.compare(asked, python, bench.checkout, bench.environment, root)
     text = table(rows, " and ".join(versions))
+    if answers:
+        text += "\n" + "\n".join(models.table(answers)) + "\n"
     if given.output:
         given.output.write_text(text, encoding="utf-8")
     print(text)
-    raise SystemExit(not rows or any("differs" in row.verdict for row in rows))
+    differ = any("differs" in row.verdict for row in rows) or any(
+        count for row in answers for count in row.differ.values()
+    )
+    raise SystemExit(differ or not (rows or answers))
 
 
 def chosen(names: Sequence[str], asked: str | None) -> list[str]:

@@ -1,4 +1,7 @@
-"""A judge that always says the same about the same: both sides of the comparison ask it, each by its own client."""
+"""A judge that always says the same about the same: both sides of the comparison ask it, each by its own client.
+
+Under `/echo` it is a model whose answer is a digest of the question.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,11 @@ def saying(text: str) -> str:
     return SAYINGS[hashlib.sha256(text.encode()).digest()[0] % len(SAYINGS)]
 
 
+def echo(body: object) -> str:
+    """A digest of all that it was asked, pictures too: equal answers mean equal questions."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+
+
 class _Requests(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -24,7 +32,10 @@ class _Requests(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = "\n".join(_text(message["content"]) for message in body["messages"])
         choice = {
-            "message": {"role": "assistant", "content": saying(text)},
+            "message": {
+                "role": "assistant",
+                "content": echo(body) if self.path.startswith("/echo") else saying(text),
+            },
             "finish_reason": "stop",
             "index": 0,
         }

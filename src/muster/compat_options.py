@@ -6,13 +6,14 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from muster.core import ConfigurationError
+from muster.toolkits.options import VLMEVALKIT
 
 AUTO = "auto"
 """InternVL's option that spreads a model over all GPUs."""
 
 
 def translate(options: MutableMapping[str, object]) -> None:
-    """Rewrite `auto` and lmms-eval's `--model WRAPPER --model_args pretrained=NAME,…`, in place.
+    """Rewrite `auto`, lmms-eval's `--model WRAPPER --model_args pretrained=NAME,…` and `vlmevalkit:NAME`, in place.
 
     Raises:
         ConfigurationError: two options contradict each other.
@@ -28,6 +29,22 @@ def translate(options: MutableMapping[str, object]) -> None:
                 f"--auto is device_map=auto, and --model-args says device_map={args['device_map']}: leave one out"
             )
         options["model_args"] = args
+    if str(options.get("model", "")).startswith(f"{VLMEVALKIT}:"):
+        options.setdefault("backend", VLMEVALKIT)
+    if options.get("backend") == VLMEVALKIT:
+        options["model_args"] = {**_of_vlmevalkit(options), **args}
+
+
+def _of_vlmevalkit(options: MutableMapping[str, object]) -> dict[str, object]:
+    """Where its models are, and which generation settings are the user's: all workers have to know."""
+    found = {
+        "python": options.get("vlmevalkit_python"),
+        "checkout": options.get("vlmevalkit_path"),
+        "said": [
+            name for name in ("max_new_tokens", "temperature", "top_p") if options.get(name) is not None
+        ],
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _name_the_model(options: MutableMapping[str, object], name: object) -> None:

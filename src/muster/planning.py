@@ -25,7 +25,7 @@ from muster.tasks.sources.mapped import MappedSource
 from muster.tasks.splits import choose_splits
 from muster.tasks.variants import choose_prompts
 from muster.tasks.video_settings import overridden
-from muster.toolkits.options import ToolkitOptions
+from muster.toolkits.options import ToolkitOptions, toolkit_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
             load_tasks(config.tasks, DataFolders.parse(config.data), toolkit_options(config)), config.split
         ),
         config.prompt_variant,
-        family or cache(partial(model_family, config.model)),
+        family or cache(partial(_family, config.model)),
     )
     tasks = [scored_by(task, config.scoring, config.thinking) for task in tasks]
     samples = {task.name: _load(task, config) for task in tasks}
@@ -82,6 +82,11 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
             "--collect gather keeps with the workers; leave it out"
         )
     return planned
+
+
+def _family(model: str) -> str | None:
+    """A toolkit's model is known by the toolkit's name for it alone."""
+    return None if toolkit_of(model) else model_family(model)
 
 
 def _load(task: Task, config: RunConfig) -> Sequence[Sample]:

@@ -25,22 +25,28 @@ class _Any(str):
 
 class _Patching(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self) -> None:
+        self._loaders: dict[str, Any] = {}
         self._wanted = {"datasets", "vlmeval.dataset.image_base"}
+        if not Path("/dev/nvidiactl").exists():
+            self._wanted.add("torch")
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:  # noqa: ARG002
         if name not in self._wanted:
             return None
         self._wanted.discard(name)
         spec: Any = importlib.util.find_spec(name)
-        self._loader, spec.loader = spec.loader, self
+        self._loaders[name], spec.loader = spec.loader, self
         return spec
 
     def create_module(self, spec: Any) -> Any:
-        return self._loader.create_module(spec)
+        return self._loaders[spec.name].create_module(spec)
 
     def exec_module(self, module: Any) -> None:
-        module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
+        module.__spec__.loader = loader = self._loaders[module.__name__]
+        loader.exec_module(module)
+        if module.__name__ == "torch":
+            module.nn.Module.cuda = lambda model, *_args, **_options: model  # there is no GPU: it stays
+            return
         if module.__name__ != "datasets":
             module.md5 = lambda _file: _Any()  # the fixtures' contents aren't the published ones
             return

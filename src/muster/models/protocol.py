@@ -66,7 +66,8 @@ class Declaration(Protocol):
     where it says nothing. Its worker is then a process of its own, which can be started again, under a launcher too."""
 
     def identity(self, args: Mapping[str, JSON]) -> Mapping[str, JSON]:
-        """A static method, for `served`: what tells the servers apart that have a model of this name.
+        """A static method: what tells the servers, or other code, apart that have a model of this name. The name and
+        this are then all that is known of it.
 
         `args` are the model arguments. Becomes part of the run's fingerprint.
         """

@@ -64,6 +64,13 @@ BUILTIN = {
         "loads the model here, with transformers; the default",
         gpus=True,
     ),
+    "vlmevalkit": Builtin(
+        "muster.toolkits.model:VlmevalkitModel",
+        "any",
+        "VLMEvalKit's own model classes, in their environment: --model vlmevalkit:NAME",
+        gpus=True,
+        processes=True,
+    ),
     "vllm": Builtin(
         "muster.models.vllm.backend:VllmModel",
         "checkpoint",
@@ -161,11 +168,14 @@ def known_kind(name: str) -> ModelKind:
 
 
 def served_by(backend: Backend, args: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
-    """What a backend says of the servers of its model (`Declaration.identity`); None where it isn't served."""
-    if model_kind(backend) != "served":
-        return None
+    """What a backend says of the servers of its model (`Declaration.identity`), or of who else has it.
+
+    None where files on this machine are the model.
+    """
     identity: Callable[[Mapping[str, JSON]], Mapping[str, JSON]] | None = getattr(backend, "identity", None)
-    return identity(args) if identity is not None else {}
+    if identity is not None:
+        return identity(args)
+    return {} if model_kind(backend) == "served" else None
 
 
 def uses_gpus(backend: str, args: Mapping[str, JSON]) -> bool:

@@ -39,7 +39,7 @@ NEUTRAL_ARGS = frozenset(
         "extra_headers",
     }
     | {"connect_timeout", "wait_for_server", "price_input", "price_output"}
-    | {"command", "python", "ready_timeout"}
+    | {"command", "python", "checkout", "ready_timeout"}
     # where files come from and what is logged
     | {"cache_dir", "download_dir", "local_files_only", "force_download"}
     | {"disable_log_stats", "disable_log_requests", "verbose"}

@@ -103,29 +103,36 @@ class ToolkitProcess:
             ConfigurationError: it can't be done as things are.
             RunError: the process is gone, or the toolkit's code failed.
         """
+        self.send(request)
+        while (frame := self.receive()) is not None:
+            yield frame
+
+    def send(self, message: Mapping[str, JSON]) -> None:
+        """Ask something whose rows `receive` gives. Raises as `ask`."""
         try:
-            self._send(request)
-            while True:
-                header, payload = self._receive()
-                message = _read(header)
-                if isinstance(message, Question):
-                    text, why = self.answer(message)
-                    self._send({"do": "answer", "number": message.number, "text": text, "message": why})
-                elif isinstance(message, Row):
-                    yield Frame(header, payload)
-                elif isinstance(message, Failed):
-                    kind = ConfigurationError if message.configuration else RunError
-                    raise kind(f"{self.toolkit}: {message.message}")
-                elif isinstance(message, Done):
-                    return
-        except (EOFError, OSError):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_GOODBYE_SECONDS)  # it has just closed its end
-            status = self._process.poll()
-            raise RunError(
-                f"{self.toolkit}: its process (id {self.pid}) is gone, status {status}. It last said: "
-                f"{self.last_words()}"
-            ) from None
+            encoded = msgspec.json.encode(message)
+            self._connection.sendall(_LENGTHS.pack(len(encoded), 0) + encoded)
+        except OSError:
+            raise self._gone() from None
+
+    def receive(self) -> Frame | None:
+        """The next row of what was asked; None at its end. Raises as `ask`."""
+        while True:
+            try:
+                header, payload = self._frame()
+            except (EOFError, OSError):
+                raise self._gone() from None
+            message = _read(header)
+            if isinstance(message, Question):
+                text, why = self.answer(message)
+                self.send({"do": "answer", "number": message.number, "text": text, "message": why})
+            elif isinstance(message, Row):
+                return Frame(header, payload)
+            elif isinstance(message, Failed):
+                kind = ConfigurationError if message.configuration else RunError
+                raise kind(f"{self.toolkit}: {message.message}")
+            elif isinstance(message, Done):
+                return None
 
     def only(self, request: Mapping[str, JSON], kind: type[T]) -> T:
         """The one row of an answer. Raises as `ask`, and `RunError` for another number of rows."""
@@ -133,6 +140,14 @@ class ToolkitProcess:
         if len(rows) != 1:
             raise RunError(f"{self.toolkit}: {len(rows)} rows where one was expected")
         return rows[0]
+
+    def first(self, request: Mapping[str, JSON], kind: type[T]) -> T:
+        """The first row of an answer that goes on. Raises as `ask`."""
+        self.send(request)
+        frame = self.receive()
+        if frame is None:
+            raise RunError(f"{self.toolkit}: its process had nothing to say")
+        return frame.read(kind)
 
     def last_words(self) -> str:
         """The end of what it printed."""
@@ -146,11 +161,15 @@ class ToolkitProcess:
         """End it, with all that it started, and remove its scratch folder. May be called again."""
         self._end()
 
-    def _send(self, message: Mapping[str, JSON]) -> None:
-        encoded = msgspec.json.encode(message)
-        self._connection.sendall(_LENGTHS.pack(len(encoded), 0) + encoded)
+    def _gone(self) -> RunError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GOODBYE_SECONDS)  # it has just closed its end
+        return RunError(
+            f"{self.toolkit}: its process (id {self.pid}) is gone, status {self._process.poll()}. It last said: "
+            f"{self.last_words()}"
+        )
 
-    def _receive(self) -> tuple[bytes, bytes]:
+    def _frame(self) -> tuple[bytes, bytes]:
         lengths = bytearray(_LENGTHS.size)
         receive_into(self._connection, memoryview(lengths))
         header_size, payload_size = _LENGTHS.unpack(lengths)
