@@ -41,7 +41,7 @@ def hello(_request: dict[str, Any]) -> Frames:
 
 def load(request: dict[str, Any]) -> Frames:
     for name in request["names"]:
-        if name not in ("colours", "judged", "likelihood"):
+        if name not in ("colours", "judged", "likelihood", "talk"):
             raise RefusedError(f"there is no task {name!r}")
         yield (
             {
@@ -76,6 +76,11 @@ def load(request: dict[str, Any]) -> Frames:
 def render(request: dict[str, Any]) -> Frames:
     media = MediaWriter()
     docs = request["docs"]
+    if request["task"] == "talk":
+        for turn in ("first", "second"):
+            said = {"role": "user", "parts": [{"text": f"the {turn} question"}]}
+            yield {"id": turn, "previous": "first" if turn == "second" else "", "messages": [said]}, ()
+        return
     for place in range(len(COLOURS)) if docs is None else docs:
         if place == 2 and request["task"] == "judged":
             yield {"id": place, "fault": "its image isn't there"}, ()

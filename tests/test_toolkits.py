@@ -10,7 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import psutil
 import pytest
@@ -24,6 +25,7 @@ from muster.results.journal_lines import Verdict
 from muster.results.statistics import cluster_ids, estimate_metrics
 from muster.results.verdicts import Judge, VerdictBook
 from muster.tasks.definition import Task
+from muster.tasks.plan import PlannedTask
 from muster.tasks.registry import load_tasks
 from muster.toolkits import session as sessions
 from muster.toolkits.metric import ToolkitMetric
@@ -280,3 +282,49 @@ class TestInside:
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20)
         assert refused.value.code == 401
+
+    def test_dialogues_are_turns_and_rows_again(self, tmp_path: Path) -> None:
+        from muster_toolkit_media import MediaWriter
+        from muster_vlmevalkit_dialogues import predictions, row_of, turns
+
+        shown = tmp_path / "a.png"
+        Image.new("RGB", (2, 2)).save(shown)
+
+        class Talks:
+            TYPE = "MT"
+            data: ClassVar = {"index": [3, 4], "question": [["What?", "Why?"], ["Who?"]]}
+
+            def build_prompt(self, line: str) -> list[dict[str, Any]]:
+                picture = {"type": "image", "value": str(shown)}
+                return [
+                    {"role": "user", "content": [picture, {"type": "text", "value": line}]},
+                    {"role": "assistant", "content": [{"type": "text", "value": "a dot"}]},
+                    {"role": "user", "content": [picture, {"type": "text", "value": "Why?"}]},
+                    {"role": "assistant", "content": [{"type": "text", "value": ""}]},
+                ]
+
+        first, second = turns(Talks(), "3", "What?", MediaWriter())
+        assert (first[0]["id"], first[0]["previous"], first[0]["references"]) == ("3:1", "", ["a dot"])
+        assert (second[0]["id"], second[0]["previous"], second[0]["references"]) == ("3:2", "3:1", [])
+        assert first[1] == [shown.read_bytes()], "the bytes come with the turn that shows them first"
+        assert second[1] == []
+        assert [row_of(Talks(), name) for name in ("3:2", "a:b:1")] == ["3", "a:b"]
+        assert row_of(object(), "3:2") == "3:2", "a question of its own"
+
+        answers = {"3:2": "b", "3:1": "a", "4:1": "c"}
+        monkey = pytest.MonkeyPatch()
+        with monkey.context() as patch:
+            package = ModuleType("vlmeval.smp")
+            package.toliststr = list  # type: ignore[attr-defined]
+            patch.setitem(sys.modules, "vlmeval", ModuleType("vlmeval"))
+            patch.setitem(sys.modules, "vlmeval.smp", package)
+            assert predictions(Talks(), answers) == ({"3": ["a", "b"], "4": ["c"]}, set())
+            assert predictions(Talks(), {"3:2": "b", "4:1": "c"}) == ({"4": ["c"]}, {"3"})
+
+
+def test_a_later_turn_is_asked_after_the_one_before_it() -> None:
+    talk = task("talk")
+    first, second = talk.source.load()
+    assert (first.previous, second.previous) == (None, first)
+    [planned] = [PlannedTask(talk, [first, second], talk.generation)]
+    assert planned.has_dialogues

@@ -161,6 +161,9 @@ FILES = {
         def DATASET_MODALITY(name):
             return "IMAGE"
 
+        def DATASET_TYPE(name):
+            return "MT" if name == "talks" else "VQA"
+
         def build_dataset(name):
             return Custom() if name == "custom" else None
         """,
@@ -321,6 +324,8 @@ def test_dialogues_go_to_its_chat(echo: VlmevalkitModel, checkout: Path) -> None
     )
     [answer] = ask(echo, Request(RequestKey("t", "1"), turns))
     assert answer.text == '[["user", "one?"], ["assistant", "1"], ["user", "two?"]]'
+    [answer] = ask(echo, text("alone?", task="vlmevalkit:talks"))
+    assert answer.text == '[["user", "alone?"]]', "the first turn too, where the dataset has several"
     films = VlmevalkitModel(settings(checkout, "films"))
     [answer] = ask(films, Request(RequestKey("t", "1"), turns))
     assert answer.failure is not None

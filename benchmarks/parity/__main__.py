@@ -18,14 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import muster.toolkits
 from benchmarks.parity import models
 from benchmarks.parity.judge_server import serving
-from benchmarks.parity.tasks import JUDGED, PLAIN, VLMEVALKIT
+from benchmarks.parity.tasks import JUDGED, PLAIN, VLMEVALKIT, VLMEVALKIT_JUDGED
 
 HERE = Path(__file__).parent
 INSIDE = HERE / "inside"
@@ -44,6 +44,8 @@ class Bench:
     """Of VLMEvalKit."""
     root: Path
     judge: str
+    judged: bool = True
+    """Whether it is asked."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,11 +65,13 @@ class Bench:
 
     @property
     def options(self) -> list[str]:
-        """Muster's, that say where the toolkit is, and who judges: for VLMEvalKit its own exact matching."""
-        python = [f"--{self.toolkit}-python", str(self.python)]
+        """Muster's, that say where the toolkit is, and who judges."""
+        given = [f"--{self.toolkit}-python", str(self.python)]
         if self.checkout is not None:
-            return [*python, "--vlmevalkit-path", str(self.checkout)]
-        return [*python, "--judge", "judge", "--judge-args", f"base_url={self.judge},api_key_env=PARITY_KEY"]
+            given += ["--vlmevalkit-path", str(self.checkout)]
+        if self.judged:
+            given += ["--judge", "judge", "--judge-args", f"base_url={self.judge},api_key_env=PARITY_KEY"]
+        return given
 
 
 @dataclass
@@ -98,6 +102,8 @@ def reference(bench: Bench, names: Sequence[str], part: str) -> tuple[Path, dict
     answers, scores = bench.root / f"answers-{part}.json", bench.root / f"scores-{part}.json"
     keys = {
         **dict.fromkeys(("OPENAI_API_URL", "OPENAI_BASE_URL"), bench.judge),
+        "OPENAI_API_BASE": f"{bench.judge}/chat/completions",
+        **({"PARITY_JUDGE": "gpt-4o-mini"} if bench.judged else {}),
         "OPENAI_API_KEY": "x",
         "API_TYPE": "openai",
     }
@@ -277,9 +283,11 @@ def main() -> None:
             versions.append(installed(bench.python, "lmms_eval"))
         if given.vlmevalkit_path:
             python = (given.vlmevalkit_python or Path(sys.executable)).absolute()
-            bench = Bench("vlmevalkit", python, given.vlmevalkit_path.resolve(), root, judge)
+            bench = Bench("vlmevalkit", python, given.vlmevalkit_path.resolve(), root, judge, judged=False)
             make_fixtures(bench, root / "lmu")
             rows += compare(bench, chosen(VLMEVALKIT, given.tasks), "vlmevalkit")
+            names = chosen(VLMEVALKIT_JUDGED, given.tasks)
+            rows += compare(replace(bench, judged=True), names, "vlmevalkit-judged")
             versions.append("VLMEvalKit")
             for asked in models.models(judge):
                 if given.models is None or asked.model in given.models.split(","):

@@ -16,7 +16,14 @@ SAYINGS = ("1", "0", "0.5", "1", "0")
 
 
 def saying(text: str) -> str:
-    """What it says about a text."""
+    """What it says about a text: a number; an option, or a dictionary of marks, where it is asked for one."""
+    if "match an answer with several options" in text:
+        return "ABCD"[hashlib.sha256(text.encode()).digest()[0] % 4]
+    if "'Overall Score'" in text:
+        marks = hashlib.sha256(text.encode()).digest()
+        names = ("Creativity", "Richness", "Visual Perception", "Logical Coherence", "Answer Accuracy")
+        more = ("Image Relationship Understanding", "Overall Score")
+        return repr({name: marks[place] % 11 for place, name in enumerate((*names, *more))})
     return SAYINGS[hashlib.sha256(text.encode()).digest()[0] % len(SAYINGS)]
 
 

@@ -85,6 +85,8 @@ JUDGED = [
     "mathvision_reason_testmini",
 ]
 
+VLMEVALKIT_JUDGED = ["MMVet", "MathVista_MINI", "MathVision_MINI", "MathVerse_MINI", "MMStar", "MMDU"]
+"""By its judge; of MMStar the answers that no rule can read. MMDU's are dialogues."""
 VLMEVALKIT = [
     "MMBench_DEV_EN",
     "MMBench_DEV_EN_V11",

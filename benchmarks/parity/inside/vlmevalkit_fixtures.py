@@ -98,6 +98,52 @@ def mmmu(i: int) -> Row:
 
 OCR = ("Regular Text Recognition", "Scene Text-centric VQA")
 
+
+def mathvista(i: int) -> Row:
+    """Half with options, half with a number."""
+    options = four(i)
+    many = i % 2 == 0
+    return {
+        **open_answer(i, options["ABCD".index(letter(i))] if many else str(i)),
+        "question_type": "multi_choice" if many else "free_form",
+        "answer_type": "text" if many else "integer",
+        "choices": repr(options) if many else "[]",
+        "answer_option": letter(i) if many else "",
+        "task": ("geometry", "figure")[i % 2],
+        "skills": repr([("algebraic", "numeric")[i % 2]]),
+        "category": "math",
+    }
+
+
+def mathvision(i: int) -> Row:
+    """Half with options."""
+    many = i % 2 == 0
+    choices = repr(four(i)) if many else "[]"
+    return {**open_answer(i, letter(i) if many else str(i)), "choices": choices, "category": "algebra"}
+
+
+def mathverse(i: int) -> Row:
+    """In two versions of the problem."""
+    told = {"subject": ("Algebra", "Geometry")[i % 2], "subfield": f"field {i % 3}"}
+    version = ("Text Dominant", "Vision Only")[i % 2]
+    return {
+        **open_answer(i, str(i), question_for_eval=words(i)),
+        "problem_version": version,
+        "metadata": repr(told),
+    }
+
+
+def dialogue(i: int) -> Row:
+    """Two or three turns about two pictures."""
+    questions = [f"<ImageHere><ImageHere>{words(i)}", "Why?", "Are you sure?"][: 2 + i % 2]
+    return {
+        "index": i,
+        "image": json.dumps([encoded(i), encoded(i + 1)]),
+        "question": repr(questions),
+        "answer": repr([f"{colour(i + turn)}" for turn in range(len(questions))]),
+    }
+
+
 TABLES: dict[str, Callable[[int], Row]] = {
     "MMBench_DEV_EN": circular,
     "MMBench_DEV_EN_V11": circular,
@@ -129,6 +175,11 @@ TABLES: dict[str, Callable[[int], Row]] = {
     "ChartQA_TEST": lambda i: open_answer(i, str(i * 3), split=("test_human", "test_augmented")[i % 2]),
     "OCRVQA_TESTCORE": lambda i: open_answer(i, colour(i)),
     "GQA_TestDev_Balanced": lambda i: open_answer(i, colour(i)),
+    "MMVet": lambda i: open_answer(i, colour(i), category=("ocr,know", "rec,gen", "spat,math")[i % 3]),
+    "MathVista_MINI": mathvista,
+    "MathVision_MINI": mathvision,
+    "MathVerse_MINI": mathverse,
+    "MMDU": dialogue,
     "VizWiz": lambda i: open_answer(i, colour(i), answers=repr(ten(i))),
 }
 

@@ -1,4 +1,4 @@
-"""VLMEvalKit's own scores of recorded answers: its `evaluate` on a prediction file, with its exact matching.
+"""VLMEvalKit's own scores of recorded answers: its `evaluate` on a prediction file, with a judge or exact matching.
 
 Runs in the interpreter that has what it needs: `python vlmevalkit_reference.py CHECKOUT ANSWERS SCORES NAME …`.
 """
@@ -20,7 +20,10 @@ def main() -> None:
     sys.path.insert(0, sys.argv[1])
     answers_file, scores_file, names = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
     from vlmeval.dataset import build_dataset
+    from vlmeval.smp import toliststr
     from vlmeval.smp.file import dump
+
+    judge = os.environ.get("PARITY_JUDGE", "exact_matching")
 
     sys.path.append(os.environ["PARITY_TOOLKITS"])
     from muster_vlmevalkit import _numbers as numbers  # names what `evaluate` gave, as Muster does
@@ -33,13 +36,25 @@ def main() -> None:
             data = dataset.data.copy()
             column = "answers" if "answers" in data else "answer"
             said = list(texts([_first(each) for each in data[column]]))
-            answers[name] = dict(zip(map(str, data["index"]), said, strict=True))
-            data["prediction"] = said
+            if dataset.TYPE == "MT":
+                talks = [
+                    [f"{text} {turn}" for turn in range(len(toliststr(line)))]
+                    for text, line in zip(said, data["question"], strict=True)
+                ]
+                answers[name] = {
+                    f"{index}:{turn}": text
+                    for index, talk in zip(data["index"], talks, strict=True)
+                    for turn, text in enumerate(talk, 1)
+                }
+                data["prediction"] = talks
+            else:
+                answers[name] = dict(zip(map(str, data["index"]), said, strict=True))
+                data["prediction"] = said
             if "image" in data:
                 data = data.drop(columns=["image"])
             file = Path(tempfile.mkdtemp()) / f"recorded_{name}.xlsx"
             dump(data, str(file))
-            found = dataset.evaluate(str(file), model="exact_matching", nproc=4, verbose=False, retry=3)
+            found = dataset.evaluate(str(file), model=judge, nproc=4, verbose=False, retry=3)
             scores[name] = {name: dict(numbers(found))}
         except BaseException as error:
             scores[name] = {"error": f"{type(error).__name__}: {error}"[:300]}

@@ -95,7 +95,7 @@ def _why_not(facts: TaskFacts) -> str:
         return ""
     if facts.output in ("loglikelihood", "multiple_choice"):
         return "compares log-likelihoods, which Muster's engine doesn't compute"
-    return f"is of the kind {facts.output}, which isn't run: only tasks that generate one text are"
+    return f"is of the kind {facts.output}, which isn't run: only tasks that generate texts are"
 
 
 def _task(

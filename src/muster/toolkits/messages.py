@@ -140,6 +140,8 @@ class Document(msgspec.Struct, frozen=True):
     messages: list[MessageItem] = []
     references: list[str] = []
     cells: dict[str, JSON] = {}
+    previous: str = ""
+    """Of a later turn of a dialogue, the document that is the turn before."""
     fault: str = ""
 
 

@@ -109,6 +109,7 @@ class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     messages: list[_KeptMessage] = []
     references: list[str] = []
     cells: dict[str, msgspec.Raw] = {}
+    previous: str = ""
     fault: str = ""
 
 
@@ -128,6 +129,7 @@ def _placed(document: Document, places: dict[str, tuple[int, int]]) -> _Kept:
         [message(each) for each in document.messages],
         [valid_text(each) for each in document.references],
         {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in document.cells.items()},
+        document.previous,
         document.fault,
     )
 
@@ -144,11 +146,13 @@ class RenderedDocuments:
         """All documents, in their order."""
         if not self._samples:
             offset = 0
+            turns: dict[str, Sample] = {}
             with (self.folder / "documents.jsonl").open("rb") as lines:
                 for line in lines:
                     kept = msgspec.json.decode(line, type=_Kept)
                     self._offsets[kept.id] = offset
-                    self._samples.append(self._sample(kept))
+                    turns[kept.id] = self._sample(kept, turns.get(kept.previous))
+                    self._samples.append(turns[kept.id])
                     offset += len(line)
         return self._samples
 
@@ -163,7 +167,7 @@ class RenderedDocuments:
             for each in kept.messages
         )
 
-    def _sample(self, kept: _Kept) -> Sample:
+    def _sample(self, kept: _Kept, previous: Sample | None) -> Sample:
         parts = [self._part(part) for each in kept.messages for part in each.parts]
         media = [part.media for part in parts if part.media is not None]
         return Sample(
@@ -173,6 +177,7 @@ class RenderedDocuments:
             videos=tuple(each for each in media if each.kind == "video"),
             answers=tuple(kept.references),
             metadata={name: msgspec.json.decode(value) for name, value in kept.cells.items()},
+            previous=previous,
             fault=kept.fault,
         )
 

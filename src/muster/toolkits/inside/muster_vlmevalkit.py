@@ -12,8 +12,10 @@ import inspect
 import json
 import os
 import random
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,23 @@ sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH
 from muster_toolkit_judge import JudgeEndpoint
 from muster_toolkit_media import MediaWriter
 from muster_toolkit_wire import RefusedError, Wire, described, serve, start
+from muster_vlmevalkit_dialogues import is_dialogue, parts, predictions, row_of, turns
+from muster_vlmevalkit_imports import import_vlmevalkit
 
 Frames = Iterator["tuple[dict[str, Any], Sequence[bytes]]"]
 JUDGE = "gpt-4o-mini"
 """What it calls the judge; Muster's answers, whatever the name."""
 NOBODY = "exact_matching"
+NO_JUDGE = "a judge would have to be asked: --judge MODEL names one (docs/judges.md)"
 _LONGEST_CELL = 200
 _MEDIA = ("image", "image_path", "video", "video_path")
+_MAIN = (
+    r"overall",
+    r"overall\.(overall|acc|accuracy|score|aAcc)",
+    r"(all|total|final|average)\.overall[ _]score|(.*\.)?overall([ _](score|acc|accuracy))?",
+    r"(.*\.)?(acc|accuracy|score|final.score.*)",
+)
+"""What it calls the number that stands for a dataset, by how sure that is."""
 _WORTH = ("hit", "score", "eval_score", "eval_match", "match")
 """Columns of the tables that it leaves behind in which it says what an answer is worth."""
 
@@ -43,16 +55,9 @@ class VLMEvalKit:
 
     def hello(self, request: dict[str, Any]) -> Frames:
         """Import its datasets."""
-        if request.get("path"):
-            sys.path.insert(0, os.path.abspath(os.path.expanduser(request["path"])))  # noqa: PTH100, PTH111
-        try:
-            self._kit = importlib.import_module("vlmeval.dataset")
-        except ImportError as error:
-            raise RefusedError(
-                f"VLMEvalKit can't be imported by {sys.executable} ({described(error)}); --vlmevalkit-path names a "
-                "checkout, --vlmevalkit-python the environment that has what it needs"
-            ) from error
-        package: Any = importlib.import_module("vlmeval")
+        package = import_vlmevalkit(request.get("path"), "dataset", "vlm", "api")
+        self._kit = importlib.import_module("vlmeval.dataset")
+        _announce(self._judge)  # again: it has read the keys of its checkout's .env
         yield {"version": str(getattr(package, "__version__", "?")), "python": sys.version.split()[0]}, ()
 
     def list(self, request: dict[str, Any]) -> Frames:
@@ -93,16 +98,21 @@ class VLMEvalKit:
         if wanted is None:
             places = list(range(len(names)))
         elif any(isinstance(each, str) for each in wanted):
-            places = [place for place, name in enumerate(names) if name in set(map(str, wanted))]
+            asked = {row_of(dataset, str(each)) for each in wanted}
+            places = [place for place, name in enumerate(names) if name in asked]
         else:
             places = list(wanted)
         for place in places:
             try:
-                row = _rendered(dataset, data.iloc[place], media)
+                if is_dialogue(dataset):
+                    rows = list(turns(dataset, names[place], data.iloc[place], media))
+                else:
+                    row = _rendered(dataset, data.iloc[place], media)
+                    rows = [({"id": names[place], **row}, media.take())]
             except BaseException as error:  # noqa: BLE001 - the dataset's code; this row can't be asked
                 media.take()
-                row = {"fault": described(error)}
-            yield {"id": names[place], **row}, media.take()
+                rows = [({"id": names[place], "fault": described(error)}, ())]
+            yield from rows
 
     def score(self, request: dict[str, Any]) -> Frames:
         """Score predictions: one row for each, then one with the aggregates."""
@@ -114,9 +124,10 @@ class VLMEvalKit:
         for old in folder.iterdir():
             old.unlink()
         dataset = self._built[name]
-        texts = {str(index): said[0] for index, said in request["answers"]}
-        data = dataset.data[[str(each) in texts for each in dataset.data["index"]]].copy()
-        data["prediction"] = [str(texts[str(each)]) for each in data["index"]]
+        texts: dict[str, Any] = {str(index): str(said[0]) for index, said in request["answers"]}
+        answers, cut = predictions(dataset, texts) if is_dialogue(dataset) else (texts, set())
+        data = dataset.data[[str(each) in answers for each in dataset.data["index"]]].copy()
+        data["prediction"] = [answers[str(each)] for each in data["index"]]
         data = data.drop(columns=[each for each in ("image",) if each in data])
         written = folder / f"muster_{name}.{files.get_pred_file_format()}"
         files.dump(data, str(written))
@@ -125,10 +136,15 @@ class VLMEvalKit:
         problems: list[str] = []
         values: dict[str, float | None] = {}
         try:
-            found = dataset.evaluate(
-                str(written), model=JUDGE if judged else NOBODY, nproc=4, verbose=False, retry=3
-            )
-            values = dict(_numbers(found))
+            with nullcontext() if judged else _nobody_answers(self._judge):
+                found = dataset.evaluate(
+                    str(written),
+                    model=JUDGE if judged else NOBODY,
+                    nproc=1 if judged else 4,  # it guesses at random where it can't read a verdict
+                    verbose=False,
+                    retry=3,
+                )
+            values = _main_first(dict(_numbers(found)))
             if not values:
                 problems.append(f"no number (it gave {type(found).__name__})")
         except BaseException as error:  # noqa: BLE001 - the dataset's code
@@ -138,7 +154,10 @@ class VLMEvalKit:
         means = {} if self._judge.refused or not whole else _means(values, list(worth.values()))
         label = next(iter(means), "score")
         for index in texts:
-            yield {"id": index, "scores": {label: worth[index]} if whole else {}}, ()
+            if row_of(dataset, index) in cut:
+                yield {"id": index, "unscored": "a turn of its dialogue has no answer"}, ()
+            else:
+                yield {"id": index, "scores": {label: worth[index]} if whole else {}}, ()
         yield (
             {
                 "about": "task",
@@ -165,8 +184,7 @@ class VLMEvalKit:
 
 
 def _facts(name: str, dataset: Any) -> dict[str, Any]:
-    kind = str(getattr(dataset, "TYPE", ""))
-    several = kind == "MT" or not hasattr(dataset, "build_prompt")
+    asked = hasattr(dataset, "build_prompt")
     source = Path(inspect.getsourcefile(type(dataset)) or "")
     code = hashlib.blake2b(source.read_bytes() if source.is_file() else b"", digest_size=16)
     data = dataset.data.drop(columns=[each for each in _MEDIA if each in dataset.data])
@@ -178,7 +196,7 @@ def _facts(name: str, dataset: Any) -> dict[str, Any]:
     ]
     return {
         "name": name,
-        "output": "several turns" if several else "generate_until",
+        "output": "generate_until" if asked else "of no prompts",
         "count": len(dataset.data),
         "repeats": 1,
         "generation": {},
@@ -199,21 +217,15 @@ def _facts(name: str, dataset: Any) -> dict[str, Any]:
 def _rendered(dataset: Any, line: Any, media: MediaWriter) -> dict[str, Any]:
     takes_video = "video_llm" in inspect.signature(dataset.build_prompt).parameters
     message = dataset.build_prompt(line, video_llm=False) if takes_video else dataset.build_prompt(line)
-    turns: list[dict[str, Any]] = []
+    said: list[dict[str, Any]] = []
     for piece in message:
         role = piece.get("role", "user")
-        if not turns or turns[-1]["role"] != role:
-            turns.append({"role": role, "parts": []})
-        if piece["type"] == "text":
-            turns[-1]["parts"].append({"text": str(piece["value"])})
-        elif piece["type"] == "image" and Path(str(piece["value"])).is_file():
-            items = media.media(Path(str(piece["value"])).read_bytes(), "image")
-            turns[-1]["parts"] += [{"media": each} for each in items]
-        else:
-            turns[-1]["parts"] += [{"media": each} for each in media.media(piece["value"], piece["type"])]
+        if not said or said[-1]["role"] != role:
+            said.append({"role": role, "parts": []})
+        said[-1]["parts"] += parts([piece], media)
     answer = line.get("answer")
     return {
-        "messages": turns,
+        "messages": said,
         "references": [] if answer is None or answer != answer else [str(answer)],
         "cells": {
             str(name): str(value)
@@ -228,15 +240,35 @@ def _numbers(found: Any) -> Iterator[tuple[str, float | None]]:
     pd: Any = importlib.import_module("pandas")
 
     if isinstance(found, pd.DataFrame):
-        label = next(
-            (each for each in ("split", "category", "Category") if each in found and len(found) > 1), None
-        )
+        label = _label(found) if len(found) > 1 else None
         for _place, row in found.iterrows():
             prefix = f"{row[label]}." if label else ""
             for name, value in row.items():
                 yield from _leaf(f"{prefix}{name}", value)
         return
     yield from _leaf("", found)
+
+
+def _label(table: Any) -> str | None:
+    """The column that names the rows: one of the usual, else the first whose texts are all different."""
+    usual = next((each for each in ("split", "category", "Category") if each in table), None)
+    texts = (
+        each
+        for each in table
+        if all(isinstance(value, str) for value in table[each]) and table[each].is_unique
+    )
+    return usual or next(texts, None)
+
+
+def _main_first(values: dict[str, float | None]) -> dict[str, float | None]:
+    """The numbers, those that stand for the dataset in front: Muster shows the first."""
+
+    def rank(name: str) -> int:
+        return next(
+            (place for place, form in enumerate(_MAIN) if re.fullmatch(form, name, re.IGNORECASE)), len(_MAIN)
+        )
+
+    return dict(sorted(values.items(), key=lambda each: rank(each[0])))
 
 
 def _leaf(name: str, value: Any) -> Iterator[tuple[str, float | None]]:
@@ -283,12 +315,39 @@ def _means(values: dict[str, float | None], worth: Sequence[float]) -> dict[str,
     return {}
 
 
+def _announce(judge: JudgeEndpoint) -> None:
+    """Put the judge where its clients look, and keep it there: whatever a checkout's `.env` says isn't used."""
+    judge.announce()
+    os.environ["OPENAI_API_BASE"] = f"{judge.base_url}/chat/completions"  # it posts to the address itself
+    for name in ("LOCAL_LLM", "BOYUE"):
+        os.environ.pop(name, None)
+    utilities: Any = sys.modules.get("vlmeval.dataset.utils.judge_util")
+    if utilities is not None:
+        utilities.load_env = lambda: None  # read again for every judge
+
+
+@contextmanager
+def _nobody_answers(judge: JudgeEndpoint) -> Iterator[None]:
+    """Where there is no judge, its clients are told so at once, and don't try again and wait each time."""
+    client: Any = importlib.import_module("vlmeval.api.base").BaseAPI
+    before = client.generate, client.chat
+
+    def refuse(model: Any, *_args: Any, **_options: Any) -> str:
+        judge.refused = NO_JUDGE
+        return str(model.fail_msg)
+
+    client.generate = client.chat = refuse
+    try:
+        yield
+    finally:
+        client.generate, client.chat = before
+
+
 def main() -> None:
     """Serve until the other end is gone."""
     wire: Wire = start(sys.argv[1:])
     judge = JudgeEndpoint(wire)
-    judge.announce()
-    os.environ["OPENAI_API_BASE"] = f"{judge.base_url}/chat/completions"  # it posts to the address itself
+    _announce(judge)
     kit = VLMEvalKit(judge)
     serve(
         wire,

@@ -73,7 +73,8 @@ class Wrapper:
         dataset = asked["dataset"]
         if not self.remote:
             _seed(asked["seed"])
-        if len(asked["turns"]) > 1:
+        several = len(asked["turns"]) > 1 or (dataset and self._kit.DATASET_TYPE(dataset) == "MT")
+        if several:
             said = self._dialogue(model, asked["turns"], dataset or NO_DATASET)
         else:
             struct = self._own_prompt(model, dataset, asked["sample"]) if dataset else None
