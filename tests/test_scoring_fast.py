@@ -21,7 +21,7 @@ from muster.metrics.registry import build_metric
 from muster.metrics.thinking import Split
 from muster.results import journal_read
 from muster.results.answer_scoring import Answer, Problem, score_text
-from muster.results.clusters import cluster_ids, row_clusters
+from muster.results.clusters import Clusters, cluster_ids
 from muster.results.files import encode_json
 from muster.results.journal import Journal, Record
 from muster.results.journal_read import JournalReader
@@ -148,26 +148,57 @@ def test_rows_in_columns_have_the_scores_and_intervals_of_rows_as_objects(name: 
                 held.append(number, repeat, score)
                 rows.append(ScoredSample(sample, "", score, repeat))
     assert list(held) == rows
-    by_number = estimate_metrics(metric, held, row_clusters(held))
+    by_number = estimate_metrics(metric, held, Clusters(held.samples).among(held.numbers))
     assert by_number == estimate_metrics(metric, rows, cluster_ids(rows))
     assert any(estimate.ci95 for estimate in by_number.values())
     places = sorted(chance.sample(range(len(rows)), 200))
     part, same = held.chosen(places), [rows[place] for place in places]
-    assert estimate_metrics(metric, part, row_clusters(part)) == estimate_metrics(
+    assert estimate_metrics(metric, part, Clusters(part.samples).among(part.numbers)) == estimate_metrics(
         metric, same, cluster_ids(same)
     )
 
 
-def test_rows_whose_samples_depend_on_each_other_keep_their_clusters() -> None:
-    shown = [Sample(f"q{n}", "?", images=(Media("image", path=f"/nowhere/{n // 2}.png"),)) for n in range(6)]
-    held = ScoredRows(Samples.of(shown))
-    for number in range(6):
-        held.append(number, 0, Score({"accuracy": 1.0}))
-    assert row_clusters(held) == cluster_ids(list(held))
-    assert len(set(row_clusters(held))) == 3
-    by_key = ScoredRows(Samples.of(made_up(random.Random(0), 4)))
-    by_key.append(3, 0, Score({"accuracy": 1.0}))
-    assert row_clusters(by_key, "index") == ["index:3"]
+def test_clusters_among_some_samples_are_those_of_these_samples_alone() -> None:
+    """Random chains of shared images and dialogues, told by name and by number."""
+    chance = random.Random(4)
+    for _ in range(200):
+        samples: list[Sample] = []
+        for number in range(12):
+            shown = tuple(
+                Media("image", path=f"/nowhere/{chance.randrange(9)}.png")
+                for _ in range(chance.choice([0, 0, 1, 2]))
+            )
+            before = chance.choice([None, None, *samples[-2:]])
+            samples.append(Sample(f"q{number}", "?", shown, previous=before))
+        clusters = Clusters(Samples(samples))
+        some = sorted(chance.sample(range(12), 7))
+        by_name = cluster_ids([ScoredSample(samples[number], "", Score({})) for number in some])
+        by_number = list(clusters.among(some))
+        assert [by_name.index(name) for name in by_name] == [by_number.index(each) for each in by_number]
+        assert by_name == by_joining([samples[number] for number in some])
+        cluster_of = clusters.names()
+        assert [cluster_of(sample) for sample in samples] == by_joining(samples)
+
+
+def by_joining(samples: Sequence[Sample]) -> list[str]:
+    """Names of clusters in the plainest way: groups that have something in common become one, until none have."""
+    groups = [
+        (
+            [sample.dialogue[0].id, sample.id],
+            {each.path for turn in (sample.dialogue[0], sample) for each in turn.images},
+        )
+        for sample in samples
+    ]
+    joined = True
+    while joined:
+        joined = False
+        for number, (ids, shown) in enumerate(groups):
+            for other in range(len(groups) - 1, number, -1):
+                if set(ids) & set(groups[other][0]) or shown & groups[other][1]:
+                    ids += groups[other][0]
+                    shown |= groups.pop(other)[1]
+                    joined = True
+    return [f"sample:{next(ids[0] for ids, _ in groups if sample.id in ids)}" for sample in samples]
 
 
 def test_the_table_written_by_columns_has_the_rows_written_one_by_one(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from muster.metrics.protocol import (
 )
 from muster.results.answer_scoring import Answer, Outcome, Tally
 from muster.results.answer_signs import SignCounter
+from muster.results.clusters import Clusters
 from muster.results.results import (
     Breakdown,
     JudgedBy,
@@ -60,10 +61,11 @@ class TaskScores:
         repeats: int = 1,
         missing_is_error: bool = False,
         verdicts: VerdictBook | None = None,
+        clusters: Clusters | None = None,
     ) -> None:
         """`samples`: the task's, each with `repeats` answers. `missing_is_error` where nothing more will come.
 
-        `verdicts`: what the answers are scored with.
+        `verdicts`: what the answers are scored with. `clusters`: of the samples, where they are known already.
         """
         self._verdicts = verdicts or VerdictBook()
         self.task = scorable(task)
@@ -74,6 +76,7 @@ class TaskScores:
         self._also = {
             metric.info.variant: _Convention(metric, compact, missing_is_error) for metric in self.task.also
         }
+        self._clusters = clusters
         self._repeats = repeats
         self._taken = 0
 
@@ -89,14 +92,15 @@ class TaskScores:
     def results(self) -> TaskResults:
         """The results. Raises `RunError` where a metric's own code fails."""
         info = self.task.metric.info
+        clusters = self._clusters or Clusters(self._main.rows.samples, self.task.cluster)
         variants = {
             variant: VariantResults(
                 metric_version=each.metric.info.version,
                 metric_follows=each.metric.info.follows,
                 primary=each.metric.info.primary,
                 samples=each.tally.counts(),
-                metrics=_estimates(self.task, each.metric, each.rows),
-                by=_breakdowns(self.task, each.metric, each.rows),
+                metrics=_estimates(self.task, each.metric, each.rows, clusters),
+                by=_breakdowns(self.task, each.metric, each.rows, clusters),
                 judge=self._judged_by(each.metric),
             )
             for variant, each in self._also.items()
@@ -111,8 +115,8 @@ class TaskScores:
             primary=info.primary,
             samples=self._main.tally.counts(),
             answers=self._signs.signs(),
-            metrics=_estimates(self.task, self.task.metric, self._main.rows),
-            by=_breakdowns(self.task, self.task.metric, self._main.rows),
+            metrics=_estimates(self.task, self.task.metric, self._main.rows, clusters),
+            by=_breakdowns(self.task, self.task.metric, self._main.rows, clusters),
             variants=variants,
             judge=self._judged_by(self.task.metric),
             answer_score=info.means.get(info.primary),
@@ -150,10 +154,9 @@ def _why_not(metric: Metric) -> str | None:
     return None
 
 
-def _estimates(task: Task, metric: Metric, scored: ScoredRows) -> Metrics:
+def _estimates(task: Task, metric: Metric, scored: ScoredRows, clusters: Clusters) -> Metrics:
     if not scored:
         return {}
-    from muster.results.clusters import row_clusters
     from muster.results.flat import best_possible
     from muster.results.statistics import estimate_metrics
 
@@ -162,7 +165,7 @@ def _estimates(task: Task, metric: Metric, scored: ScoredRows) -> Metrics:
     rows = scored if many else list(scored)
     try:
         with ForeignCode():
-            estimates = estimate_metrics(metric, rows, row_clusters(scored, task.cluster))
+            estimates = estimate_metrics(metric, rows, clusters.among(scored.numbers))
     except Exception as error:
         raise RunError(
             f"the metric {metric.info.name} of task {task.name} failed on {len(rows)} answers: "
@@ -184,9 +187,9 @@ def _estimates(task: Task, metric: Metric, scored: ScoredRows) -> Metrics:
     }
 
 
-def _breakdowns(task: Task, metric: Metric, rows: ScoredRows) -> Breakdown:
+def _breakdowns(task: Task, metric: Metric, rows: ScoredRows, clusters: Clusters) -> Breakdown:
     return {
-        key: {value: _estimates(task, metric, part) for value, part in _groups(metric, rows, key)}
+        key: {value: _estimates(task, metric, part, clusters) for value, part in _groups(metric, rows, key)}
         for key in task.by
     }
 

@@ -18,7 +18,7 @@ from muster.results.answer_scoring import (
     scores_of,
     with_corpus_scores,
 )
-from muster.results.clusters import sample_clusters
+from muster.results.clusters import Clusters
 from muster.results.files import replacing
 from muster.results.folder import RunFolder
 from muster.results.groups import group_results
@@ -117,8 +117,11 @@ def _score_task(
     usage: UsageTotals,
     verdicts: VerdictBook,
 ) -> TaskResults:
-    scores = TaskScores(planned.task, planned.compact, repeats=planned.repeats, verdicts=verdicts)
-    cluster_of = sample_clusters(planned.samples, planned.task.cluster)
+    clusters = Clusters(planned.compact, planned.task.cluster)
+    scores = TaskScores(
+        planned.task, planned.compact, repeats=planned.repeats, verdicts=verdicts, clusters=clusters
+    )
+    cluster_of = clusters.names()
     asked = len(planned.samples) * planned.repeats
     with phase(f"scoring {planned.task.name}", "answers", asked), watching():
         answers = counted(with_corpus_scores(scores.task, _answers(scores.task, planned, journal, verdicts)))

@@ -167,6 +167,10 @@ class Samples(Sequence[Sample]):
         """Of each sample what can be told without making it, a bit each: `IMAGES`, `FAULT` …"""
         return bytes(self._traits)
 
+    def traits_of(self, number: int) -> int:
+        """The same of the one at this place."""
+        return self._traits[number]
+
     def having(self, traits: int) -> Iterator[Sample]:
         """The samples that have one of these traits."""
         return (self[number] for number, each in enumerate(self._traits) if each & traits)
