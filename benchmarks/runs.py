@@ -18,7 +18,8 @@ import msgspec
 from muster.results.journal_read import read_entries
 
 BACKENDS = Path(__file__).with_name("backends.py")
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONDONTWRITEBYTECODE": ""}
+"""Of what is measured. Whatever this machine says, modules are compiled once, as for users."""
 
 
 class RunFailedError(Exception):

@@ -11,6 +11,7 @@ from benchmarks.first_answer import Marks
 from muster.core import Completion
 from muster.models.protocol import ModelSettings, RequestStream
 from muster.models.transformers.backend import TransformersModel
+from muster.models.transformers.imports import import_transformers
 from muster.models.transformers.options import Options
 
 
@@ -29,8 +30,7 @@ class Watched(TransformersModel):
         import torch  # noqa: F401
 
         self._marks.step()
-        from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: F401
-
+        import_transformers()
         from muster.models.transformers import loading
         from muster.models.transformers.processor import load_processor
 

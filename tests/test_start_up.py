@@ -41,8 +41,8 @@ class Kept:
     def __init__(self): self.me = self; Kept.alive += 1
     def __del__(self): Kept.alive -= 1
 start_up.begin()
-for _ in range(400_000): Kept()
-assert Kept.alive < 400_000
+for _ in range(1_000_000): Kept()
+assert Kept.alive < 1_000_000
 start_up.done()
 """
     assert tell(made) == "[true, true]"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 
-_SELDOM = (200_000, 50, 50)
+_SELDOM = (500_000, 50, 50)
 _usual: list[tuple[int, int, int]] = []
 
 

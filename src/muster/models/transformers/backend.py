@@ -14,6 +14,7 @@ from muster.models.fetch import fetch_model
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.transformers.batch_size import BatchSize, failure_of
 from muster.models.transformers.cores import wants_process
+from muster.models.transformers.imports import import_transformers
 from muster.models.transformers.internals import lacking, need, untried
 from muster.models.transformers.options import Options, VideoForm, check_settings, parse_options
 from muster.models.transformers.prefetch import OneAhead
@@ -80,6 +81,7 @@ class TransformersModel:
             raise
 
     def _load(self, folder: Path, options: Options, settings: ModelSettings) -> None:
+        import_transformers()
         need("loading")
         # These import torch and transformers.
         from muster.models.transformers.generation import Generator

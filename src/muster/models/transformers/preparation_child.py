@@ -15,6 +15,7 @@ import msgspec
 
 from muster.core import ConfigurationError, start_up
 from muster.core.child_process import Parent
+from muster.models.transformers.imports import import_transformers
 from muster.models.transformers.interfaces import Processor
 from muster.models.transformers.options import Options
 from muster.models.transformers.preparation import Preparer
@@ -57,6 +58,7 @@ def _give_way() -> None:
 def _load(setup: Setup) -> Processor:
     import torch
 
+    import_transformers()
     from muster.models.transformers.processor import load_processor
     from muster.models.transformers.quiet import quiet
 

@@ -16,6 +16,7 @@ import msgspec
 from muster.core import ConfigurationError, Request, start_up
 from muster.core.child_process import Parent
 from muster.models.transformers.device_errors import classify
+from muster.models.transformers.imports import import_transformers
 from muster.models.transformers.options import parse_options
 from muster.models.transformers.preparation import Batch, Row
 from muster.models.transformers.tensor.orders import Order, Report, Setup
@@ -88,8 +89,8 @@ def main() -> None:
     start_up.begin()
     first = Parent()
     import torch  # noqa: F401 - at the same time as the first member
-    import transformers  # noqa: F401
 
+    import_transformers()
     setup = msgspec.msgpack.decode(first.receive(), type=Setup)
     logging.basicConfig(
         level=logging.INFO,
