@@ -3,7 +3,8 @@
 Exit code 1 where one differs.
 
 The same recorded answers go through the toolkit's own evaluation (one process, one thread, one task at a time) and
-through `muster run` with 1 replica, with 4, and with 4 that are killed (SIGKILL) halfway and started again.
+through `muster run` with 1 replica, with 4, and with 4 that are killed (SIGKILL) halfway and started again. Of VLMEvalKit
+also: its models, asked by its own scripts and by Muster, and its datasets' answers scored by our own metrics.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import muster.toolkits
-from benchmarks.parity import models
+from benchmarks.parity import models, ours
 from benchmarks.parity.judge_server import serving
 from benchmarks.parity.tasks import JUDGED, PLAIN, VLMEVALKIT, VLMEVALKIT_JUDGED
 
@@ -80,7 +81,7 @@ class Compared:
 
     name: str
     theirs: Scores
-    ours: dict[str, Scores] = field(default_factory=dict)
+    mine: dict[str, Scores] = field(default_factory=dict)
     why: str = ""
 
     @property
@@ -88,7 +89,7 @@ class Compared:
         """`==`, or what is the matter."""
         if self.why:
             return self.why
-        differ = [way for way, scores in self.ours.items() if not same(self.theirs, scores)]
+        differ = [way for way, scores in self.mine.items() if not same(self.theirs, scores)]
         return f"**differs** ({', '.join(differ)})" if differ else "=="
 
 
@@ -209,10 +210,10 @@ def compare(bench: Bench, names: Sequence[str], part: str) -> list[Compared]:
         task: numbers(values) for name in fit for task, values in scores[name].items() if numbers(values)
     }
     total = sum(map(len, json.loads(answers.read_text()).values()))
-    ours: dict[str, dict[str, Scores]] = {}
+    mine: dict[str, dict[str, Scores]] = {}
     for way, replicas in (("1 replica", 1), ("4 replicas", 4), ("4, killed and resumed", 4)):
-        output = bench.root / f"run-{part}-{len(ours)}"
-        log = bench.root / f"muster-{part}-{len(ours)}.log"
+        output = bench.root / f"run-{part}-{len(mine)}"
+        log = bench.root / f"muster-{part}-{len(mine)}.log"
         pause = 0.01 if "killed" in way else 0.0
         command = muster_command(bench, fit, answers, output, replicas, pause)
         if "killed" in way:
@@ -220,14 +221,14 @@ def compare(bench: Bench, names: Sequence[str], part: str) -> list[Compared]:
             print(f"{part}: killed with {had} of {total} answers", file=sys.stderr)
         else:
             run_muster(bench, command, log)
-        ours[way] = muster_scores(output)
+        mine[way] = muster_scores(output)
     for name, found in theirs.items():
-        rows.append(Compared(name, found, {way: each.get(name, {}) for way, each in ours.items()}))
+        rows.append(Compared(name, found, {way: each.get(name, {}) for way, each in mine.items()}))
     silent = [task for name in fit for task in scores[name] if task not in theirs]
     rows += [
         Compared(name, {}, why="no number on either side")
         for name in silent
-        if not any(ours["1 replica"].get(name, {}).values())
+        if not any(mine["1 replica"].get(name, {}).values())
     ]
     return rows
 
@@ -273,6 +274,7 @@ def main() -> None:
     root.mkdir(parents=True, exist_ok=True)
     rows: list[Compared] = []
     answers: list[models.Answers] = []
+    pairs: list[ours.Compared] = []
     versions: list[str] = []
     with serving() as judge:
         if given.lmms_eval_python:
@@ -286,6 +288,8 @@ def main() -> None:
             bench = Bench("vlmevalkit", python, given.vlmevalkit_path.resolve(), root, judge, judged=False)
             make_fixtures(bench, root / "lmu")
             rows += compare(bench, chosen(VLMEVALKIT, given.tasks), "vlmevalkit")
+            scored = [each for each in ours.PAIRS if each.dataset in chosen(VLMEVALKIT, given.tasks)]
+            pairs += [ours.compare(each, root) for each in scored]
             names = chosen(VLMEVALKIT_JUDGED, given.tasks)
             rows += compare(replace(bench, judged=True), names, "vlmevalkit-judged")
             versions.append("VLMEvalKit")
@@ -293,13 +297,17 @@ def main() -> None:
                 if given.models is None or asked.model in given.models.split(","):
                     answers += models.compare(asked, python, bench.checkout, bench.environment, root)
     text = table(rows, " and ".join(versions))
+    if pairs:
+        text += "\n" + "\n".join(ours.table(pairs)) + "\n"
     if answers:
         text += "\n" + "\n".join(models.table(answers)) + "\n"
     if given.output:
         given.output.write_text(text, encoding="utf-8")
     print(text)
-    differ = any("differs" in row.verdict for row in rows) or any(
-        count for row in answers for count in row.differ.values()
+    differ = (
+        any("differs" in row.verdict for row in rows)
+        or any(count for row in answers for count in row.differ.values())
+        or not all(row.equal or row.pair.why for row in pairs)
     )
     raise SystemExit(differ or not (rows or answers))
 
