@@ -3,8 +3,9 @@
 Exit code 1 where one differs.
 
 The same recorded answers go through the toolkit's own evaluation (one process, one thread, one task at a time) and
-through `muster run` with 1 replica, with 4, and with 4 that are killed (SIGKILL) halfway and started again. Of VLMEvalKit
-also: its models, asked by its own scripts and by Muster, and its datasets' answers scored by our own metrics.
+through `muster run` with 1 replica, with 4, and with 4 that are killed (SIGKILL) halfway and started again.
+
+Of VLMEvalKit also: its models, asked by its own scripts and by Muster, and its datasets' answers scored by our metrics.
 """
 
 from __future__ import annotations
