@@ -88,7 +88,7 @@ def test_the_coordinator_answers_light_workers_and_keeps_every_answer() -> None:
         patch("sys.argv", ["x", "--quick"]),
     ):
         assert connections.main() in (0, 1)
-    assert "| 4 | 1,024 |" in told.getvalue()
+    assert "| 4 | 1,536 |" in told.getvalue()
 
 
 # -- the race

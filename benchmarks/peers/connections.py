@@ -100,7 +100,7 @@ def main() -> int:
     rows, rates = [], {}
     with scratch() as folder:
         for claim in CLAIMS:
-            requests = workers * claim * {1: 8, 4: 4, 16: 2}[claim]
+            requests = workers * claim * {1: 8, 4: 6, 16: 3}[claim]
             found = measure(folder / str(claim), workers, requests, claim)
             rates[claim] = found.cpu_rate
             rows.append([

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 _LIVE_SECONDS = 1.0
 """What a metric gets for an answer whose score is only shown."""
-_LIVE_ALL, _LIVE_EVERY = 1000, 16
-"""Of a task's answers, so many are scored at once, and then one in so many: it is a quarter of what an answer takes."""
+_LIVE_ALL, _LIVE_EVERY = 1000, 32
+"""Of a task's answers, so many are scored at once, and then one in so many: a score takes longer than all else."""
 
 WorkerState = Literal["starting", "loading", "working", "lost", "left", "failed"]
 

@@ -59,7 +59,7 @@ class _Rendered:
         """Keep the next one, or not: None, while there is room for others."""
         if len(self._encoded) >= _KEPT_BYTES:
             return
-        if request is not None and not any(media.data for media in request.media):
+        if request is not None:
             with suppress(ValueError, OverflowError):  # half a character
                 self._encoded += _encode(request)
         self._ends.append(len(self._encoded))
@@ -93,7 +93,8 @@ class Workload:
         self._rendered = _Rendered()
         self._followers: dict[int, list[int]] = {}
         self._answers: dict[RequestKey, str] = {}
-        batch_keys: dict[Generation, int] = {}
+        generations: dict[Generation, int] = {}
+        batch_keys = [generations.setdefault(task.generation, len(generations)) for task in planned]
         known = history or TokenHistory()
         indices: dict[RequestKey, int] = {}
         talks = [task.has_dialogues for task in planned]
@@ -103,15 +104,16 @@ class Workload:
             if talks[place.task]:
                 after = self._continued(place, indices, done, answer_to)
                 indices[request.key] = index
-            batch_key = batch_keys.setdefault(request.generation, len(batch_keys))
-            videos = sum(media.kind == "video" for media in request.media)
-            self.most_videos = max(self.most_videos, videos)
-            self.most_images = max(self.most_images, len(request.media) - videos)
-            media = request.media[0].identity if request.media else ""
+            shown, kept = request.media, not talks[place.task]
+            if shown:
+                videos = sum(media.kind == "video" for media in shown)
+                self.most_videos = max(self.most_videos, videos)
+                self.most_images = max(self.most_images, len(shown) - videos)
+                kept = kept and not any(media.data for media in shown)
             cost = predict(request, known.expected(request.key))
-            self.items.add(cost, batch_key, media, after)
+            self.items.add(cost, batch_keys[place.task], shown[0].identity if shown else "", after)
             self._places.append(place)
-            self._rendered.append(None if talks[place.task] else request)
+            self._rendered.append(request if kept else None)
 
     def __len__(self) -> int:
         return len(self._places)

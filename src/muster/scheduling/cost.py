@@ -36,7 +36,13 @@ def predict(request: Request, history: float | None = None) -> float:
     `history`: completion tokens that the same sample took in an earlier run, by whatever model; the best
     predictor there is. Without it, the generation limit has to do.
     """
-    prompt = request.text_length / CHARACTERS_PER_TOKEN + sum(map(media_tokens, request.media))
+    prompt = 0.0
+    for message in request.messages:
+        for part in message.parts:
+            if part.media is not None:
+                prompt += media_tokens(part.media)
+            else:
+                prompt += len(part.text or "") / CHARACTERS_PER_TOKEN
     answer = expected_tokens(request.generation) if history is None else max(history, 1.0)
     return answer + PREFILL_COST * prompt
 
