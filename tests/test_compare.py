@@ -148,6 +148,45 @@ def test_repeats_are_paired_and_clustered_by_sample(tmp_path: Path) -> None:
     assert (task.pairs, task.clusters) == (30, 10)
 
 
+def test_another_number_of_repeats_is_other_samples_and_the_first_are_common(tmp_path: Path) -> None:
+    first = made(tmp_path / "a", right, toy_plan(10))
+    second = made(tmp_path / "b", wrong_from(8), toy_plan(10, repeats=3))
+    with pytest.raises(
+        ConfigurationError, match=r"30 samples, 20 not in all runs(.|\n)*10 samples that they share"
+    ):
+        comparison(first, second)
+    task = comparison(first, second, common=True).tasks[0]
+    assert (task.pairs, task.dropped, task.differences[0].worse) == (10, (0, 20), ("8", "9"))
+
+
+def test_a_task_without_a_single_pair_is_told_from_one_without_a_difference(tmp_path: Path) -> None:
+    plans = toy_plan(20), toy_plan(20, name="other")
+    first = made(tmp_path / "a", right, *plans)
+    second = made(tmp_path / "b", lambda key: None if key.task == "toy" else right(key), *plans)
+    assert [task.tied for task in comparison(first, second).tasks] == [(), ((0, 1),)]
+    text = said(first, second)
+    assert "nan" not in text
+    assert "A and B can't be told apart in other." in text
+
+
+def test_every_sample_may_have_a_category_of_its_own(tmp_path: Path) -> None:
+    paths = []
+    for name, wrong in (("a", -1), ("b", 9)):
+        records = [
+            {"question_id": n, "pred": "x", "score": float(n != wrong), "category": f"c{n // 2}"}
+            for n in range(4000)
+        ]
+        paths.append(tmp_path / name / "MIRB.jsonl")
+        paths[-1].parent.mkdir()
+        paths[-1].write_text("\n".join(map(json.dumps, records)))
+    found = comparison(*paths, by=["category"]).tasks[0].differences[0].categories
+    assert [each.value for each in found] == sorted(f"c{n}" for n in range(2000))
+    assert {each.estimate.pairs for each in found} == {2}
+    assert [(each.value, each.first, each.second) for each in found if each.estimate.difference] == [
+        ("c4", 1.0, 0.5)
+    ]
+
+
 def test_many_runs_against_a_baseline_and_all_pairs(tmp_path: Path) -> None:
     plan = toy_plan(100)
     paths = [made(tmp_path / str(number), wrong_from(number), plan) for number in (100, 99, 98, 50)]

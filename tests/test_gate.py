@@ -137,6 +137,14 @@ def test_limits(tmp_path: Path) -> None:
         ("rules: [{tasks: [a]}]", r"p.yaml:1: rules.0: give either max_drop or floor"),
         ("rules: [{floor: 1}]", "give either tasks or subset"),
         ("rules:\n  - tasks: [a]\n    max_dorp: 1\n", "p.yaml:3: rules.0.max_dorp"),
+        (
+            "rules: [{task: [a], floor: 1}]",
+            r"rules.0.task: unknown key; did you mean 'tasks'\? \(there are: name, ",
+        ),
+        ("limits: {error: 1}", r"limits.error: unknown key; did you mean 'errors'"),
+        ("rule: []", r"p.yaml:1: rule: unknown key; did you mean 'rules'"),
+        ("rules: [{tasks: ['*'], max_drop: .inf}]", "finite"),
+        ("rules: [{tasks: ['*'], floor: .nan}]", "finite"),
         ("rules: [{subset: x, floor: 1}]", "'x', which `subsets` doesn't define"),
         ("{}", "needs rules or limits"),
         ("rules: [", r"p.yaml:1"),
@@ -159,6 +167,16 @@ def test_what_is_missing_is_said_before(tmp_path: Path) -> None:
         gate(tmp_path / "none.yaml", run)
     with pytest.raises(ConfigurationError, match="say what samples there will be"):
         gate("plan", tmp_path / "p.yaml")
+
+
+def test_a_task_that_the_run_lost_is_no_go_ahead(tmp_path: Path) -> None:
+    plans = toy_plan(400), toy_plan(30, name="lost")
+    before, after = made(tmp_path / "a", right, *plans), made(tmp_path / "b", right, plans[0])
+    (tmp_path / "p.yaml").write_text(RULES)
+    code, output = gate(tmp_path / "p.yaml", after, "--baseline", before)
+    assert (code, f"{after} has no task lost" in output) == (2, True)
+    (tmp_path / "p.yaml").write_text(RULES.replace("'*'", "toy"))
+    assert gate(tmp_path / "p.yaml", after, "--baseline", before)[0] == 0
 
 
 def test_the_plan_says_how_weak_a_policy_is(tmp_path: Path) -> None:

@@ -166,6 +166,19 @@ def test_two_runs_side_by_side(tmp_path: Path) -> None:
     assert [len(each["score"]) for each in shard(page, "index")["runs"]] == [60, 60]
 
 
+def test_a_task_without_a_pair_spoils_no_chart(tmp_path: Path) -> None:
+    plans = toy_plan(40), toy_plan(40, name="other")
+    first = made(tmp_path / "a", right, *plans)
+    second = made(tmp_path / "b", lambda key: None if key.task == "toy" else wrong_from(30)(key), *plans)
+    write_report([first, second], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert not re.search(r"\bnan\b", page)
+    assert "no sample with a score in both" in page
+    assert "worse in 1, without a sample that both have a score for in 1" in page
+    dots = [attributes for tag, attributes in elements(page) if tag == "circle"]
+    assert len(dots) == 4  # two scores of `other` and the difference, one of `toy`
+
+
 def test_compare_writes_the_page_of_what_it_compared(tmp_path: Path) -> None:
     """With the tasks and the pairs that it was asked for, and nothing but JSON on standard output."""
     plans = [toy_plan(60), toy_plan(20, name="other")]

@@ -329,6 +329,15 @@ def test_internvl(tmp_path: Path, name: str, records: object, ids: list[str], ex
     assert any("the score is" in note for note in run.notes)
 
 
+def test_a_score_too_large_for_a_number_is_none(tmp_path: Path) -> None:
+    records = [
+        {"question_id": n, "pred": "x", "score": score} for n, score in enumerate([1, 10**400, "1e999"])
+    ]
+    lines(tmp_path / "MIRB_260818101010.jsonl", records)
+    (task,) = read_run(tmp_path / "MIRB_260818101010.jsonl").tasks.values()
+    assert scores(task) == [1, None, None]
+
+
 def test_internvl_answers_without_references(tmp_path: Path) -> None:
     path = document(tmp_path / "pope_260818101010.json", [{"question_id": 1, "text": "yes", "model_id": "m"}])
     with pytest.raises(ConfigurationError, match="neither references nor scores: `--predictions-of TASK`"):

@@ -141,7 +141,7 @@ def _show_plan(planned: list[PlannedClaim], power: float) -> None:
     for each in planned:
         count = (
             f"{each.samples:,}"
-            if each.effective >= each.samples
+            if round(each.effective) >= each.samples
             else f"{each.samples:,} (as {each.effective:,.0f})"
         )
         table.add_row(

@@ -264,9 +264,12 @@ def _by_category(
     key: str,
     values: NDArray[np.object_],
 ) -> list[CategoryDifference]:
+    import numpy as np
+
     found = []
-    for value in sorted(set(values.tolist())):
-        inside = values == value
+    names, which = np.unique(values, return_inverse=True)
+    ends = np.cumsum(np.bincount(which, minlength=len(names)))
+    for value, inside in zip(names.tolist(), np.split(np.argsort(which, kind="stable"), ends), strict=False):
         estimate = paired_estimate(
             second[inside] - first[inside], None if clusters is None else clusters[inside]
         )
@@ -328,6 +331,8 @@ def _remarks(aligned: AlignedTask) -> tuple[str, ...]:
 
 def _tied(task: TaskComparison, runs: int) -> tuple[tuple[int, ...], ...]:
     """Runs sorted by their mean; stretches of them within which every difference that was tested may be chance."""
+    if not task.pairs:
+        return ()
     apart = {(pair.first, pair.second) for pair in task.differences if pair.differs}
     tested = {(pair.first, pair.second) for pair in task.differences}
     order = sorted(range(runs), key=lambda run: -task.runs[run].mean)

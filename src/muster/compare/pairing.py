@@ -52,7 +52,8 @@ def _aligned(name: str, runs: list[LoadedRun], *, common: bool) -> AlignedTask:
     import pyarrow.compute as pc
 
     tables = [run.tasks[name].rows for run in runs]
-    keys = [_keys(table, run, name) for table, run in zip(tables, runs, strict=True)]
+    repeated = any(pc.any(pc.greater(table["repeat"], 0)).as_py() for table in tables)
+    keys = [_keys(table, run, name, repeated) for table, run in zip(tables, runs, strict=True)]
     dropped = [0] * len(runs)
     if not all(each.equals(keys[0]) for each in keys[1:]):
         kept = keys[0]
@@ -78,12 +79,12 @@ def _reordered(task: LoadedTask, places: pa.Array) -> LoadedTask:
     )
 
 
-def _keys(table: pa.Table, run: LoadedRun, name: str) -> pa.Array:
+def _keys(table: pa.Table, run: LoadedRun, name: str, repeated: bool) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     keys = table["id"].combine_chunks()
-    if pc.any(pc.greater(table["repeat"], 0)).as_py():
+    if repeated:
         keys = pc.binary_join_element_wise(keys, table["repeat"].cast(pa.string()).combine_chunks(), "#")
     if pc.count_distinct(keys).as_py() != len(keys):
         counts = pc.value_counts(keys)

@@ -71,7 +71,12 @@ def decide(policy: Policy, run: LoadedRun, baseline: LoadedRun | None, *, common
         raise ConfigurationError(
             "the policy compares with a baseline (max_drop, ratios or settings): give --baseline RUN"
         )
-    claims = [claim for rule in policy.rules for claim in claims_of(rule, policy, list(run.tasks))]
+    own, either = list(run.tasks), list(dict.fromkeys([*run.tasks, *(baseline.tasks if baseline else ())]))
+    claims = [
+        claim
+        for rule in policy.rules
+        for claim in claims_of(rule, policy, own if rule.max_drop is None else either)
+    ]
     number = (
         max(1, sum(claim.rule.tier != "advisory" for claim in claims))
         if policy.correction == "bonferroni"

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from muster.core import ConfigurationError
+from muster.core.text import did_you_mean
 from muster.tasks.problems import Problem, raise_problems
 from muster.tasks.yaml_lines import YamlSyntaxError, parse_yaml
 
@@ -18,7 +20,7 @@ _MOST_BYTES = 1 << 20
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Subset(_Strict):
@@ -130,9 +132,21 @@ class Policy(_Strict):
                 [
                     Problem(
                         f"{path}:{document.line(each['loc'])}",
-                        f"{'.'.join(map(str, each['loc'])) or 'policy'}: {each['msg'].removeprefix('Value error, ')}",
+                        f"{'.'.join(map(str, each['loc'])) or 'policy'}: {_sentence(each)}",
                     )
                     for each in error.errors()
                 ]
             )
             raise
+
+
+_PARTS: dict[str, type[_Strict]] = {"rules": Rule, "limits": Limits, "subsets": Subset}
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """What is wrong; of a key that doesn't exist, those that there are."""
+    place = error["loc"]
+    if error["type"] != "extra_forbidden":
+        return error["msg"].removeprefix("Value error, ")
+    known = list((_PARTS[str(place[0])] if len(place) > 1 else Policy).model_fields)
+    return f"unknown key{did_you_mean(str(place[-1]), known)} (there are: {', '.join(known)})"

@@ -223,6 +223,8 @@ def _number(value: float) -> str:
 
 
 def _signed(value: float) -> str:
+    if math.isnan(value):
+        return "–"
     return f"{value:+.4f}" if abs(value) < 10 else f"{value:+.1f}"
 
 

@@ -119,9 +119,11 @@ def as_number(value: object) -> float | None:
             value = float(word)
         except ValueError:
             return None
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
-    return None
+    try:
+        number = float(value) if isinstance(value, bool | int | float) else math.nan
+    except OverflowError:  # an integer beyond 1.8e308
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _cell(answer: ReadAnswer, column: str) -> object:

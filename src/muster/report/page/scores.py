@@ -57,9 +57,11 @@ def verdicts(report: Report) -> Iterable[str]:
         ]
         better = sum(pair.differs and pair.estimate.difference > 0 for pair in pairs)
         worse = sum(pair.differs and pair.estimate.difference < 0 for pair in pairs)
-        alike = len(pairs) - better - worse
+        unknown = sum(not pair.estimate.pairs for pair in pairs)
+        alike = len(pairs) - better - worse - unknown
         told = [f"{word} in {count}" for count, word in ((better, "better"), (worse, "worse")) if count]
         told += [f"can't be told apart in {alike}"] if alike else []
+        told += [f"without a sample that both have a score for in {unknown}"] if unknown else []
         of = count_of(len(pairs), "benchmark")
         yield f'<p class="sentence">{badge(run)} against {badge(0)} is <b>{", ".join(told)}</b> of {of}.</p>'
 
@@ -190,13 +192,15 @@ def _widest(comparison: Comparison | None) -> float:
         for task in (comparison.tasks if comparison else ())
         for pair in task.differences
         for end in pair.estimate.interval or (pair.estimate.difference,)
-        if task.unit == "0-1"
+        if task.unit == "0-1" and task.pairs
     ]
     return max(ends, default=0.0) or 1.0
 
 
 def _difference_chart(task: TaskComparison, widest: float) -> str:
     pairs = [(pair.second, pair.estimate.difference, pair.estimate.interval) for pair in task.differences]
+    if not task.pairs:
+        return ""
     ends = [abs(end) for _, value, interval in pairs for end in interval or (value,)]
     return difference_chart(pairs, widest if task.unit == "0-1" else max(ends, default=0.0) or 1.0)
 
@@ -205,7 +209,8 @@ def _differences(task: TaskComparison) -> str:
     lines = []
     for pair in task.differences:
         told = f"{_signed(pair.estimate.difference, task.unit)}{_signed_spread(pair, task.unit)}"
-        said = f"<b>{told}</b>" if pair.differs else f"{told}, can't be told apart"
+        alike = ", can't be told apart" if pair.estimate.pairs else ""
+        said = f"<b>{told}</b>" if pair.differs else f"{told}{alike}"
         other = f"− {badge(pair.first)}" if pair.first else ""
         lines.append(f"{badge(pair.second)}{other}{said}")
         if (pair.first, pair.second) == (0, 1):
@@ -215,6 +220,8 @@ def _differences(task: TaskComparison) -> str:
 
 
 def _signed(value: float, unit: str) -> str:
+    if math.isnan(value):
+        return "no sample with a score in both"
     return _minus(f"{100 * value:+.1f} points" if unit == "0-1" else f"{value:+.4g}")
 
 
