@@ -266,6 +266,30 @@ def test_a_damaged_samples_file_says_what_to_do(tmp_path: Path) -> None:
         comparison(first, second)
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "problem"),
+    [
+        ("id", None, "no column `id`"),
+        ("id", pa.nulls(3, pa.string()), "`id` is missing in some rows"),
+        ("answers", pa.array([1.5, 2, 3]), "`answers` is of the type double"),
+        ("tokens", pa.array(["x", "y", "z"]), "`tokens` is of the type string"),
+        ("metadata", pa.array(["[1]"] * 3), "metadata is no JSON object"),
+        ("metadata", pa.array(["{"] * 3), "metadata is no JSON object"),
+    ],
+)
+def test_a_table_that_is_no_run_of_ours_is_refused(
+    tmp_path: Path, column: str, values: pa.Array | None, problem: str
+) -> None:
+    first, second = (made(tmp_path / name, right, toy_plan(3)) for name in "ab")
+    for samples in (first / "samples.parquet", second / "samples.parquet"):
+        table = pq.read_table(samples)
+        place = table.column_names.index(column)
+        table = table.remove_column(place) if values is None else table.set_column(place, column, values)
+        pq.write_table(table, samples)
+    with pytest.raises(ConfigurationError, match=problem):
+        comparison(first, second, by=["category"])
+
+
 def test_samples_of_an_earlier_muster_have_no_clusters_and_that_is_said(tmp_path: Path) -> None:
     plan = toy_plan(5)
     first, second = made(tmp_path / "a", right, plan), made(tmp_path / "b", right, plan)

@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,7 +24,7 @@ from muster.report import page as report_page
 from muster.report.page.build import report_of, write_report
 from muster.report.page.page import page as page_of
 from muster.report.page.pictures import Pictures, Wanted
-from muster.report.page.timeline import timeline_of
+from muster.report.page.timeline import MOST_LANES, timeline_of
 from muster.result_files.reading import read_runs
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal
@@ -260,6 +260,57 @@ def test_the_timeline_tells_who_worked_when(tmp_path: Path) -> None:
     assert told is not None
     assert told.troubles == ("w0 was started again 2 times", "w1 was lost")
     assert [(lane.restarts, lane.gone) for lane in told.whole.lanes] == [(2, False), (0, True)]
+
+
+def answered(root: Path, plan: PlannedTask, how: Callable[[int], tuple[str, float, float]]) -> Path:
+    """A run whose n-th answer came as `how` says: worker, unix seconds, seconds that it took."""
+    folder = RunFolder(root)
+    folder.create()
+    with Journal.open(folder.journal, root.name) as journal:
+        for number, key in enumerate(keys_of(plan)):
+            worker, at, seconds = how(number)
+            journal.append(
+                Record(replace(answer(key, right(key)).completion, seconds=seconds), worker, at, 1)
+            )
+    manifest = Manifest.describe(
+        run=root.name, model="m", backend="x", model_args={}, config={}, planned=[plan]
+    )
+    manifest.save(folder.manifest)
+    score_run(folder, [plan], manifest=manifest, timing={})
+    return root
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        lambda n: (100.0, 0.0),
+        lambda n: (1e9 - 1000.0 * n, 0.5),
+        lambda n: (100.0 + n, -3.0),
+        lambda n: (1e308 if n % 2 else -1e308, 0.5),
+        lambda n: (100.0 + n, 1e300),
+    ],
+    ids=["no time", "a clock that goes back", "negative", "no moments", "for ever"],
+)
+def test_strange_times_spoil_no_page(tmp_path: Path, times: Callable[[int], tuple[float, float]]) -> None:
+    plan = toy_plan(120)
+    run = answered(tmp_path / "a", plan, lambda number: (f"w{number % 3}", *times(number)))
+    write_report([run], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert not re.search(r"\b(nan|inf)\b", page.split("<script")[0])
+    assert not re.search(r'(width|x|y|height)="-?(nan|inf|-)', page)
+    assert sum(shard(page, "index")["runs"][0]["score"]) == 120
+
+
+def test_of_many_workers_the_first_are_shown_and_the_number_told(tmp_path: Path) -> None:
+    plan = toy_plan(2 * MOST_LANES)
+    run = answered(tmp_path / "a", plan, lambda number: (f"w{number:04}", 100.0 + number, 0.25))
+    found = timeline_of(run / "journal.jsonl")
+    assert found is not None
+    assert [bool(lane.busy) for lane in found.whole.lanes] == [True] * MOST_LANES + [False] * MOST_LANES
+    assert sum(found.whole.rate) == 2 * MOST_LANES
+    write_report([run], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert f"The first {MOST_LANES} of {2 * MOST_LANES} workers" in page
 
 
 def test_the_timeline_tells_tasks_apart_enlarges_the_end_and_what_shares_would_have_taken(

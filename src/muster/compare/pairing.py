@@ -169,7 +169,12 @@ def metadata_column(task: LoadedTask, key: str) -> pa.ChunkedArray:
             values.append(None)
             continue
         if text not in known:
-            value = decoder.decode(text).get(key)
+            try:
+                value = decoder.decode(text).get(key)
+            except msgspec.DecodeError as error:
+                raise ConfigurationError(
+                    f"task {task.name}: a sample's metadata is no JSON object ({error}); its file is damaged"
+                ) from error
             known[text] = (
                 value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
             )

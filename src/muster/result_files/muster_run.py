@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from muster.core import JSON
+from muster.core import JSON, ConfigurationError
 from muster.result_files.answers import TARGETS_JOINED
 from muster.result_files.loaded import Headline, LoadedRun, LoadedTask, row_schema
 from muster.result_files.scored_run import ScoredRun, scored_run
@@ -43,6 +43,11 @@ def _read(run: ScoredRun) -> LoadedRun:
     wanted = [*_COLUMNS, "scores", "answers"]
     with run.samples() as file:
         table = file.read(columns=[name for name in wanted if name in file.schema_arrow.names])
+    if problem := _strange(table):
+        raise ConfigurationError(
+            f"{run.scored.samples} is not as Muster writes it ({problem}). "
+            f"`muster score {folder.root}` writes it again."
+        )
     if "cluster" not in table.column_names:
         notes += (
             "it was scored by an earlier Muster, which doesn't say which samples share an image: they count as "
@@ -80,6 +85,26 @@ _COLUMNS = (
     "task", "id", "repeat", "extracted", "error_kind", "finish_reason",
     "unfinished", "prompt_tokens", "tokens", "seconds", "cluster", "metadata",
 )  # fmt: skip
+
+
+def _strange(table: pa.Table) -> str:
+    """What keeps a table from being samples of a run: a column that is missing, of another type, or has gaps."""
+    import pyarrow as pa
+
+    types = {"task": pa.string(), "id": pa.string(), "repeat": pa.int64(), "answers": pa.list_(pa.string())}
+    for name in (*types, "scores"):
+        if name not in table.column_names:
+            return f"it has no column `{name}`"
+    kinds = types | {each.name: each.type for each in row_schema() if each.name in table.column_names}
+    for name, kind in kinds.items():
+        found = table[name]
+        if name in ("task", "id", "repeat") and found.null_count:
+            return f"`{name}` is missing in some rows"
+        try:
+            found.cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return f"`{name}` is of the type {found.type}"
+    return ""
 
 
 def _bounds(table: pa.Table) -> dict[str, tuple[int, int]]:

@@ -86,8 +86,8 @@ def _histogram(values: NDArray[np.float64], kind: _Kind) -> str:
     """Counts by length on an even axis from 0 to the longest; their height by the square root, so that one is seen."""
     import numpy as np
 
-    top = float(values.max())
-    counts, _ = np.histogram(values, _BINS, (0.0, top or 1.0))
+    top = max(0.0, float(values.max()))
+    counts, _ = np.histogram(np.clip(values, 0.0, top), _BINS, (0.0, top or 1.0))
     most = int(counts.max())
     wide = _WIDTH / _BINS
     longest = kind.form.format(top)

@@ -13,7 +13,7 @@ from muster.report.page.mistakes import where_wrong
 from muster.report.page.samples import shards
 from muster.report.page.scores import badge, distrust, scores, sentences, verdicts
 from muster.report.page.shell import asset, closing, opening
-from muster.report.page.timeline import OWN_COLOURS, Timeline
+from muster.report.page.timeline import MOST_LANES, OWN_COLOURS, Timeline
 from muster.result_files.answers import TARGETS_JOINED
 
 _PRINTED = 20
@@ -117,6 +117,9 @@ def _timelines(report: Report) -> Iterable[str]:
         whole = timeline.whole
         count = f"{len(whole.lanes)} workers over {duration(whole.seconds)}"
         yield lanes_chart(whole, timeline.tasks, f"{count}, busy {timeline.efficiency:.0%} of the time")
+        if len(whole.lanes) > MOST_LANES:
+            told = f"The first {MOST_LANES} of {len(whole.lanes):,} workers; the rate is that of all."
+            yield f'<p class="soft">{told}</p>'
         if timeline.tail is not None:
             yield f"<h3>The last 2 % of the answers, {duration(timeline.tail.seconds)}</h3>"
             yield lanes_chart(

@@ -18,6 +18,8 @@ OWN_COLOURS = 3
 _TAIL_SHARE = 0.02
 _FEWEST_OF_A_TAIL = 100
 """Answers below which the last 2 % are one or two, and show nothing."""
+_LAST_MOMENT = 1e12
+"""Unix seconds from which on a time is none, and differences of times lose their digits."""
 _GONE = {"lost": "was lost", "failed": "failed"}
 
 
@@ -46,7 +48,7 @@ class Lane:
 
     worker: str
     busy: tuple[Mapping[str, float], ...]
-    """For each bin the tasks that it worked on, each with its share of the bin."""
+    """For each bin the tasks that it worked on, each with its share of the bin; empty from the 65th lane on."""
     answered: int
     failed: int
     first: float
@@ -94,7 +96,7 @@ def timeline_of(journal: Path, snapshot: Snapshot | None = None) -> Timeline | N
     attempts: dict[int, dict[str, list[Work]]] = defaultdict(lambda: defaultdict(list))
     for entry in read_entries(journal):
         done = entry.completion
-        if done.seconds is not None:
+        if done.seconds is not None and done.seconds >= 0 and abs(entry.at) < _LAST_MOMENT:
             sample = (done.key.sample_id, done.key.repeat)
             work = Work(entry.at - done.seconds, entry.at, done.failure is None, done.key.task, sample)
             attempts[entry.attempt][entry.worker].append(work)
@@ -140,10 +142,11 @@ def _window(
     def place(at: float) -> float:
         return (at - begin) / length * BINS
 
-    lanes = []
+    lanes: list[Lane] = []
     for worker, done in workers.items():
-        busy: list[dict[str, float]] = [{} for _ in range(BINS)]
-        for stretch in stretches[worker]:
+        shown = len(lanes) < MOST_LANES  # of thousands of workers, the others would fill the memory
+        busy: list[dict[str, float]] = [{} for _ in range(BINS)] if shown else []
+        for stretch in stretches[worker] if shown else ():
             _spread(busy, place(stretch.begin), place(stretch.end), stretch.task)
         within = [work for work in done if work.end >= begin]
         for work in within:
