@@ -21,6 +21,7 @@ from muster.results.answer_scoring import (
 from muster.results.files import encode_json, replacing
 from muster.results.prediction_files import read_predictions
 from muster.results.results import TaskResults
+from muster.results.scoring_limits import watching
 from muster.results.verdicts import VerdictBook
 from muster.tasks.definition import Task
 
@@ -86,7 +87,8 @@ def scored_answers(
         for sample in samples
         for repeat in range(repeats)
     )
-    return list(with_corpus_scores(task, each)), verdicts
+    with watching():
+        return list(with_corpus_scores(task, each)), verdicts
 
 
 def _to_judge(samples: Sequence[Sample], predictions: dict[_Key, _Prediction]) -> list[Prediction]:
