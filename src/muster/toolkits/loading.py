@@ -94,7 +94,10 @@ def _why_not(facts: TaskFacts) -> str:
     if facts.output == "generate_until":
         return ""
     if facts.output in ("loglikelihood", "multiple_choice"):
-        return "compares log-likelihoods, which Muster's engine doesn't compute"
+        return (
+            "compares log-likelihoods of its options, which no backend of Muster computes; where it has a form that "
+            "is answered in text, that one runs (docs/other-catalogues.md, What isn't run)"
+        )
     return f"is of the kind {facts.output}, which isn't run: only tasks that generate texts are"
 
 
