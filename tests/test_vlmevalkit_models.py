@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -49,6 +52,7 @@ FILES = {
             "films": partial(vlm.Films, mood="calm"),
             "broken": partial(vlm.Broken),
             "lazy": partial(vlm.Lazy),
+            "engine": partial(vlm.Engine),
             "remote": partial(api.Remote, model="r"),
         }
         supported_VLM = {}
@@ -58,7 +62,7 @@ FILES = {
         import os
         os.environ["VLM_PACKAGE"] = "ran"
         from .broken import Broken
-        from .echo import Echo, Films
+        from .echo import Engine, Echo, Films
         from .family import Lazy
         """,
     "vlmeval/vlm/broken.py": "import a_package_that_nobody_has\nclass Broken: pass\n",
@@ -112,6 +116,14 @@ FILES = {
 
             def chat(self, messages, dataset=None):
                 return json.dumps([[turn["role"], *[part["value"] for part in turn["content"]]] for turn in messages])
+
+        class Engine:
+            def __init__(self):
+                import subprocess
+                self.process = subprocess.Popen(["sleep", "1000"])
+
+            def generate(self, message, dataset=None):
+                return str(self.process.pid)
 
         class Films(Echo):
             VIDEO_LLM = True
@@ -371,6 +383,31 @@ def test_a_killed_process_breaks_the_replica(echo: VlmevalkitModel) -> None:
     os.kill(echo._process.pid, signal.SIGKILL)
     with pytest.raises(ReplicaError, match="is gone"):
         ask(echo, text("x"))
+
+
+def test_a_worker_that_is_killed_leaves_nothing_of_its_wrapper(checkout: Path) -> None:
+    code = f"""
+from test_vlmevalkit_models import *
+model = VlmevalkitModel(settings(Path({str(checkout)!r}), "engine"))
+[answer] = ask(model, text("x"))
+print(model._process.pid, answer.text, model._process.scratch, flush=True)
+signal.pause()
+"""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout is not None
+    wrapper, engine, scratch = worker.stdout.readline().split()
+    started = [psutil.Process(int(pid)) for pid in (wrapper, engine)]
+    worker.kill()
+    worker.wait()
+    worker.stdout.close()
+    _gone, alive = psutil.wait_procs(started, timeout=60)
+    assert alive == []
+    deadline = time.monotonic() + 60
+    while Path(scratch).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(scratch).exists()
 
 
 @pytest.mark.parametrize(

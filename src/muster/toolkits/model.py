@@ -35,6 +35,7 @@ from muster.core.own_python import SAFE_PATH
 from muster.media.gate import media_file, read_media_file
 from muster.media.images import open_picture
 from muster.media.opening import open_prompt
+from muster.models.keeper import Keeper
 from muster.models.own_environment import own_environment
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.seeding import request_seed
@@ -168,7 +169,9 @@ class VlmevalkitModel:
         self._at_once = settings.max_in_flight or AT_ONCE
         with own_environment():
             self._process = ToolkitProcess(VLMEVALKIT, "muster_vlmevalkit_model.py", self._options.python)
-        self._end = weakref.finalize(self, self._process.end)
+        keeper = Keeper(folder=self._process.scratch)  # should this process be killed
+        keeper.watch(self._process.pid)
+        self._end = weakref.finalize(self, _end, self._process, keeper)
         self._files = _Files(self._process.scratch / ".pictures")
         self._unplaced: set[str] = set()
         try:
@@ -297,6 +300,11 @@ class VlmevalkitModel:
         if said.traceback:
             failure = Failure(failure.kind, failure.type, failure.message, said.traceback)
         return Completion(request.key, failure=failure)
+
+
+def _end(process: ToolkitProcess, keeper: Keeper) -> None:
+    process.end()
+    keeper.close()
 
 
 def settings_of(generation: Generation, only: frozenset[str] | None) -> dict[str, JSON]:
