@@ -57,3 +57,23 @@ def test_a_reader_that_has_enough_is_no_error_of_somebody_elses_code() -> None:
     line = f"{sys.executable} -m muster models | true"
     ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--model", "LONG", "--tasks", "digits"],
+        ["run", "--model", "demo", "--tasks", "LONG"],
+        ["compare", "LONG", "b"],
+        ["report", "LONG"],
+        ["explain", "LONG", "b"],
+        ["view", "LONG"],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_no_file_system_has_room_for_is_told(tmp_path: Path, command: list[str]) -> None:
+    words = [word.replace("LONG", "m" * 400) for word in command]
+    done = subprocess.run(
+        [sys.executable, "-m", "muster", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (2, f"muster: {'m' * 400}: File name too long")

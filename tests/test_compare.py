@@ -218,6 +218,13 @@ def test_categories_and_json(tmp_path: Path) -> None:
     assert len(found["tasks"][0]["differences"][0]["worse"]) == 10
 
 
+def test_a_field_that_no_sample_has_is_refused(tmp_path: Path) -> None:
+    plan = toy_plan(10)
+    first, second = made(tmp_path / "a", right, plan), made(tmp_path / "b", right, plan)
+    with pytest.raises(ConfigurationError, match="metadata has 'colour'"):
+        comparison(first, second, by=["category", "colour"])
+
+
 def test_a_run_that_goes_on_is_scored_so_far_and_left_as_it_is(tmp_path: Path) -> None:
     """Its tasks come from its own configuration: a task file beside it."""
     (tmp_path / "s.jsonl").write_text(

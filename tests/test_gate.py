@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from benchmarks.gate_simulation import run_of
 from muster.cli.app import app
-from muster.core import ConfigurationError
+from muster.core import ConfigurationError, RunError
 from muster.gate.decision import decide
 from muster.gate.policy import Policy
 from muster.gate.power_plan import TaskAtHand, plan_power
@@ -167,6 +167,20 @@ def test_what_is_missing_is_said_before(tmp_path: Path) -> None:
         gate(tmp_path / "none.yaml", run)
     with pytest.raises(ConfigurationError, match="say what samples there will be"):
         gate("plan", tmp_path / "p.yaml")
+    for number in ("0", "-1", "x", "²", "9" * 30):
+        with pytest.raises(ConfigurationError, match="write TASK=NUMBER"):
+            gate("plan", tmp_path / "p.yaml", "--samples", f"toy={number}")
+
+
+def test_a_summary_that_cant_be_written_is_told(tmp_path: Path) -> None:
+    run = made(tmp_path / "a", right, toy_plan(30))
+    (tmp_path / "p.yaml").write_text("rules: [{tasks: ['*'], floor: 0.5}]")
+    for option in ("--junit", "--summary"):
+        result = CliRunner().invoke(
+            app, ["gate", str(tmp_path / "p.yaml"), str(run), option, str(tmp_path / "p.yaml" / "x")]
+        )
+        assert isinstance(result.exception, RunError)
+        assert "cannot write" in str(result.exception)
 
 
 def test_a_task_that_the_run_lost_is_no_go_ahead(tmp_path: Path) -> None:

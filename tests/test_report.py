@@ -445,6 +445,18 @@ def test_in_a_browser_filters_keys_search_and_links(browser: Chrome, tmp_path: P
 
 
 @needs_chromium
+def test_in_a_browser_names_without_end_make_no_page_wider(browser: Chrome, tmp_path: Path) -> None:
+    plan = toy_plan(20, name="t" * 150)
+    runs = [
+        made(tmp_path / name, wrong_from(number), plan, model=name * 200)
+        for name, number in (("a", 20), ("b", 5))
+    ]
+    write_report(runs, tmp_path / "r.html")
+    open_page(browser, (tmp_path / "r.html").as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@needs_chromium
 def test_in_a_browser_nothing_hostile_runs(browser: Chrome, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     write_report([hostile(tmp_path / "a")], page)

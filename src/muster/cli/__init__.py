@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from muster.cli.abrupt_exit import guard_exit
 from muster.cli.complaint import complain
 from muster.cli.ending import end
 from muster.cli.streams import open_missing_streams
-from muster.core import EndedByCodeError, InterruptedRunError, MusterError, RunError, start_up
+from muster.core import (
+    ConfigurationError,
+    EndedByCodeError,
+    InterruptedRunError,
+    MusterError,
+    RunError,
+    start_up,
+)
 from muster.core.interruption import interruptible
 from muster.core.saying import log_printably
 
@@ -38,7 +46,13 @@ def _command() -> int:
         return complain(error)
     except EndedByCodeError as error:
         return complain(RunError(f"{error}, and so ended this command"))
-    except BrokenPipeError:
+    except OSError as error:
+        if (
+            error.errno == errno.ENAMETOOLONG
+        ):  # of whatever was given as a path, or may be one: a model, a task
+            return complain(ConfigurationError(f"{error.filename}: {error.strerror}"))
+        if not isinstance(error, BrokenPipeError):
+            raise
         sys.stderr.close()  # the reader (`| head`) has enough; Python would complain again at exit
     return 0
 

@@ -54,6 +54,7 @@ def check(
 ) -> None:
     """Decide: exit code 0 (GO), 1 (NO-GO) or 2 (INCONCLUSIVE; also for a mistake in what was given)."""
     from muster.cli.showing import phases_shown
+    from muster.core import RunError
     from muster.gate import reports
     from muster.gate.decision import decide
     from muster.gate.policy import Policy
@@ -66,7 +67,10 @@ def check(
         decision = decide(asked, read_run(run, predictions_of), before, common=common)
     for path, content in ((junit, reports.junit(decision)), (summary, reports.markdown(decision).encode())):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise RunError(f"cannot write {path}: {error.strerror}") from error
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
     if json:
@@ -102,8 +106,10 @@ def plan(
     at_hand = at_hand_in([read_run(path) for path in run]) if run else {}
     for each in samples or ():
         name, _, number = each.partition("=")
-        if not number.isdigit() or int(number) < 1:
-            raise ConfigurationError(f"--samples {each}: write TASK=NUMBER, such as mmmu_val=900")
+        if not (number.isascii() and number.isdigit() and len(number) < 9 and int(number)):
+            raise ConfigurationError(
+                f"--samples {each}: write TASK=NUMBER, such as mmmu_val=900, of up to 99,999,999 samples"
+            )
         at_hand[name] = TaskAtHand(int(number), float(number))
     if not at_hand:
         raise ConfigurationError("say what samples there will be: --run RUN, or --samples mmmu_val=900")

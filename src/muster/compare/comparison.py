@@ -163,6 +163,11 @@ def compare(
         if all_pairs
         else [(0, n) for n in range(1, len(runs))]
     )
+    for key in by:
+        if not any(metadata_column(each.tasks[0], key).drop_null() for each in aligned):
+            raise ConfigurationError(
+                f"no sample's metadata has {key!r}, by which the differences were to be broken down"
+            )
     with phase("comparing", "tasks", len(aligned)) as progress:
         compared = []
         for each in aligned:
