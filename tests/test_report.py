@@ -22,6 +22,7 @@ from muster.cli.app import app
 from muster.core import Media, RequestKey
 from muster.report import page as report_page
 from muster.report.page.build import report_of, write_report
+from muster.report.page.charts import lanes_chart
 from muster.report.page.page import page as page_of
 from muster.report.page.pictures import Pictures, Wanted
 from muster.report.page.timeline import MOST_LANES, timeline_of
@@ -311,6 +312,15 @@ def test_of_many_workers_the_first_are_shown_and_the_number_told(tmp_path: Path)
     write_report([run], tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert f"The first {MOST_LANES} of {2 * MOST_LANES} workers" in page
+
+
+def test_the_name_of_a_worker_turns_no_text_of_a_chart(tmp_path: Path) -> None:
+    run = answered(tmp_path / "a", toy_plan(4), lambda number: ("a\u202eb\x1b[2J<i>", 100.0 + number, 0.5))
+    found = timeline_of(run / "journal.jsonl")
+    assert found is not None
+    chart = lanes_chart(found.whole, found.tasks, "one worker")
+    assert "a\\u202eb\\x1b[2J&lt;i&gt;" in chart
+    assert not set("\u202e\x1b") & set(chart)
 
 
 def test_the_timeline_tells_tasks_apart_enlarges_the_end_and_what_shares_would_have_taken(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from muster.core.text import printable
 from muster.report.page.timeline import BINS, MOST_LANES, OWN_COLOURS, Window
 
 _WIDTH, _HEIGHT, _PAD = 260, 20, 8
@@ -90,7 +91,8 @@ def lanes_chart(window: Window, tasks: Sequence[str], said: str, *, rate: bool =
     parts = [f'<svg class="lanes" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}">']
     for number, lane in enumerate(lanes):
         y = number * row
-        name = lane.worker if len(lane.worker) <= 18 else f"{lane.worker[:17]}…"
+        worker = printable(lane.worker)
+        name = worker if len(worker) <= 18 else f"{worker[:17]}…"
         again = f" ↻{lane.restarts}" if lane.restarts else ""
         parts.append(f'<text x="0" y="{y + 11}">{escape(name + again)}</text>')
         parts.append(
