@@ -154,6 +154,7 @@ def table(rows: Sequence[Compared]) -> list[str]:
         "## Ours against theirs",
         "",
         "The same answers scored by VLMEvalKit's code and by our metric of the same benchmark, `--scoring vlmevalkit`.",
+        "`==` is to the last bit, apart from whether a number is a percentage.",
         "",
         "| dataset | theirs | our task | ours | |",
         "|---|---|---|---|---|",
