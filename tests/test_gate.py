@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from benchmarks.gate_simulation import run_of
 from muster.cli.app import app
 from muster.core import ConfigurationError, RunError
-from muster.gate.decision import decide
+from muster.gate.decision import _stretched, decide
 from muster.gate.policy import Policy
 from muster.gate.power_plan import TaskAtHand, plan_power
 from test_compare import made, right, wrong_from
@@ -110,6 +110,13 @@ def test_floors_tiers_subsets_and_groups(tmp_path: Path) -> None:
     assert (code, "even: at least 0.6" in output) == (0, True)
     code, output = verdict("rules: [{tasks: [absent], floor: 0.6}]")
     assert (code, "has no task absent" in output) == (2, True)
+
+
+def test_a_score_that_is_no_mean_has_its_interval_stretched() -> None:
+    assert _stretched(500.0, (480.0, 510.0), 0.975) == pytest.approx((480, 510))
+    wider = 2.807034 / 1.959964  # ten claims
+    stretched = _stretched(500.0, (480.0, 510.0), 1 - 0.025 / 10)
+    assert stretched == pytest.approx((500 - 20 * wider, 500 + 10 * wider))
 
 
 def test_limits(tmp_path: Path) -> None:

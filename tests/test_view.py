@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from selenium.webdriver import Chrome
@@ -177,6 +179,8 @@ def test_only_who_knows_the_servers_name_is_answered(viewer: Viewer) -> None:
         assert viewer.ask("/index.json", Host=host).status == 200, host
     assert b" 421 " in viewer.raw(b"GET / HTTP/1.1\r\n\r\n").split(b"\r\n")[0]
     assert b" 421 " in viewer.raw(b"GET / HTTP/1.0\r\n\r\n").split(b"\r\n")[0]
+    twice = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
+    assert b" 421 " in viewer.raw(twice).split(b"\r\n")[0]
     old = viewer.raw(b"GET /index.json HTTP/1.0\r\nHost: localhost\r\n\r\n")
     assert json.loads(old.partition(b"\r\n\r\n")[2])["all"] == 4  # not in chunks, which HTTP/1.0 doesn't know
 
@@ -362,6 +366,16 @@ def test_files_are_read_again_only_where_they_have_changed(
     shutil.rmtree(tmp_path / "runs" / "sft" / "step-100")
     assert len(runs.runs()) == 3
     assert read[4:] == ["base"]
+
+
+def test_damaged_metadata_is_told_before_a_page_begins(tmp_path: Path) -> None:
+    samples = made(tmp_path / "runs" / "a", right, toy_plan(3)) / "samples.parquet"
+    table = pq.read_table(samples)
+    damaged = pa.array(["[1]"] * 3)
+    pq.write_table(table.set_column(table.column_names.index("metadata"), "metadata", damaged), samples)
+    with viewing(tmp_path / "runs", tmp_path / "pages") as viewer:
+        reply = viewer.ask(address("report", run="a"))
+    assert (reply.status, "is no JSON object" in reply.body) == (409, True)
 
 
 def test_other_samples_are_refused_with_a_link_to_the_common_ones(tmp_path: Path) -> None:

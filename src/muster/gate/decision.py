@@ -221,7 +221,8 @@ def _floor(claim: _Claim, task: LoadedTask, floor: float, one: float, widened: f
             return Finding(
                 claim.text, "open", f"`{headline.name}` has no interval to decide by", claim.rule.tier
             )
-        value, bounds, wide = headline.value, headline.interval, headline.interval
+        value = headline.value
+        bounds, wide = (_stretched(value, headline.interval, each) for each in (one, widened))
     else:
         if not kept.any():
             return Finding(claim.text, "open", "no sample to decide by", claim.rule.tier)
@@ -237,6 +238,15 @@ def _floor(claim: _Claim, task: LoadedTask, floor: float, one: float, widened: f
         "open": f"{said}: these samples can't say whether it reaches {floor:g}",
     }[outcome]
     return Finding(claim.text, outcome, sentence, claim.rule.tier)
+
+
+def _stretched(value: float, interval: tuple[float, float], quantile: float) -> tuple[float, float]:
+    """A score's 95 % interval at another quantile on each side, as a normal distribution's would be."""
+    from muster.results.quantiles import normal_quantile
+
+    ratio = normal_quantile(quantile) / normal_quantile(0.975)
+    low, high = interval
+    return value - (value - low) * ratio, value + (high - value) * ratio
 
 
 def _of(clusters: NDArray[np.int64] | None, kept: NDArray[np.bool_]) -> NDArray[np.int64] | None:

@@ -106,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
                 pieces.close()
 
     def _answer(self) -> Answer:
-        if not may_be_asked_as(self.headers.get("Host"), self.server.host):
+        hosts = self.headers.get_all("Host", [None])
+        if len(hosts) > 1 or not may_be_asked_as(hosts[0], self.server.host):
             return self._problem(
                 421, "This server is not called so. Ask it by its address, or start it with --host NAME."
             )

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from muster.compare.comparison import Comparison, compare
-from muster.compare.pairing import align
+from muster.compare.pairing import align, metadata_column
 from muster.core import ConfigurationError, RequestKey, RunError
 from muster.core.phases import phase
 from muster.report.page.content import Report
 from muster.report.page.page import page
 from muster.report.page.pictures import BUDGET, Pictures
+from muster.report.page.samples import category_key
 from muster.report.page.timeline import Timeline, timeline_of
 from muster.result_files.loaded import LoadedRun
 from muster.result_files.muster_run import KIND, is_muster_run
@@ -52,15 +53,22 @@ def report_of(
     pictures: Pictures | None = None,
     home: str = "",
 ) -> Report:
-    """What a page needs of runs that were read. `comparison`: of these runs, where it was made already."""
+    """What a page needs of runs that were read. `comparison`: of these runs, where it was made already.
+
+    Raises `ConfigurationError` for runs that can't be shown together, and for damaged metadata.
+    """
     if len(runs) > MOST_RUNS:
         raise ConfigurationError(f"{len(runs)} runs are too many for one page: at most {MOST_RUNS}")
     if comparison is None and len(runs) > 1:
         comparison = compare(runs, common=common)
     tasks = None if comparison is None else [task.name for task in comparison.tasks]
+    aligned = align(list(runs), common=common, tasks=tasks)
+    for task in aligned:  # a page that is being sent has no place for an error any more
+        if key := category_key(task.tasks[0]):
+            metadata_column(task.tasks[0], key)
     return Report(
         runs=runs,
-        aligned=align(list(runs), common=common, tasks=tasks),
+        aligned=aligned,
         pictures=pictures or Pictures([]),
         comparison=comparison,
         timelines=[_timeline(run) for run in runs],
