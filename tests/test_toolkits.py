@@ -17,9 +17,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from muster.config import load_config
 from muster.core import Completion, ConfigurationError, RequestKey, RunError
 from muster.media.extents import read_extent
 from muster.metrics.protocol import Inquiry, Score, ScoredSample, UnscoredError
+from muster.planning import plan
 from muster.results.folder import RunFolder
 from muster.results.journal_lines import Verdict
 from muster.results.statistics import cluster_ids, estimate_metrics
@@ -87,7 +89,9 @@ def test_a_task_has_the_documents_prompts_and_settings_of_its_toolkit() -> None:
 
 def test_only_what_a_run_takes_is_rendered() -> None:
     assert [sample.id for sample in task(limit=2).source.load()] == ["0", "1"]
-    assert [sample.id for sample in task(limit=0.5).source.load()] == ["0", "1"]
+    config = load_config({"model": "demo", "tasks": "lmms-eval:colours", "limit": "0.5"}, env={})
+    [planned] = plan(config)
+    assert [sample.id for sample in planned.samples] == ["0", "1"], "the share is taken once"
     chosen = ToolkitOptions(sample_ids=("3", "lmms-eval:colours/1", "lmms-eval:other/2"))
     [some] = load_tasks(["lmms-eval:colours"], toolkits=chosen)
     assert [sample.id for sample in some.source.load()] == ["1", "3"]

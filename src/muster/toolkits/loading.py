@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import msgspec
 
@@ -199,8 +197,9 @@ class _Prompt:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _limit(options: ToolkitOptions) -> float | int | None:
-    return options.limit if options.sample_ids is None else None
+def _limit(options: ToolkitOptions) -> int | None:
+    """How many documents will do; None: all, as for a share, which is one of all samples."""
+    return options.limit if isinstance(options.limit, int) and options.sample_ids is None else None
 
 
 def _wanted(facts: TaskFacts, options: ToolkitOptions) -> Sequence[int | str] | None:
@@ -208,11 +207,11 @@ def _wanted(facts: TaskFacts, options: ToolkitOptions) -> Sequence[int | str] | 
     if options.sample_ids is not None:
         return sorted(dict.fromkeys(_ids(facts, options.sample_ids)), key=str)
     limit = options.limit
-    if limit is None:
+    if limit is None or isinstance(
+        limit, float
+    ):  # a share is of all samples, of which a dialogue has several
         return None
-    share = isinstance(limit, float)
-    count = math.ceil(Decimal(repr(limit)) * facts.count) if share else int(limit)
-    return None if count >= facts.count else range(count)
+    return None if limit >= facts.count else range(limit)
 
 
 def _ids(facts: TaskFacts, named: Sequence[str]) -> Iterator[int | str]:
