@@ -15,7 +15,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
-WORKERS ?= $(shell echo $$(($$(env -u OMP_NUM_THREADS nproc) + 2)))
+WORKERS ?= $(shell echo $$((3 * $$(env -u OMP_NUM_THREADS nproc))))
 TESTS ?= tests
 RELEASES ?= locked
 
@@ -31,10 +31,10 @@ help:
 demo: $(VENV)/.installed-transformers
 	$(BIN)/muster run --model demo --tasks digits
 
-# One thread per process: the tests start many processes, and threads would only fight over the cores. Two tests more
-# than cores at a time: many spend their time waiting for a time-out. What one process compiles no other has to.
+# One thread per process: the tests start many processes, and threads would only fight over the cores. Three tests per
+# core at a time: many spend their time waiting for a time-out. What one process compiles no other has to.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 9 --durations=40 $(TESTS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 12 --durations=40 $(TESTS)
 
 test-vllm: | python
 	PYTHON="$(PYTHON)" .ci/vllm

@@ -226,7 +226,8 @@ def main() -> int:
     print(f"# Start\n\n{machine()}")
     with scratch() as folder:
         write_question(folder, DEMO)
-        muster_run(folder, DEMO)  # whatever is read the first time is in the page cache from here on
+        if not quick:
+            muster_run(folder, DEMO)  # whatever is read the first time is in the page cache from here on
         light = light_commands(repeats)
         muster, script = first_answers(folder, repeats, cold=False)
         floor = statistics.median(start.first_answer for start in script)

@@ -75,7 +75,7 @@ class Loaded:
 def main() -> int:
     """Print the table; 1 if the aim is missed."""
     quick = asked_for_quick(__doc__)
-    megabytes = 48 if quick else int(os.environ.get("MEGABYTES", "1024"))
+    megabytes = 12 if quick else int(os.environ.get("MEGABYTES", "1024"))
     print(f"# Loading a TSV of {megabytes} MiB in {RANKS} processes")
     say(machine())
     with scratch() as folder:

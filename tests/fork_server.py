@@ -3,8 +3,8 @@
 `ForkedMuster` is a `Popen` whose process is a child of a server that has imported what a run imports; there are three,
 each a fork of the one before: the second has torch and transformers, too, the third what the tests themselves import.
 It is `python -m muster` in all that a test can see: its own process id, working directory, variables and streams, real
-signals, exit statuses. Only its command line in `/proc` is the server's. `fork_child` takes the place of
-`child_process.launch` in the same way, `forked_python.py` that of pytest-xdist's Python.
+signals, exit statuses, and what it starts in turn, which is forked too: `forked_children.py`. `fork_child` takes the
+place of `child_process.launch` in the same way, `forked_python.py` that of pytest-xdist's Python.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import shutil
 import signal
@@ -23,19 +24,20 @@ import subprocess
 import sys
 import tempfile
 import threading
-import warnings
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from forked_children import LONGEST, become, fork, have_children_forked, retitle
 from muster.core.child_process import launch as start_afresh
 
-_LONGEST = 1 << 17
 _WAITING = 64
 """Connections that a server hasn't accepted yet."""
 SERVERS = "TESTS_FORK_SERVERS"
 """The variable that says where the sockets of the servers are that all processes of one pytest share."""
+_ROOM = 4096, 1 << 15
+"""Bytes to spare for command lines, and for variables: see `forked_children.retitle`."""
 _OF_THREADS_AND_GPUS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -45,7 +47,8 @@ _OF_THREADS_AND_GPUS = (
 LIGHT = (
     "muster.run", "muster.cli.app", "muster.cli.run", "muster.engines.choose", "muster.engines.inline",
     "muster.engines.local", "muster.judging.afterwards", "muster.results.statistics", "muster.report.terminal",
-    "muster.report.displays", "typer._adapters", "pyarrow.parquet", "pandas", "pynvml", "jinja2", "mmap", "rich.table",
+    "muster.report.displays", "muster.report.live", "typer._adapters", "pyarrow.parquet", "pandas", "pynvml", "jinja2",
+    "mmap", "rich.table",
     "rich.live", "scipy.stats",
 )  # fmt: skip
 HEAVY = (
@@ -82,11 +85,11 @@ def start_servers() -> Path:
             listener.listen(_WAITING)
             listeners.append(listener.fileno())
         process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno()), *map(str, listeners)],
+            [sys.executable, __file__, str(theirs.fileno()), *map(str, listeners), "-" * _ROOM[0]],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno(), *listeners],
             start_new_session=True,  # Ctrl-C reaches what it has started through whoever started that
-            env=_ENVIRONMENT,
+            env={**_ENVIRONMENT, "TESTS_ROOM": "-" * _ROOM[1]},
         )
 
     def end() -> None:
@@ -122,7 +125,7 @@ class ForkServer:
     def _ask(self, order: Mapping[str, Any], streams: Sequence[int] = ()) -> Any:
         with self._lock:
             socket.send_fds(self._connection, [json.dumps(order).encode()], streams)
-            answer = self._connection.recv(_LONGEST)
+            answer = self._connection.recv(LONGEST)
         if not answer:
             raise RuntimeError("the fork server is gone")
         return json.loads(answer)
@@ -194,8 +197,26 @@ class _Forked(subprocess.Popen[Any]):
 class ForkedMuster(_Forked):
     """`subprocess.Popen([python, "-m", "muster", …], text=True)`, forked."""
 
-    def __init__(self, arguments: Sequence[str], *, heavy: bool = False, **options: Any) -> None:
-        super().__init__({"muster": list(arguments)}, heavy=heavy, text=True, **options)
+    def __init__(
+        self, arguments: Sequence[str], *, heavy: bool = False, own_session: bool = False, **options: Any
+    ) -> None:
+        order = {"module": "muster", "arguments": list(arguments), "own_session": own_session}
+        super().__init__(order, heavy=heavy, text=True, **options)
+
+
+class ForkedProgram(_Forked):
+    """`Popen([python, FILE, …], text=True)`, or with `-m MODULE` in the place of the file, forked.
+
+    What it starts of Muster's own is forked, too, unless it is a module.
+    """
+
+    def __init__(self, program: str, *arguments: str, heavy: bool = False, **options: Any) -> None:
+        super().__init__({"program": program, "arguments": arguments}, heavy=heavy, text=True, **options)
+
+
+def may_be_forked(env: Mapping[str, str]) -> bool:
+    """Whether a worker with these variables may be a fork; those who start workers set some."""
+    return can_be_forked(env, (*_OF_THREADS_AND_GPUS, "PYTHONPATH", "PYTHONSAFEPATH"))
 
 
 def fork_child(
@@ -233,7 +254,7 @@ class _Server:
 
     def _answer(self, number: int) -> tuple[Mapping[str, Any], Sequence[int]] | None:
         connection = self._connections[number]
-        message, streams, _flags, _address = socket.recv_fds(connection, _LONGEST, 4)
+        message, streams, _flags, _address = socket.recv_fds(connection, LONGEST, 4)
         if not message:
             self._poll.unregister(connection)
             self._connections.pop(number).close()
@@ -241,7 +262,7 @@ class _Server:
         order = json.loads(message)
         if (pid := order.get("wait")) is not None:
             answer = {"status": os.waitpid(pid, 0)[1]}
-        elif pid := _fork():
+        elif pid := fork():
             answer = {"pid": pid}
             for stream in streams:
                 os.close(stream)
@@ -254,40 +275,53 @@ class _Server:
         return None
 
 
-def _fork() -> int:
-    """As `os.fork`, which from Python 3.12 on warns of pyarrow's allocator: it has a thread, and knows of forks."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
-
-
 def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:
     for target, stream in enumerate(streams[:3]):
         os.dup2(stream, target)
         os.close(stream)
+    if "module" in order:
+        become({"arguments": [*map(str, streams[3:])], **order}, may_be_forked)
+        return
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
-    if "code" in order:
-        sys.argv = ["-c"]
-        exec(compile(order["code"], "<string>", "exec"), {"__name__": "__main__"})
-        atexit._run_exitfuncs()
-        os._exit(0)  # taking the interpreter apart takes seconds with torch
-    elif "muster" in order:
-        module = importlib.import_module("muster.cli")
-        sys.argv = [str(Path(module.__file__ or "").parents[1] / "__main__.py"), *order["muster"]]
-        module.main()
-    else:
-        module = importlib.import_module(order["module"])
-        sys.argv = [module.__file__ or "", *map(str, streams[3:])]
-        if order["own_session"]:
-            os.setsid()
-        module.main()
+    if "program" in order:
+        _run(order["program"], order["arguments"])
+        return
+    sys.argv = ["-c"]
+    exec(compile(order["code"], "<string>", "exec"), {"__name__": "__main__"})
+    _leave(0)
+
+
+def _run(program: str, arguments: Sequence[str]) -> None:
+    sys.argv = [program, *arguments]
+    if Path(program).is_file():
+        have_children_forked(may_be_forked)
+        retitle([sys.executable, program, *arguments], os.environ)
+        runpy.run_path(program, run_name="__main__")
+        return
+    sys.path.insert(0, str(Path.cwd()))
+    retitle([sys.executable, "-m", program, *arguments], os.environ)
+    try:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        _leave(int(ended.code or 0) if not isinstance(ended.code, str) else 1)
+    _leave(0)
+
+
+def _leave(status: int) -> None:
+    """Exit; taking the interpreter apart would take seconds with torch."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def main() -> None:
     """The servers: each forks the next, which imports more."""
-    lifeline, *listeners = [socket.socket(fileno=int(word)) for word in sys.argv[1:]]
+    lifeline, *listeners = [socket.socket(fileno=int(word)) for word in sys.argv[1:-1]]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests were started by nohup
+    del os.environ["TESTS_ROOM"]
     sys.path.remove(str(Path(__file__).parent))  # python put it there; `python -m muster` has none of it
     last = len(listeners) - 1
     for place, (imported, listener) in enumerate(zip(KINDS.values(), listeners, strict=True)):
@@ -299,7 +333,7 @@ def main() -> None:
         if place < last:
             gc.collect()
             gc.freeze()  # else the first collection in a child, at its end at the latest, copies all that both share
-            if not _fork():
+            if not fork():
                 listener.close()
                 continue
         for other in listeners[place + 1 :]:

@@ -17,13 +17,14 @@ from typing import Any
 
 import psutil
 
-from fork_server import ForkedMuster, can_be_forked
+from fork_server import ForkedMuster, ForkedProgram, can_be_forked, may_be_forked
 from muster.engines import resume_watch
 from muster.results.journal import Record, read_journal
 from muster.results.results import Results
 
 FAKES = Path(__file__).parent / "fake_models.py"
 SMALL_LAUNCHER = Path(__file__).parent / "small_launcher.py"
+_SMALL = [sys.executable, "-I", "-S", str(SMALL_LAUNCHER)]
 DEADLINE = 240.0
 """Seconds after which a process that should have ended counts as hung, also on a machine that is full of others."""
 
@@ -180,11 +181,21 @@ def start(
     launcher: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     preexec: Callable[[], None] | None = None,
+    heavy: bool | None = None,
 ) -> Run:
-    """Start `muster run --output OUTPUT ARGUMENTS`, alone or under a launcher."""
+    """Start `muster run --output OUTPUT ARGUMENTS`, alone or under a launcher.
+
+    `heavy`: whether torch loads the model, where the arguments don't tell.
+    """
+    heavy = holds_the_model(arguments) if heavy is None else heavy
     words = ["run", "--output", str(output), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
-    if launcher or preexec is not None:
+    process: subprocess.Popen[str]
+    if list(launcher[:4]) == _SMALL and may_be_forked(environment):
+        launched = [*launcher[4:], "-m", "muster", *words]
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment}
+        process = ForkedProgram(str(SMALL_LAUNCHER), *launched, heavy=heavy, **streams)
+    elif launcher or preexec is not None:
         process = subprocess.Popen(
             [*(launcher or [sys.executable]), "-m", "muster", *words],
             stdout=subprocess.PIPE,
@@ -194,15 +205,14 @@ def start(
             preexec_fn=preexec,
         )
     else:
-        process = start_muster(*words, heavy=holds_the_model(arguments), env=environment)
+        process = start_muster(*words, heavy=heavy, env=environment)
     return Run(process, output)
 
 
 def holds_the_model(arguments: Sequence[str]) -> bool:
-    """Whether the very process of `muster run ARGUMENTS` loads a model with torch."""
+    """Whether `muster run ARGUMENTS`, or what it starts, loads a model with torch."""
     options = dict(itertools.pairwise(arguments))
-    alone = options.get("--replicas", "1") == "1" and options.get("--engine", "inline") == "inline"
-    return alone and options.get("--backend", "transformers") == "transformers" and "--listen" not in options
+    return options.get("--backend", "transformers") == "transformers"
 
 
 def start_muster(
@@ -250,7 +260,7 @@ def stop_for_good(rank: psutil.Process) -> None:
 
 def launched(ranks: int, *options: str) -> list[str]:
     """`ranks` processes on this machine, of the small launcher: for what Muster does under any."""
-    return [sys.executable, "-I", "-S", str(SMALL_LAUNCHER), str(ranks), *options]
+    return [*_SMALL, str(ranks), *options]
 
 
 def torchrun(ranks: int, *options: str) -> list[str]:

@@ -80,13 +80,15 @@ class RayHost:
 
     def start_node(self, cpus: int, *, gpus: int = 0, head: bool = False) -> RayNode:
         """`ray start`, which returns when the node is in the cluster."""
-        where = ["--head", "--port=6380", "--include-dashboard=false", f"--temp-dir={self._folder}"]
+        where = ["--head", "--port=6380", f"--temp-dir={self._folder}"]
+        where += ["--include-dashboard=false", "--no-monitor"]  # nobody looks, nothing scales
         options = where if head else [f"--address={self.address}"]
         common = [
             f"--node-ip-address={ADDRESS}",
             f"--num-cpus={cpus}",
             f"--num-gpus={gpus}",  # Ray believes it
             "--object-store-memory=80000000",
+            "--include-log-monitor=false",
         ]
         before = self.nodes() if not head else 0
         process = subprocess.Popen(

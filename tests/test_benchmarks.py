@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fork_server import ForkedProgram
+from processes import DEADLINE
 from scripts.chromium import is_installed
 
 needs_chromium = pytest.mark.skipif(not is_installed(), reason="needs Debian's chromium-driver")
@@ -18,18 +20,13 @@ NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def run(name: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-    assert done.returncode in (0, 1), done.stderr  # 1: an aim was missed, which --quick can't judge
-    assert "Traceback" not in done.stderr, done.stderr
-    assert "**Aim: " in done.stdout, done.stderr
-    return done.stdout
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with ForkedProgram(f"benchmarks.{name}", "--quick", heavy=True, cwd=ROOT, **streams) as process:
+        output, errors = process.communicate(timeout=DEADLINE)
+    assert process.returncode in (0, 1), errors  # 1: an aim was missed, which --quick can't judge
+    assert "Traceback" not in errors, errors
+    assert "**Aim: " in output, errors
+    return str(output)
 
 
 def tables(output: str) -> list[list[list[str]]]:

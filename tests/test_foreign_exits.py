@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -42,10 +41,9 @@ POINTS = {
 """Points of a run, and the exit code of what ends there. A metric that fails on one answer costs that answer."""
 
 
-@pytest.fixture(scope="module")
-def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
-    with Forker(tmp_path_factory.mktemp("forked")) as forker:
-        yield forker
+@pytest.fixture
+def forker(tmp_path: Path) -> Forker:
+    return Forker(tmp_path)
 
 
 @pytest.mark.parametrize("point", POINTS)

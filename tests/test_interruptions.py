@@ -12,7 +12,6 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,10 +33,9 @@ WORK = ("generate", "live")
 """What is started is finished here; a second signal ends it."""
 
 
-@pytest.fixture(scope="module")
-def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
-    with Forker(tmp_path_factory.mktemp("forked")) as forker:
-        yield forker
+@pytest.fixture
+def forker(tmp_path: Path) -> Forker:
+    return Forker(tmp_path)
 
 
 def words(folder: Path, engine: str, *more: str) -> list[str]:

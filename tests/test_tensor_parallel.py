@@ -297,7 +297,7 @@ def gated(task: Path, tmp_path: Path) -> Iterator[Callable[..., Run]]:
         given = ["--model", str(model), "--tasks", str(task), "--backend", GATED, "--progress", "plain"]
         given += ["--model-args", f"gate={output}.gate", "--batch-size", "2", *options]
         given += ["--gpus-per-replica", "2", "--parallelism", "tensor"]
-        runs.append(start(output, *given, launcher=launcher))
+        runs.append(start(output, *given, launcher=launcher, heavy=True))
         return runs[-1]
 
     yield start_gated
