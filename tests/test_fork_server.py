@@ -8,10 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fork_server import ForkedMuster, can_be_forked
-from processes import DEADLINE, holds_the_model, run_muster, start_muster
+from processes import (
+    DEADLINE,
+    fake,
+    holds_the_model,
+    launched,
+    run_muster,
+    start,
+    start_muster,
+    write_benchmark,
+)
 
 
 def test_it_says_and_ends_as_one_that_was_started(tmp_path: Path) -> None:
@@ -54,6 +64,28 @@ def test_a_signal_reaches_it_and_its_status_is_told(tmp_path: Path) -> None:
     assert process.wait(DEADLINE) == -signal.SIGKILL
     assert process.poll() == -signal.SIGKILL
     process.communicate()
+
+
+def test_what_it_starts_of_its_own_is_forked_and_looks_as_if_it_had_been_executed(tmp_path: Path) -> None:
+    task = write_benchmark(tmp_path / "bench", 40)
+    options = ["--model", "demo", "--tasks", str(task), "--backend", fake("Echo"), "--replicas", "2"]
+    run = start(
+        tmp_path / "run", *options, "--model-args", "seconds=0.1", launcher=launched(2), env={"TOLD": "yes"}
+    )
+    run.until_answered(3)
+    ranks = run.ranks()
+    workers = [run.worker_of(0), run.worker_of(1)]
+    assert {worker.ppid() for worker in workers} == {rank.pid for rank in ranks.values()}
+    assert {rank.ppid() for rank in ranks.values()} == {run.process.pid}
+    for number, worker in enumerate(workers):
+        assert worker.cmdline()[:3] == [sys.executable, "-m", "muster.worker.worker"]
+        assert (worker.environ()["RANK"], worker.environ()["TOLD"]) == (str(number), "yes")
+        assert any(
+            "multiprocessing.forkserver" in each.cmdline()
+            for each in psutil.Process(worker.ppid()).children()
+        )
+    assert run.wait() == 0, run.stderr
+    assert not any(each.is_running() for each in (*workers, *ranks.values()))
 
 
 @pytest.mark.parametrize(

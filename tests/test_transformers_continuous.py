@@ -21,6 +21,7 @@ from muster.core import ConfigurationError, Generation, ReplicaError, Request
 from muster.models.protocol import ModelSettings
 from muster.models.transformers import TransformersModel
 from muster.models.transformers.batch_size import BatchSize, claim_size
+from muster.models.transformers.prefetch import OneAhead
 from muster.models.transformers.row_cache import SlotCache, SlotLayer
 from muster.models.transformers.running import RunningRows
 from tiny_models import build_llava, model_folder
@@ -102,7 +103,7 @@ def test_an_answer_that_ends_makes_room_at_once(
     """Static batches of eight would wait for two long answers one after the other, and keep the short ones back."""
     joined: list[int] = []
     steps = 0
-    join, step = RunningRows.join, RunningRows.step
+    join, step, take = RunningRows.join, RunningRows.step, OneAhead.take
 
     def noted_join(self: RunningRows, batch: object) -> object:
         joined.append(len(self))
@@ -116,6 +117,8 @@ def test_an_answer_that_ends_makes_room_at_once(
 
     monkeypatch.setattr(RunningRows, "join", noted_join)
     monkeypatch.setattr(RunningRows, "step", noted_step)
+    # How many have been prepared by a step depends on what else the machine does: here all that can be.
+    monkeypatch.setattr(OneAhead, "take", lambda self, *, wait: take(self, wait=True))
     stream = ListStream(
         [ask(f"{n}", "why?", [noise(n)], Generation(60 if n in (0, 8) else 6)) for n in range(16)]
     )
@@ -124,10 +127,9 @@ def test_an_answer_that_ends_makes_room_at_once(
     assert stream.limits[0] == 2
     assert max(stream.limits) <= 4, "claims are a part of the batch size"
     assert joined[0] == 0
-    # How many have been prepared by then depends on what else the machine does.
-    assert any(running > 0 for running in joined[1:]), "they join while others are answered"
-    assert steps < 115, "both long answers were worked on at the same time"
-    assert min(order.index("0"), order.index("8")) >= 4, "short answers don't wait for long ones"
+    assert all(running > 0 for running in joined[1:]), "they join while others are answered"
+    assert steps < 90, "both long answers were worked on at the same time"
+    assert set(order[-2:]) == {"0", "8"}, "short answers don't wait for long ones"
 
 
 def test_an_error_of_the_stream_comes_after_the_answers_to_what_was_claimed(model: TransformersModel) -> None:
