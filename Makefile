@@ -15,7 +15,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
-WORKERS ?= $(shell echo $$((3 * $$(env -u OMP_NUM_THREADS nproc))))
+WORKERS ?= $(shell echo $$((2 * $$(env -u OMP_NUM_THREADS nproc) + 1)))
 TESTS ?= tests
 RELEASES ?= locked
 
@@ -31,8 +31,8 @@ help:
 demo: $(VENV)/.installed-transformers
 	$(BIN)/muster run --model demo --tasks digits
 
-# One thread per process: the tests start many processes, and threads would only fight over the cores. Three tests per
-# core at a time: many spend their time waiting for a time-out. What one process compiles no other has to.
+# One thread per process: the tests start many processes, and threads would only fight over the cores. More tests than
+# cores at a time: many spend their time waiting for a time-out. What one process compiles no other has to.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 12 --durations=40 $(TESTS)
 

@@ -303,7 +303,7 @@ def _run(program: str, arguments: Sequence[str]) -> None:
     sys.path.insert(0, str(Path.cwd()))
     retitle([sys.executable, "-m", program, *arguments], os.environ)
     try:
-        runpy.run_module(program, run_name="__main__", alter_sys=True)
+        runpy._run_module_as_main(program, alter_argv=False)  # type: ignore[attr-defined]  # as `-m` does
     except SystemExit as ended:
         _leave(int(ended.code or 0) if not isinstance(ended.code, str) else 1)
     _leave(0)

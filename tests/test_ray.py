@@ -39,7 +39,7 @@ def real(test: Test) -> Test:
     return test
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def host() -> Iterator[RayHost]:
     """A namespace without a Ray."""
     with ray_host() as namespace:
