@@ -6,27 +6,33 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch._C._distributed_c10d import HashStore
 from typer.testing import CliRunner
 
 import muster
 from api_servers import chat, serving
 from judged_task import write_judged
 from muster.cli.app import app
-from muster.core import ConfigurationError
+from muster.config import load_config
+from muster.core import ConfigurationError, RunError
 from muster.demo import demo_model_path
-from muster.live.copies import _across, check_copies, unwrapped
-from muster.live.rank_group import Arrival
+from muster.live.copies import _across, check_copies, find_copy, unwrapped
+from muster.live.evaluation import _work_or_follow
+from muster.live.rank_group import Arrival, Meeting, Outcome, RankGroup
 from muster.live.restored import restored
 from muster.results.journal import read_journal
+from muster.results.results import Results
 from video_files import write_video
 
 JOB = Path(__file__).parent / "live_training.py"
@@ -210,6 +216,27 @@ def test_without_output_each_evaluation_has_a_folder(
     for _again in range(2):
         muster.evaluate(model, "digits_read", processor, limit=1)
     assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_a_copy_that_comes_as_the_coordinator_ends_may_have_nothing_to_do(
+    model: Any, processor: Any, well: bool
+) -> None:
+    """The others had answered all, and the whole evaluation failed: "not a Muster coordinator"."""
+    store = HashStore()
+    group, config = RankGroup(0, 1, store, store, 1), load_config({"model": "m", "tasks": "digits_read"})
+    results = Results(run="r", model="m", complete=True, tasks={})
+    with socket.create_server(("127.0.0.1", 0)) as ending, ThreadPoolExecutor(1) as threads:
+        group.open(Meeting([ending.getsockname()], "00" * 32, [0]))
+        group.arrive([0])
+        work = threads.submit(_work_or_follow, group, find_copy(model, 0), processor, config)
+        ending.accept()[0].close()
+        group.close(Outcome(results) if well else Outcome.of_error(RunError("no luck")))
+        if well:
+            work.result()
+        else:
+            with pytest.raises(RunError, match="rank 0 cannot reach the coordinator"):
+                work.result()
 
 
 def test_videos_are_looked_for_first_and_noted(model: Any, processor: Any, tmp_path: Path) -> None:

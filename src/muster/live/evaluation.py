@@ -41,8 +41,9 @@ from muster.tasks.reach import check_reach
 from muster.tasks.video_readiness import check_videos
 from muster.wire.messages import Broken, Hello, Ready
 from muster.wire.probes import sees
-from muster.worker.joining import connect_to_any
-from muster.worker.link import SocketLink
+from muster.wire.transport import HandshakeError
+from muster.worker.joining import NotJoinedError, connect_to_any
+from muster.worker.link import RunOverError, SocketLink
 from muster.worker.stream import ClaimedRequests
 from muster.worker.worker import capacity, notes_of, video_form
 
@@ -142,9 +143,13 @@ def _work_or_follow(rank_group: RankGroup, held: Copy, processor: Processor, con
         if group is not None and group.position > 0:
             follow(follower(load_live(held, processor), group), group)
             return
-        with _link(rank_group, meeting) as link:
-            model = leader(load_live(held, processor), config.batch_size, group)
-            _answer(link, model)
+        try:
+            with _link(rank_group, meeting) as link:
+                model = leader(load_live(held, processor), config.batch_size, group)
+                _answer(link, model)
+        except NotJoinedError:  # before this copy was there the others may have answered all
+            if not rank_group.has_results(config.load_timeout):
+                raise
         if group is not None:
             group.order(None)
     finally:
@@ -169,11 +174,14 @@ def _meet_copy(rank_group: RankGroup, held: Copy, config: RunConfig) -> InStep |
 
 @contextmanager
 def _link(rank_group: RankGroup, meeting: Meeting) -> Iterator[SocketLink]:
-    """The way to the coordinator, which hears how the context ended."""
+    """The way to the coordinator, which hears how the context ended. Raises `NotJoinedError` where there is none."""
     secret = bytes.fromhex(meeting.secret)
     replica = meeting.leading.index(rank_group.rank)
     hello = Hello(worker_name(rank_group.rank), replica, host_name(), os.getpid())
-    link = SocketLink(lambda: connect_to_any(meeting.addresses, secret), hello, lambda _stop, _lost: None)
+    try:
+        link = SocketLink(lambda: connect_to_any(meeting.addresses, secret), hello, lambda _stop, _lost: None)
+    except (OSError, HandshakeError, RunOverError) as error:
+        raise NotJoinedError(f"rank {rank_group.rank} cannot reach the coordinator: {error}") from error
     try:
         yield link
     except BaseException as error:

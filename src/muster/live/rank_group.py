@@ -178,6 +178,12 @@ class RankGroup:
         self.leave()
         return outcome
 
+    def has_results(self, timeout: float) -> bool:
+        """Wait for what becomes of it; whether all went well."""
+        if not self._wait(["outcome"], timeout):
+            return False
+        return msgspec.json.decode(self.store.get("outcome"), type=Outcome).results is not None
+
     def leave(self) -> None:
         """This rank doesn't want to know any more."""
         self.store.add("left", 1)

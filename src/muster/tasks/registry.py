@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +18,7 @@ from muster.core.text import did_you_mean
 from muster.tasks.definition import Task
 from muster.tasks.python_tasks import built_tasks, load_python_file
 from muster.tasks.sources.data_folders import DataFolders
-from muster.tasks.task_file import load_task_file, outline_task_file
+from muster.tasks.task_file import TaskOutline, load_task_file, outline_task_file
 from muster.toolkits.options import ToolkitOptions, toolkit_of
 
 CATALOGUE = Path(__file__).parent / "catalog"
@@ -164,7 +165,9 @@ class _Shelf:
     def own(self) -> list[_Listed]:
         """Tasks of Muster's own catalogue."""
         if self._own is None:
-            self._own = [listed for file in _task_files(CATALOGUE) for listed in _outline(file)]
+            self._own = [
+                listed for file in _task_files(CATALOGUE) for listed in _listed(file, _outline_own(file))
+            ]
         return self._own
 
     def everything(self) -> list[_Listed]:
@@ -222,9 +225,14 @@ def _task_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
 
 
-def _outline(file: Path) -> Iterator[_Listed]:
+@functools.cache  # the catalogue is a part of the program
+def _outline_own(file: Path) -> list[TaskOutline]:
+    return outline_task_file(file)
+
+
+def _listed(file: Path, outlines: Iterable[TaskOutline]) -> Iterator[_Listed]:
     load = partial(_load_once, file, {})  # one parse, however many of the file's tasks are asked for
-    for outline in outline_task_file(file):
+    for outline in outlines:
         listing = TaskListing(outline.name, outline.groups, outline.description, str(file))
         yield _Listed(listing, load)
 
@@ -245,7 +253,7 @@ def _entry_point_tasks(point: EntryPoint) -> Iterator[_Listed]:
     if isinstance(target, ModuleType) and hasattr(target, "__path__"):
         for folder in target.__path__:
             for file in _task_files(Path(folder)):
-                yield from _outline(file)
+                yield from _listed(file, outline_task_file(file))
         return
     if not callable(target):
         raise ConfigurationError("names neither a package with YAML files nor a callable that returns tasks")
