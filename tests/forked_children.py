@@ -51,7 +51,9 @@ def have_children_forked(may_be: Callable[[Mapping[str, str]], bool]) -> None:
         theirs.close()
         _Starter(ours, copy).install(may_be)
         return
-    ours.close()
+    ours.detach()
+    os.closerange(3, theirs.fileno())  # who waits for the end of a connection waits for this process's, too
+    os.closerange(theirs.fileno() + 1, _ABOVE)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDWR)
