@@ -198,7 +198,7 @@ class _Prompt:
 
 
 def _limit(options: ToolkitOptions) -> int | None:
-    """How many documents will do; None: all, as for a share, which is one of all samples."""
+    """How many documents will do; None: all, as for a share, which is of all samples (a dialogue has several)."""
     return options.limit if isinstance(options.limit, int) and options.sample_ids is None else None
 
 
@@ -206,12 +206,8 @@ def _wanted(facts: TaskFacts, options: ToolkitOptions) -> Sequence[int | str] | 
     """The documents that a run takes, by number or id; None: all."""
     if options.sample_ids is not None:
         return sorted(dict.fromkeys(_ids(facts, options.sample_ids)), key=str)
-    limit = options.limit
-    if limit is None or isinstance(
-        limit, float
-    ):  # a share is of all samples, of which a dialogue has several
-        return None
-    return None if limit >= facts.count else range(limit)
+    limit = _limit(options)
+    return None if limit is None or limit >= facts.count else range(limit)
 
 
 def _ids(facts: TaskFacts, named: Sequence[str]) -> Iterator[int | str]:
