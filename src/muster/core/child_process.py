@@ -103,12 +103,13 @@ class ChildProcess:
 
 
 def _end(process: subprocess.Popen[bytes], connection: socket.socket, *, group: bool) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for it
     if group:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
+    # Not before: a child that sees its connection end exits by itself.
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for it
     process.wait()
     connection.close()
 
