@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.chaos.__main__ import record
+from benchmarks.chaos.__main__ import main, record
 from benchmarks.chaos.audit import Audit, answers_in, audit, is_complete
 from benchmarks.chaos.calls import Call, seconds_redone
 from benchmarks.chaos.damage import Damage, damage
@@ -265,3 +265,18 @@ def test_outcomes_are_kept_and_become_a_table(tmp_path: Path) -> None:
         "seconds: mean, most": "3, 3",
     }
     assert not rows(kept(file), "demo", ["local"])
+
+
+def test_a_table_is_written_beside_its_outcomes_and_of_none_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A report of outcomes that weren't there once took the place of the table of a thousand."""
+    outcomes = tmp_path / "some.jsonl"
+    monkeypatch.setattr(sys, "argv", ["chaos", "--report", "--outcomes", str(outcomes)])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert (refused.value.code, "say --outcomes" in capsys.readouterr().err) == (2, True)
+    assert not list(tmp_path.iterdir())
+    shutil.copy(Path(__file__).parents[1] / "benchmarks" / "RESULTS-chaos.jsonl", outcomes)
+    assert main() == 0
+    assert (tmp_path / "some.md").read_text("utf-8").count("\n| local | ") >= 10

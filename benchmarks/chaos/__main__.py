@@ -3,7 +3,9 @@
     python -m benchmarks.chaos --runs 20                             # all engines, all faults: hours on two cores
     python -m benchmarks.chaos --engines local --faults kill-worker  # one row
     python -m benchmarks.chaos --runs 20 --continue                  # goes on with what the file of outcomes lacks
-    python -m benchmarks.chaos --report                              # only writes RESULTS-chaos.md
+    python -m benchmarks.chaos --runs 20 --report --outcomes benchmarks/RESULTS-chaos.jsonl  # only writes the table
+
+The table is written beside the outcomes: build/chaos.md, or RESULTS-chaos.md with those that are kept here.
 
 Needs root (network namespaces, a small disk). Runs whatever the demo model has answered, recorded at the start, with
 real processes, connections and files; `--model demo` runs the demo model itself. Exits 1 if anything was lost, scored
@@ -34,7 +36,6 @@ from benchmarks.tables import machine, markdown
 from muster.core import RequestKey
 
 ENGINES = ("inline", "local", "torchrun", "nodes", "three-nodes", "ray", "slurm")
-RESULTS = Path(__file__).parents[1] / "RESULTS-chaos.md"
 OUTCOMES = Path("build/chaos.jsonl")
 _MOST_MISSES = 10
 EXPLAINED = f"""
@@ -155,8 +156,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep what is left of trials that were not sound"
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the table")
-    return parser.parse_args()
+    parser.add_argument(
+        "--results", type=Path, help="the table (default: beside the outcomes, with the ending .md)"
+    )
+    asked = parser.parse_args()
+    if asked.report and not asked.outcomes.exists():
+        parser.error(f"there is no {asked.outcomes} to report: say --outcomes")
+    asked.results = asked.results or asked.outcomes.with_suffix(".md")
+    return asked
 
 
 def _names(known: tuple[str, ...]) -> Callable[[str], list[str]]:
