@@ -15,7 +15,7 @@ THRESHOLDS = """
 import gc, json, sys
 usual = gc.get_threshold()
 {work}
-print(json.dumps([gc.get_threshold() == usual, gc.get_freeze_count() > 0]))
+print(json.dumps([gc.get_threshold() == usual, gc.get_freeze_count() == 0]))
 """
 
 
@@ -26,7 +26,7 @@ def tell(work: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_what_is_there_stays_and_the_usual_thresholds_come_back() -> None:
+def test_the_usual_thresholds_come_back_and_nothing_is_exempted_for_good() -> None:
     assert (
         tell("from muster.core import start_up; start_up.begin(); start_up.begin(); start_up.done()")
         == "[true, true]"
@@ -54,4 +54,4 @@ def test_a_process_of_somebody_elses_is_left_as_it_is(tmp_path: Path) -> None:
 import muster
 muster.evaluate("echo", [{str(task)!r}], backend={fake("Echo")!r}, output={str(tmp_path / "run")!r}, engine="inline")
 """
-    assert tell(work) == "[true, false]"
+    assert tell(work) == "[true, true]"

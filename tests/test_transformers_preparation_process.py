@@ -436,3 +436,15 @@ def test_the_cores_that_count_are_those_this_process_may_use() -> None:
 def test_an_unknown_preparation_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="auto, thread, process"):
         parse_options({"preparation": "gpu"})
+
+
+def test_a_run_has_nothing_to_say_of_the_process_at_its_end(tmp_path: Path) -> None:
+    """It belongs to the model, which is garbage by then and may not have been collected yet."""
+    options = ["--engine", "inline", "--model-args", "preparation=process", "--limit", "20"]
+    command = ["-m", "muster", "run", "--model", "demo", "--tasks", "digits_read", *options]
+    done = subprocess.run(
+        [sys.executable, *command, "--output", str(tmp_path / "run")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "left" not in done.stderr

@@ -20,7 +20,9 @@ def begin() -> None:
 
 
 def done() -> None:
-    """Everything is loaded: what is there stays, and is not looked through any more. Without `begin`, no effect."""
+    """Everything is loaded. Without `begin`, no effect.
+
+    Nothing is exempted for good (`gc.freeze`): a model, with the processes that end with it, is part of cycles.
+    """
     if _usual:
-        gc.freeze()
         gc.set_threshold(*_usual.pop())
