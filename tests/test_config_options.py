@@ -76,7 +76,8 @@ def test_what_is_typed_arrives_as_typed_and_flags_as_flags() -> None:
 
 def test_another_command_has_those_fields_that_it_names() -> None:
     given = parsed("score", "runs/one", "--scoring", "all", "--by", "level", "--judge-args", "a=1")
-    assert (given["scoring"], list(given["by"]), given["judge_args"]) == ("all", ["level"], "a=1")
+    assert (given["scoring"], given["judge_args"]) == ("all", "a=1")
+    assert given["by"] in (["level"], ("level",))  # by Typer's release
     assert "worker_timeout" not in given
 
 
