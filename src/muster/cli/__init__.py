@@ -47,9 +47,8 @@ def _command() -> int:
     except EndedByCodeError as error:
         return complain(RunError(f"{error}, and so ended this command"))
     except OSError as error:
-        if (
-            error.errno == errno.ENAMETOOLONG
-        ):  # of whatever was given as a path, or may be one: a model, a task
+        # Of whatever was given as a path, or may be one: a model, a task.
+        if error.errno == errno.ENAMETOOLONG:
             return complain(ConfigurationError(f"{error.filename}: {error.strerror}"))
         if not isinstance(error, BrokenPipeError):
             raise

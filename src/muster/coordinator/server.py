@@ -344,13 +344,11 @@ class CoordinatorServer:
             return
         peer.parked = None
         workload = self._coordinator.workload
-        encoded = [(index, workload.encoded(index)) for index in indices]
-        if sum(len(request) for _index, request in encoded) <= _MOST_BUFFERED and (
-            peer.sees_media or not any(needs_files(workload.request(index)) for index in indices)
-        ):
-            requests = [(index, msgspec.Raw(request)) for index, request in encoded]
-            self.send(peer.name, EncodedGrant(pull.number, requests, state))
-            return
+        if peer.sees_media or not any(needs_files(workload.request(index)) for index in indices):
+            encoded = [(index, msgspec.Raw(workload.encoded(index))) for index in indices]
+            if sum(memoryview(request).nbytes for _index, request in encoded) <= _MOST_BUFFERED:
+                self.send(peer.name, EncodedGrant(pull.number, encoded, state))
+                return
         task = asyncio.create_task(self._send_with_media(peer, pull, indices))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)

@@ -19,6 +19,7 @@ from muster.metrics.averages import mean_score
 from muster.metrics.latex_numbers import NoNumberError, Value, value_of
 from muster.metrics.letters.muster import read_choice
 from muster.metrics.letters.options import lettered
+from muster.metrics.numbers import is_float
 from muster.metrics.protocol import MetricInfo, Score, ScoredSample
 from muster.metrics.variants import VariantMetric
 
@@ -89,7 +90,7 @@ def final_answer(text: str, *, degrees: bool = False) -> str:
         if answer.endswith(ends) or answer.startswith(begins):
             answer = letter
     last = answer.split("is ")[-1].rstrip(".")
-    if _is_number(last):
+    if is_float(last):
         answer = last
     if "oxed{" not in answer:
         for flag in _FLAGS:
@@ -103,14 +104,6 @@ def final_answer(text: str, *, degrees: bool = False) -> str:
     for letter in "abcde":
         answer = answer.replace(f"{{{letter}}}", letter)
     return answer.rstrip(".").lstrip(":").strip()
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _after(text: str, flag: str) -> str:

@@ -19,6 +19,7 @@ from muster.core import JSON, Sample
 from muster.metrics.averages import mean, mean_score
 from muster.metrics.edit_distance import levenshtein
 from muster.metrics.judge_prompts import judge_prompt
+from muster.metrics.numbers import is_float
 from muster.metrics.protocol import Inquiry, MetricInfo, Score, ScoredSample, UnscoredError
 from muster.metrics.variants import VariantMetric
 
@@ -165,17 +166,9 @@ def _equal_lists(truth: Sequence[object], answer: Sequence[object]) -> float:
     if len(truth) != len(answer) or not truth:
         return 0.0
     right, said = (sorted(_clean(str(each)) for each in side) for side in (truth, answer))
-    if _is_number(right[0]) or _has_to_be_equal(right[0]):
+    if is_float(right[0]) or _has_to_be_equal(right[0]):
         return float("-".join(right) == "-".join(said))
     return min(_closeness(each, other) for each, other in zip(right, said, strict=True))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _closeness(truth: str, answer: str) -> float:
