@@ -98,11 +98,16 @@ def serving(count: int, reconnect: float = 10.0, samples: Sequence[Sample] | Non
         loop.close()
 
 
-def link_to(port: Callable[[], int]) -> SocketLink:
+def loading_link_to(port: Callable[[], int]) -> SocketLink:
+    """A worker that has connected and whose model isn't loaded."""
     hello = Hello("worker-0", 0, "host", os.getpid())
-    link = SocketLink(
+    return SocketLink(
         lambda: Connection.connect(("127.0.0.1", port()), SECRET, 2.0), hello, lambda stop, lost: None
     )
+
+
+def link_to(port: Callable[[], int]) -> SocketLink:
+    link = loading_link_to(port)
     link.ready(Ready(1, False, 0.0), lambda: 0.0)
     return link
 

@@ -6,12 +6,14 @@ for the end of the run.
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import closing
 
 from muster.engines.status_query import NoStatus, query_status
 from muster.wire.messages import StatusQuery, WorkerStatus
-from served import JOIN_SECRET, SECRET, SESSION, link_to, serving
+from processes import until
+from served import JOIN_SECRET, SECRET, SESSION, link_to, loading_link_to, serving
 
 HOST = "127.0.0.1"
 
@@ -20,10 +22,10 @@ def test_a_workers_standing() -> None:
     with serving(20) as served:
         place = [(HOST, served.port)]
         assert query_status(place, SECRET, StatusQuery("worker-0")) == WorkerStatus(SESSION)
-        link = link_to(lambda: served.port)
+        link = loading_link_to(lambda: served.port)  # one that is ready and speaks again isn't lost any more
+        until(lambda: "worker-0" in served.coordinator.workers)
         known = query_status(place, SECRET, StatusQuery("worker-0"))
-        assert isinstance(known, WorkerStatus)
-        assert (known.pid, known.lost, known.failed) != (0, True, True)
+        assert known == WorkerStatus(SESSION, os.getpid(), 0, lost=False, failed=False)
         served.coordinator.lose("worker-0", "silent", 0.0)
         lost = query_status(place, SECRET, StatusQuery("worker-0"))
         assert isinstance(lost, WorkerStatus)
