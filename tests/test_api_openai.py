@@ -155,6 +155,14 @@ def test_odd_answers_are_answers(answer: Answer, text: str | None, finish: str |
         {"text": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm so 7"}]}]},
         {"text": [{"type": "reasoning", "text": "hm so 7"}]},
         {"text": "", "reasoning": {"content": [{"text": "hm so "}, {"text": "7"}]}},
+        {
+            "reasoning_details": [
+                {"type": "reasoning.summary", "summary": "hm so "},
+                {"type": "reasoning.text", "text": "7"},
+                {"type": "reasoning.encrypted", "data": "c2VjcmV0"},
+            ]
+        },
+        {"text": "", "thinking_blocks": [{"type": "thinking", "thinking": "hm so 7", "signature": "x"}]},
     ],
 )
 def test_a_thought_apart_from_the_answer_is_kept_apart(message: dict[str, object]) -> None:
@@ -167,6 +175,17 @@ def test_a_thought_apart_from_the_answer_is_kept_apart(message: dict[str, object
     with serving(lambda _: chat("7", reasoning="hm")) as server:
         (completion,) = ask(model(server), question())
     assert (completion.text, completion.reasoning, completion.note) == ("7", "hm", None)
+
+
+def test_a_thought_that_is_kept_back_is_told_where_no_answer_came() -> None:
+    """OpenAI's and Gemini's reasoning models spend the whole limit on a thought that nobody sees."""
+    usage = '{"prompt_tokens":5,"completion_tokens":16,"completion_tokens_details":{"reasoning_tokens":16}}'
+    body = f'{{"choices":[{{"finish_reason":"length","message":{{"content":""}}}}],"usage":{usage}}}'
+    with serving(lambda _: Answer(body.encode())) as server:
+        (completion,) = ask(model(server), question())
+    assert (completion.text, completion.finish_reason, completion.reasoning) == ("", "length", None)
+    assert completion.note == "the answer is empty: 16 tokens went into a thought that the API keeps to itself"
+    assert completion.usage.completion_tokens == 16
 
 
 BROKEN = {

@@ -315,6 +315,15 @@ def test_who_is_cut_off_while_thinking_has_said_nothing(name: str) -> None:
     assert (answered.text, answered.reasoning, answered.note) == ("Yes.", "hm", None)
 
 
+def test_a_thought_that_gemini_keeps_back_is_told_where_no_answer_came() -> None:
+    empty = gemini(candidates=[{"content": {"role": "model"}, "finishReason": "MAX_TOKENS", "index": 0}])
+    make, _ = BOTH["gemini"]
+    with serving(lambda _: empty) as server:
+        (completion,) = ask(make(settings(server)), question())
+    assert (completion.text, completion.finish_reason) == ("", "length")
+    assert completion.note == "the answer is empty: 3 tokens went into a thought that the API keeps to itself"
+
+
 @pytest.mark.parametrize(
     ("name", "broken"),
     [

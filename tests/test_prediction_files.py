@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from muster.core import ConfigurationError
+from muster.results.prediction_files import read_predictions
 from muster.results.predictions import score_predictions
 from muster.results.results import TaskResults
 from toy_task import toy_plan, toy_samples
@@ -83,6 +84,27 @@ def test_an_empty_cell_is_an_empty_answer_and_null_is_none(tmp_path: Path) -> No
     assert score(tmp_path / "p.csv").metrics["accuracy"].value == 0.75
     (tmp_path / "p.jsonl").write_text('{"id": 10, "prediction": "0"}\n{"id": 11, "prediction": NaN}\n')
     assert score(tmp_path / "p.jsonl").samples.errors == {"missing": 3}
+
+
+def test_the_words_nan_in_an_answer_stay_its_own(tmp_path: Path) -> None:
+    rows = ['{"id":10,"prediction":NaN}', '{"id": 11, "prediction": "the value: NaN"}', '{"id":12,"prediction":"2"}']
+    (tmp_path / "p.jsonl").write_text("\n".join(rows))
+    by_id = {entry.id: entry.text for entry in read_predictions(tmp_path / "p.jsonl", SAMPLES, "toy")}
+    assert by_id == {"10": None, "11": "the value: NaN", "12": "2"}
+
+
+def test_of_two_columns_of_ids_the_one_with_the_tasks_counts(tmp_path: Path) -> None:
+    """VLMEvalKit's MMMU has a running `index` beside the questions' own `id`, and other data the other way round."""
+    (tmp_path / "p.csv").write_text("index,id,prediction\n10,val_1,0\n11,val_2,1\n12,val_3,2\n13,val_4,3\n")
+    assert score(tmp_path / "p.csv").metrics["accuracy"].value == 1.0
+    (tmp_path / "p.csv").write_text("index,id,prediction\n0,10,0\n1,11,1\n2,12,2\n3,13,3\n")
+    assert score(tmp_path / "p.csv").metrics["accuracy"].value == 1.0
+
+
+def test_log_likelihoods_are_no_answers(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(lines([{"doc_id": 0, "filtered_resps": [[-1.2, False], [-0.2, True]]}]))
+    with pytest.raises(ConfigurationError, match=r"p\.jsonl:1: filtered_resps holds -1\.2, a log-likelihood"):
+        score(tmp_path / "p.jsonl")
 
 
 def write_workbook(file: Path, rows: Sequence[Sequence[object]]) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.core import ConfigurationError, Sample
-from muster.tasks.sources.answer_letter import as_letter
+from muster.tasks.sources.answer_letter import as_letters
 from muster.tasks.sources.list_text import parse_list
 from muster.tasks.sources.protocol import KINDS
 from muster.tasks.sources.references import parse_reference
@@ -63,7 +63,8 @@ def test_any_text_is_a_list_or_refused(text: str) -> None:
 
 def test_lists_as_datasets_have_them() -> None:
     assert parse_list("['$6$', \"it's\", '<image 1>', 'a\\nb']") == ["$6$", "it's", "<image 1>", "a\nb"]
-    assert parse_list("[0.5, 12, None]") == ["0.5", "12", "None"]
+    assert parse_list("[0.5, 12, None]") == ["0.5", "12", None]
+    assert parse_list("['None', nan, 'b']") == ["None", None, "b"]
     assert parse_list('[[1, 2], {"a": 3}]') == [[1, 2], {"a": 3}]
     for code in (
         "[__import__('os').system('x')]",
@@ -133,14 +134,14 @@ def test_references_that_lead_nowhere() -> None:
 
 def test_answers_become_letters(tmp_path: Path) -> None:
     choices = ["red", "blue", "C"]
-    assert [as_letter(text, choices, "letter") for text in ("b", "(B)", "B.", "C")] == ["B", "B", "B", "C"]
-    assert [as_letter(text, choices, "index") for text in ("0", "2")] == ["A", "C"]
-    assert [as_letter(text, choices, "number") for text in ("1", "3")] == ["A", "C"]
-    assert as_letter("C", choices, "text") == "C"
-    assert as_letter("blue", choices, "text") == "B"
+    assert [as_letters(text, choices, "letter") for text in ("b", "(B)", "B.", "C")] == ["B", "B", "B", "C"]
+    assert [as_letters(text, choices, "index") for text in ("0", "2")] == ["A", "C"]
+    assert [as_letters(text, choices, "number") for text in ("1", "3")] == ["A", "C"]
+    assert as_letters("C", choices, "text") == "C"
+    assert as_letters("blue", choices, "text") == "B"
     for text, form in (("D", "letter"), ("3", "index"), ("0", "number"), ("-1", "index"), ("bleu", "text")):
         with pytest.raises(ValueError, match="is n"):
-            as_letter(text, choices, form)  # type: ignore[arg-type]
+            as_letters(text, choices, form)  # type: ignore[arg-type]
 
 
 def test_answers_of_every_form_in_a_task(tmp_path: Path) -> None:

@@ -288,7 +288,7 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
         "answer: 'y' is not one of the letters A to B (the choice's text: say `answer: {column: ",
     ),
     ({"question": "q", "answer": True}, "answer: true is not a text; put it in quotes"),
-    ({"question": "q", "answer": [None]}, "answer: None is neither a text nor a number"),
+    ({"question": "q", "answer": [{}]}, "answer: {} is neither a text nor a number"),
     ({"question": "q", "answer": "x", "answers": ["x"]}, "answer: given beside answers; leave one out"),
     ({"question": "q", "image": "a", "images": ["a"]}, "image: given beside images; leave one out"),
     ({"question": "q", "image": 5}, "image: 5 is neither a path, a data URI, a URL nor an image's bytes"),

@@ -72,6 +72,20 @@ def test_every_metric_scores_what_follows_the_thought(
         assert found.split.answer == answer
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>17?</think><ANSWER>42</ANSWER>",
+        "<think>17?</think>\n<final_answer>\n42\n</final_answer>",
+        "<SUMMARY>s</SUMMARY><REASONING>17?</REASONING><CONCLUSION>42</CONCLUSION>",
+        "Here are my reasoning steps:\n17?\n[BEGIN FINAL RESPONSE]\n42\n[END FINAL RESPONSE]\n<|end|>",
+        "<unused94>thought\n17?<unused95>42",
+    ],
+)
+def test_what_stands_around_an_answer_is_none_of_it(text: str) -> None:
+    assert Thinking().split(text).answer == "42"
+
+
 @pytest.mark.parametrize("tags", [tags for tags in KNOWN_TAGS if tags.opening], ids=str)
 def test_every_known_form(tags: tuple[str, str]) -> None:
     opening, closing = tags

@@ -1,4 +1,4 @@
-"""Whole numbers that a data frame made floats of: it has no other way to keep a column in which a value is missing."""
+"""What a data frame makes of values: floats of whole numbers, where one of a column is missing; texts of booleans."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def whole(value: Value) -> Value | int:
     if isinstance(value, float) and -_EXACT < value < _EXACT and value.is_integer():
         return int(value)
     return value
+
+
+def as_boolean(text: str) -> str:
+    """`true` for the `True` of a data frame and the `TRUE` of a spreadsheet; every other text as it is."""
+    return text.lower() if text in ("True", "TRUE", "False", "FALSE") else text

@@ -34,21 +34,27 @@ KNOWN_TAGS = (
     Tags("<think>", "</think>"),  # Qwen, DeepSeek, GLM, InternVL, Keye, MiMo, MiniMax, Ovis and most others
     Tags("<thinking>", "</thinking>"),
     Tags("<thought>", "</thought>"),
+    Tags("<thoughts>", "</thoughts>"),
+    Tags("<scratchpad>", "</scratchpad>"),
     Tags("<think>", "</thinking>"),  # models mix these up
     Tags("<thinking>", "</think>"),
     Tags("<reasoning>", "</reasoning>"),
     Tags("<analysis>", "</analysis>"),
     Tags("<seed:think>", "</seed:think>"),  # Seed-OSS
     Tags("<mm:think>", "</mm:think>"),  # MiniMax M3
+    Tags("<longcat_think>", "</longcat_think>"),  # LongCat-Flash
     Tags("[THINK]", "[/THINK]"),  # Magistral, Ministral
     Tags("◁think▷", "◁/think▷"),  # Kimi-VL
     Tags("<|begin_of_thought|>", "<|end_of_thought|>"),  # OpenThoughts, Sky-T1
     Tags("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A
     Tags("<|open|>think<|sep|>", "<|close|>think<|sep|>"),  # Kimi K3
     Tags("<|channel>thought", "<channel|>"),  # Gemma 4
+    Tags("<unused94>thought", "<unused95>"),  # MedGemma 1.5
     Tags("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss ("harmony")
     Tags("<|channel|>commentary<|message|>", "<|channel|>final<|message|>"),
+    Tags("<|channel|>analysis<|message|>", "<|channel|>final <|constrain|>json<|message|>"),
     Tags("", "assistantfinal"),  # the same, decoded without special tokens
+    Tags("", "[BEGIN FINAL RESPONSE]"),  # Apriel, which opens with words
 )
 
 _WRAPPERS = (
@@ -59,9 +65,12 @@ _WRAPPERS = (
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
     ("<|open|>response<|sep|>", "<|close|>response<|sep|>"),
     ("<|begin_of_box|>", "<|end_of_box|>"),
+    ("<final_answer>", "</final_answer>"),
+    ("<output>", "</output>"),
+    ("<conclusion>", "</conclusion>"),  # LLaVA-CoT
 )
-"""What may stand around all that follows a thought."""
-_ENDS = ("<|return|>", "<|end|>", "<|close|>message<|sep|>", "<|im_end|>", "<|endoftext|>")
+"""What may stand around all that follows a thought, in any case."""
+_ENDS = ("[END FINAL RESPONSE]", "<|return|>", "<|end|>", "<|close|>message<|sep|>", "<|im_end|>", "<|endoftext|>")
 
 
 class Split(NamedTuple):
@@ -174,10 +183,10 @@ def _unwrapped(answer: str) -> str:
         for end in _ENDS:
             answer = answer.removesuffix(end).rstrip()
     for opening, closing in _WRAPPERS:
-        if answer.startswith(opening):
-            inner = answer.removeprefix(opening)
-            body = inner.removesuffix(closing)
-            if opening not in body and closing not in body:
+        if answer[: len(opening)].lower() == opening.lower():
+            closed = answer[-len(closing) :].lower() == closing.lower()
+            body = answer[len(opening) : -len(closing) if closed else None]
+            if opening.lower() not in body.lower() and closing.lower() not in body.lower():
                 answer = body.strip()
     return answer
 

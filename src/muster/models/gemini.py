@@ -227,7 +227,9 @@ def _read(response: types.GenerateContentResponse, endpoint: str) -> Reply:
     thought = "".join(part.text or "" for part in parts if part.thought)
     reason = candidate.finish_reason.value if candidate.finish_reason else None
     finish = check_ending(reason, endpoint, said=bool(text or thought), words=candidate.finish_message or "")
-    return Reply(text, finish, _usage(response), thought)
+    counts = response.usage_metadata
+    unseen = (counts.thoughts_token_count or 0) if counts is not None and not thought else 0
+    return Reply(text, finish, _usage(response), thought, unseen=unseen)
 
 
 def _blocked(feedback: types.GenerateContentResponsePromptFeedback) -> str:

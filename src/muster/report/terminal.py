@@ -137,6 +137,10 @@ def _remarks(results: Results) -> list[str]:
                 f"{name}: {task.samples.no_reference} of {task.samples.requested} have no reference answer and are in "
                 "no score"
             )
+        if without := task.samples.errors.get("missing"):
+            lines.append(
+                f"{name}: {without} of {task.samples.requested} have no prediction and are in no score"
+            )
         lines += [f"{name}: {count} × {message}" for message, count in task.samples.metric_failures.items()]
         for variant, scores in task.variants.items():
             if scores.unavailable:

@@ -21,6 +21,7 @@ from muster.core import ConfigurationError, Sample
 from muster.core.numbers import whole
 from muster.results.workbook import WORKBOOKS, read_workbook
 from muster.tasks.sources.absent import absent
+from muster.tasks.sources.json_rows import decode_record
 from muster.tasks.sources.row import Row
 from muster.tasks.sources.rows import is_known, read_rows
 
@@ -62,7 +63,7 @@ def read_predictions(path: Path, samples: Sequence[Sample], task: str) -> Iterat
         )
     try:
         if path.suffix.lower() in WORKBOOKS:
-            yield from _table(path, read_workbook(path), task)
+            yield from _table(path, read_workbook(path), samples, task)
         elif path.suffix.lower() == ".jsonl" or not is_known(path.name):
             yield from _lines(path, samples, task)
         else:
@@ -76,6 +77,7 @@ def _lines(path: Path, samples: Sequence[Sample], task: str) -> Iterator[Entry]:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if number == 1 and _of_others(line):
                 yield from _rows(path, read_rows(path), samples, task)
                 return
@@ -92,7 +94,7 @@ def _no_prediction(value: object) -> bool:
 def _of_others(line: bytes) -> bool:
     """Whether a line is an object in somebody else's words."""
     try:
-        first = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf"))
+        first = decode_record(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return isinstance(first, dict) and not {"id", "prediction"} <= first.keys() and bool(_form(first))
@@ -100,10 +102,8 @@ def _of_others(line: bytes) -> bool:
 
 def _parse(line: bytes, number: int, path: Path) -> _Line:
     try:
-        parsed = msgspec.json.decode(
-            line.removeprefix(b"\xef\xbb\xbf").replace(b": NaN", b": null"), type=_Line
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        parsed = msgspec.convert(decode_record(line), _Line)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f'{path}, line {number}: {error}. A line looks like {{"id": "17", "prediction": "C"}}.'
         ) from error
@@ -128,7 +128,7 @@ def _rows(path: Path, rows: Iterator[Row], samples: Sequence[Sample], task: str)
     if _form(first.cells) == "lmms-eval":
         yield from _lmms_eval(path, every, samples)
     else:
-        yield from _table(path, every, task)
+        yield from _table(path, every, samples, task)
 
 
 def _with_first(first: Row, rows: Iterator[Row]) -> Iterator[Row]:
@@ -136,14 +136,14 @@ def _with_first(first: Row, rows: Iterator[Row]) -> Iterator[Row]:
     yield from rows
 
 
-def _table(path: Path, rows: Iterator[Row], task: str) -> Iterator[Entry]:
+def _table(path: Path, rows: Iterator[Row], samples: Sequence[Sample], task: str) -> Iterator[Entry]:
     """A table with a column of ids and one of predictions; with a column `task`, the rows of this task."""
     names: tuple[str, str] | None = None
     for row in rows:
-        names = names or _columns(path, row.cells)
         cells = row.cells
         if cells.get("task", task) != task and "task" in cells:
             continue
+        names = names or _columns(path, cells, samples)
         value, repeat = cells.get(names[1]), whole(cells.get("repeat") or 0)
         name = whole(cells.get(names[0]))
         number = int(repeat) if isinstance(repeat, int | str) and str(repeat).isdecimal() else -1
@@ -153,8 +153,11 @@ def _table(path: Path, rows: Iterator[Row], task: str) -> Iterator[Entry]:
         yield Entry(_short(row.place, path), str(name), number, _text(value))
 
 
-def _columns(path: Path, cells: Mapping[str, object]) -> tuple[str, str]:
-    ids = next((name for name in (*_IDS, _DOC) if name in cells), None)
+def _columns(path: Path, cells: Mapping[str, object], samples: Sequence[Sample]) -> tuple[str, str]:
+    """The columns of ids and of predictions. Of several that may hold ids the first whose value is a sample's."""
+    present = [name for name in (*_IDS, _DOC) if name in cells]
+    known = {sample.id for sample in samples} if len(present) > 1 else set[str]()
+    ids = next((name for name in present if str(whole(cells[name])) in known), next(iter(present), None))
     predictions = next((name for name in _PREDICTIONS if name in cells), None)
     if ids is None or predictions is None:
         raise ConfigurationError(
@@ -179,6 +182,11 @@ def _lmms_eval(path: Path, rows: Iterator[Row], samples: Sequence[Sample]) -> It
                 "counts the questions of the split. Give all of them with --samples, in the split's order"
             )
         answers = _flat(row.cells.get(_FILTERED)) or _flat(row.cells.get(_RAW))
+        if any(isinstance(answer, bool | int | float) for answer in answers):
+            raise ConfigurationError(
+                f"{row.place}: {_FILTERED} holds {answers[0]!r}, a log-likelihood, and no answer in words: lmms-eval "
+                "chose among the options by the model's numbers, which nothing here can score"
+            )
         for repeat, answer in enumerate(answers or [None]):
             yield Entry(_short(row.place, path), samples[place].id, repeat, _text(answer))
 

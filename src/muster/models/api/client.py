@@ -214,6 +214,10 @@ def _completion(request: Request, reply: Reply, note: str | None, seconds: float
         notes.append(
             f"the answer is empty: all that came ({len(thought)} characters) is in the API's field for reasoning"
         )
+    elif reply.unseen and not text.strip():
+        notes.append(
+            f"the answer is empty: {reply.unseen} tokens went into a thought that the API keeps to itself"
+        )
     return Completion(
         request.key,
         text,

@@ -15,7 +15,18 @@ Ending = Literal["answer", "withheld", "broken"]
 
 _ANSWERS = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence", "eos", "eos_token"), "stop"),
-    **dict.fromkeys(("length", "max_tokens", "model_length", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(
+        (
+            "length",
+            "max_tokens",
+            "max_output_tokens",
+            "max_completion_tokens",
+            "max_new_tokens",
+            "model_length",
+            "model_context_window_exceeded",
+        ),
+        "length",
+    ),
 }
 """The words of several APIs (in small letters) for the two ways in which an answer ends."""
 _WITHHELD = re.compile(

@@ -21,6 +21,8 @@ class Reply(NamedTuple):
     """What it thought before, where the API gives that apart from the answer."""
     note: str | None = None
     """What had to be left out for it after the request was prepared."""
+    unseen: int = 0
+    """Tokens of a thought that the API keeps to itself."""
 
 
 class Prepared(NamedTuple, Generic[Body]):

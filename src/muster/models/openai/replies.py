@@ -1,7 +1,8 @@
 """What a server answers to `POST /chat/completions`, read without trusting it.
 
 Where the thought stands: `reasoning_content` (vLLM up to 0.10, SGLang, DeepSeek), `reasoning` (vLLM, OpenRouter), parts
-of the type `thinking` or `reasoning` (Mistral), `thinking` (Ollama).
+of the type `thinking` or `reasoning` (Mistral), `thinking` (Ollama), `reasoning_details` (OpenRouter), `thinking_blocks`
+(LiteLLM).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class _Message(msgspec.Struct):
     reasoning_content: Any = None
     reasoning: Any = None
     thinking: Any = None
+    reasoning_details: Any = None
+    thinking_blocks: Any = None
 
     @property
     def text(self) -> str | None:
@@ -43,9 +46,16 @@ class _Message(msgspec.Struct):
     @property
     def thought(self) -> str:
         parts = self.content if isinstance(self.content, list) else []
-        apart = [part for part in parts if part.type in _THOUGHTS]
-        inside = "".join(_words(part.thinking) or _words(part.reasoning) or part.text or "" for part in apart)
-        return _words(self.reasoning_content) or _words(self.reasoning) or _words(self.thinking) or inside
+        thoughts = [part for part in parts if part.type in _THOUGHTS]
+        inside = "".join(_words(part.thinking) or _words(part.reasoning) or part.text or "" for part in thoughts)
+        apart = (
+            self.reasoning_content,
+            self.reasoning,
+            self.thinking,
+            self.reasoning_details,
+            self.thinking_blocks,
+        )
+        return next(filter(None, map(_words, apart)), inside)
 
 
 class _Choice(msgspec.Struct):
@@ -56,9 +66,14 @@ class _Choice(msgspec.Struct):
     """OpenRouter's, where the provider behind it failed."""
 
 
+class _Details(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
 class _Tokens(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    completion_tokens_details: _Details | None = None
 
 
 class _Completion(msgspec.Struct):
@@ -97,12 +112,15 @@ def read_reply(content: bytes, endpoint: str) -> Reply:
         words = _error_words(choice.error)
         raise UnavailableError(f"{endpoint} broke the answer off: {words}")
     text, refusal, thought = choice.message.text, choice.message.refusal, choice.message.thought
-    usage = _usage(completion.usage)
+    tokens = _read_tokens(completion.usage)
+    usage = Usage(tokens.prompt_tokens, tokens.completion_tokens)
+    details = tokens.completion_tokens_details
+    unseen = 0 if thought or details is None else details.reasoning_tokens or 0
     if text is None and refusal is not None:
         return Reply(refusal, "refusal", usage, thought)
     said = bool(text or thought) and choice.finish_reason is not None
     reason = check_ending(choice.finish_reason or None, endpoint, said=said)
-    return Reply(text or "", reason, usage, thought)
+    return Reply(text or "", reason, usage, thought, unseen=unseen)
 
 
 def _words(value: object) -> str:
@@ -118,7 +136,7 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(item)
     elif isinstance(value, dict):
         yield from _texts(
-            next((value[key] for key in ("text", "content", "thinking") if value.get(key)), None)
+            next((value[key] for key in ("text", "content", "thinking", "summary") if value.get(key)), None)
         )
 
 
@@ -127,12 +145,11 @@ def _error_words(error: object) -> str:
     return shown(str(words or error))
 
 
-def _usage(raw: msgspec.Raw) -> Usage:
+def _read_tokens(raw: msgspec.Raw) -> _Tokens:
     try:
-        tokens = _tokens.decode(raw)
+        return _tokens.decode(raw) or _Tokens()
     except msgspec.DecodeError:
-        return Usage()
-    return Usage(tokens.prompt_tokens, tokens.completion_tokens) if tokens else Usage()
+        return _Tokens()
 
 
 def _unreadable(content: bytes, endpoint: str, why: str) -> UnavailableError:

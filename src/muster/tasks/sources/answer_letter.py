@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from string import ascii_uppercase
 
@@ -14,8 +15,10 @@ _POSITIONS = {letter: position for position, letter in enumerate(ascii_uppercase
 _LETTER = re.compile(r"\(?([A-Za-z])[).]?")
 
 
-def as_letter(answer: str, choices: Sequence[str], form: AnswerForm) -> str:
-    """The letter of the choice that `answer` means. `(b)` and `B.` are B.
+def as_letters(answer: str, choices: Sequence[str], form: AnswerForm) -> str:
+    """The letter of the choice that `answer` means; of a text that several choices have, all their letters.
+
+    `(b)`, `B.` and the full-width `Ｂ` are B.
 
     Raises:
         ValueError: it means none of the choices (or an empty one); says what was expected.
@@ -29,7 +32,7 @@ def as_letter(answer: str, choices: Sequence[str], form: AnswerForm) -> str:
     letters = [letter for letter, choice in zip(ascii_uppercase, choices, strict=False) if choice]
     match form:
         case "letter":
-            found = _LETTER.fullmatch(answer.strip())
+            found = _LETTER.fullmatch(unicodedata.normalize("NFKC", answer).strip())
             if found and found[1].upper() in letters:
                 return found[1].upper()
             hint = (
@@ -42,7 +45,8 @@ def as_letter(answer: str, choices: Sequence[str], form: AnswerForm) -> str:
         case "text":
             for written in (answer, _as_whole(answer)):
                 if written and written in choices:
-                    return ascii_uppercase[list(choices).index(written)]
+                    same = zip(ascii_uppercase, choices, strict=False)
+                    return "".join(letter for letter, choice in same if choice == written)
             raise ValueError(f"{shown(answer)} is none of the choices{did_you_mean(answer, choices)}")
         case _:
             first = 0 if form == "index" else 1

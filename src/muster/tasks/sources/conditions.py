@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from muster.core import JSON
-from muster.core.numbers import whole
+from muster.core.numbers import as_boolean, whole
 from muster.core.text import did_you_mean
 
 _VALUES = 1000
@@ -63,4 +63,6 @@ def why_nothing(conditions: Sequence[Condition]) -> str | None:
 
 def _as_text(value: object) -> str:
     """A value as text, so that `where: {level: 2}` finds the 2 of a CSV file too, and the 2.0 of a data frame."""
-    return value if isinstance(value, str) else json.dumps(whole(value), default=str)
+    if isinstance(value, str):
+        return as_boolean(value)
+    return json.dumps(whole(value), default=str)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, cast, get_args
 
+from muster.core.numbers import whole
 from muster.core.text import did_you_mean
 from muster.tasks.problems import shown
 from muster.tasks.sources.references import (
@@ -223,5 +224,10 @@ def _parse(value: object) -> FieldRule:
     return FieldRule(
         (reference,),
         given_as=cast("AnswerForm", mapping.get("given_as", "letter")),
-        labels={str(key): str(label) for key, label in pairs},
+        labels={_label_key(key): str(label) for key, label in pairs},
     )
+
+
+def _label_key(key: object) -> str:
+    """`true` for YAML's own, which cells are compared with."""
+    return str(key).lower() if isinstance(key, bool) else str(whole(key))

@@ -36,7 +36,7 @@ def _begins_a_list(line: bytes) -> bool:
     if not line.startswith(b"["):
         return False
     try:
-        return _holds_records(_decoded(line))
+        return _holds_records(decode_record(line))
     except (msgspec.DecodeError, UnicodeDecodeError):  # it goes on in the next lines
         return True
 
@@ -58,7 +58,7 @@ def _is_lines(file: Path) -> bool:
     if not first.startswith(b"{") or not first.endswith(b"}"):
         return False
     try:
-        record = as_mapping(_decoded(first))
+        record = as_mapping(decode_record(first))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     if record is None or second:
@@ -79,7 +79,7 @@ def _lines(file: Path) -> Iterator[Row]:
                 continue
             place = f"{name}:{line_number}"
             try:
-                record = _decoded(text)
+                record = decode_record(text)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ConfigurationError(f"{place}: not a line of JSON: {error}") from error
             yield _record(number, place, record)
@@ -96,12 +96,12 @@ def _document(file: Path, name: str | None = None) -> Iterator[Row]:
         records = _records(file, text, name)
         for number, record in enumerate(records):
             place = f"{file}: {name or 'row'} {number} (from 0)"
-            yield _record(number, place, _decoded(record))
+            yield _record(number, place, decode_record(record))
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{file}{_line_of(error, text)}: not JSON: {error}") from error
 
 
-def _decoded(text: bytes | msgspec.Raw) -> object:
+def decode_record(text: bytes | msgspec.Raw) -> object:
     """What the JSON says; NaN and infinities are numbers, as for Python's own json module."""
     try:
         return _decode(text)

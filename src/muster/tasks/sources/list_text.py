@@ -18,6 +18,8 @@ _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", r
 _PLAIN = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "0": "\0", "\n": ""}
 
 
+_NOTHING = frozenset({"None", "nan", "null", "NaN"})
+"""Bare words of Python, pandas and JSON for no value."""
 _ARRAY = re.compile(r"array\((?P<list>\[.*\])\s*(?:,\s*dtype=[^\[\]]*)?\)", re.DOTALL)
 _NUMBERS = re.compile(r"\[\s*-?[\d.]+(?:e[+-]?\d+)?(?:\s+-?[\d.]+(?:e[+-]?\d+)?)*\s*\]")
 
@@ -30,7 +32,7 @@ def looks_like_list(text: str) -> bool:
 
 
 def parse_list(text: str) -> list[object]:
-    """The items of a list in a text: texts as they are, numbers and bare words as they are written.
+    """The items of a list in a text: texts as they are, numbers and bare words as they are written, None for no value.
 
     JSON is taken as JSON, with nested lists and objects; of Python's and numpy's form only flat lists (tuples, arrays)
     of texts and numbers.
@@ -66,7 +68,8 @@ def _python_list(text: str) -> list[object]:
     position = 1
     while match := _ITEM.match(text, position):
         quoted = match["single"] if match["single"] is not None else match["double"]
-        items.append(match["bare"] if quoted is None else _unescaped(quoted))
+        bare = None if match["bare"] in _NOTHING else match["bare"]
+        items.append(bare if quoted is None else _unescaped(quoted))
         position = match.end()
         if match["end"] not in (",", ""):
             return items

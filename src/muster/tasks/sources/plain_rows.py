@@ -135,6 +135,8 @@ def _answers(
     if (name := layout.columns.get("answer")) is None:
         return None
     answers = _filled_or_numbers(cells, name)
+    if any(map(str.isspace, answers)):
+        raise _OddError
     if choices is None:
         if is_text and "[" in {answer[0] for answer in answers}:
             raise _OddError

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from string import ascii_uppercase
 
 import msgspec
 
 from muster.core import JSON, Clip, Extent, Media, MediaKind
-from muster.core.numbers import whole
+from muster.core.numbers import as_boolean, whole
 from muster.tasks.problems import shown
 from muster.tasks.samples import SampleFields
 from muster.tasks.sources.absent import absent
-from muster.tasks.sources.answer_letter import as_letter
+from muster.tasks.sources.answer_letter import as_letters
 from muster.tasks.sources.field_rules import FieldRule, NativeField, Rules
 from muster.tasks.sources.json_cells import plain
 from muster.tasks.sources.list_text import looks_like_list, parse_list
@@ -192,11 +193,12 @@ class RowReader:
 
     def _answers(self, row: Row, layout: Layout, choices: Sequence[str]) -> tuple[str, ...]:
         name, value, rule = self._one_or_many(row, layout, "answer", "answers")
-        answers = [_answer(name, item, rule) for item in _items(value)]
+        answers = [_answer(name, item, rule) for item in _items(value) if not _says_nothing(item)]
         if not choices:
             return tuple(answers)
         try:
-            return tuple([as_letter(answer, choices, rule.given_as) for answer in answers])
+            letters = [as_letters(answer, choices, rule.given_as) for answer in answers]
+            return tuple(chain.from_iterable(letters))
         except ValueError as error:
             raise FieldProblem(name, str(error)) from error
 
@@ -207,7 +209,7 @@ class RowReader:
             else self._one_or_many(row, layout, "video", "videos")
         )
         try:
-            return tuple(read_media(kind, item, self.place) for item in _items(value))
+            return tuple(read_media(kind, item, self.place) for item in _items(value) if not absent(item))
         except ValueError as error:
             raise FieldProblem(name, str(error)) from error
 
@@ -284,11 +286,17 @@ def _items(value: object) -> list[object]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
+def _says_nothing(answer: object) -> bool:
+    """Whether it is no answer; in a list, too, null and blanks are none."""
+    return answer.isspace() if isinstance(answer, str) and answer else absent(answer)
+
+
 def _answer(name: str, value: object, rule: FieldRule) -> str:
     """An answer as a text, and what it stands for where the rule has labels."""
     if not rule.labels:
         return value if type(value) is str else _text(name, value)
     written = str(value).lower() if isinstance(value, bool) else _text(name, value)
+    written = written if written in rule.labels else as_boolean(written)
     if written not in rule.labels:
         raise FieldProblem(name, f"{shown(value)} has no label (there are: {', '.join(rule.labels)})")
     return rule.labels[written]

@@ -105,10 +105,39 @@ def _arrow_rows(file: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:
     number, name = 0, str(file)
     for batch in batches:
         step = _rows_at_once(batch.schema, batch.nbytes // max(1, batch.num_rows))
+        short = {each.name: as_printed for each in batch.schema if (as_printed := _as_printed(each.type))}
         for start in range(0, batch.num_rows, step):
             for cells in batch.slice(start, step).to_pylist():
+                for column, as_printed in short.items():
+                    cells[column] = as_printed(cells[column])
                 yield Row(number, f"{name}: row {number} (from 0)", cells)
                 number += 1
+
+
+def _as_printed(kind: pa.DataType) -> Callable[[object], object] | None:
+    """How a value with short floats becomes one with the numbers that they print: 2.1, not 2.0999999046325684.
+
+    None where the type has none.
+    """
+    import numpy as np
+    import pyarrow.types as are
+
+    if are.is_float32(kind) or are.is_float16(kind):
+        short = np.float32 if are.is_float32(kind) else np.float16
+        return lambda value: float(str(short(value))) if isinstance(value, float) else value
+    if are.is_list(kind) or are.is_large_list(kind) or are.is_fixed_size_list(kind):
+        item = _as_printed(kind.value_type)
+        return item and (lambda value: [*map(item, value)] if isinstance(value, list) else value)
+    if are.is_struct(kind):
+        inside = {each.name: inner for each in kind if (inner := _as_printed(each.type))}
+        return inside and (lambda value: _with_printed(value, inside)) or None
+    return None
+
+
+def _with_printed(value: object, inside: Mapping[str, Callable[[object], object]]) -> object:
+    if not isinstance(value, dict):
+        return value
+    return value | {name: as_printed(value[name]) for name, as_printed in inside.items()}
 
 
 def _rows_at_once(schema: pa.Schema, row_bytes: int) -> int:
