@@ -184,7 +184,9 @@ def test_a_thought_that_is_kept_back_is_told_where_no_answer_came() -> None:
     with serving(lambda _: Answer(body.encode())) as server:
         (completion,) = ask(model(server), question())
     assert (completion.text, completion.finish_reason, completion.reasoning) == ("", "length", None)
-    assert completion.note == "the answer is empty: 16 tokens went into a thought that the API keeps to itself"
+    assert (
+        completion.note == "the answer is empty: 16 tokens went into a thought that the API keeps to itself"
+    )
     assert completion.usage.completion_tokens == 16
 
 

@@ -87,7 +87,11 @@ def test_an_empty_cell_is_an_empty_answer_and_null_is_none(tmp_path: Path) -> No
 
 
 def test_the_words_nan_in_an_answer_stay_its_own(tmp_path: Path) -> None:
-    rows = ['{"id":10,"prediction":NaN}', '{"id": 11, "prediction": "the value: NaN"}', '{"id":12,"prediction":"2"}']
+    rows = [
+        '{"id":10,"prediction":NaN}',
+        '{"id": 11, "prediction": "the value: NaN"}',
+        '{"id":12,"prediction":"2"}',
+    ]
     (tmp_path / "p.jsonl").write_text("\n".join(rows))
     by_id = {entry.id: entry.text for entry in read_predictions(tmp_path / "p.jsonl", SAMPLES, "toy")}
     assert by_id == {"10": None, "11": "the value: NaN", "12": "2"}

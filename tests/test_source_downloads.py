@@ -6,8 +6,11 @@ messages that leave the user of a cluster without a network guessing which file 
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import os
 import tarfile
 import threading
@@ -274,6 +277,34 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(archives, "KEPT_FREE", 1 << 60)
     with pytest.raises(UnsafeArchiveError, match="MiB free"):
         unpack(zipped(tmp_path / "y.zip", {"a": b"x"}), tmp_path / "here")
+
+
+def test_a_tar_is_refused_at_the_member_that_is_too_large_not_behind_it(tmp_path: Path) -> None:
+    """To find the next member a compressed tar is decompressed: a bomb would cost minutes, or the memory, before."""
+    large = member("zeros", size=1 << 40)
+    negative, header = member("below", size=-5), member("pax", tarfile.XHDTYPE, size=1 << 33)
+    for name, info, message in (
+        ("large", large, "times its own size"),
+        ("negative", negative, "below zero"),
+        ("header", header, "a header claims to have 8192 MiB"),
+    ):
+        for compressed in (gzip.compress, bz2.compress, lzma.compress, bytes):
+            file = tmp_path / f"{name}.tar"
+            file.write_bytes(compressed(info.tobuf(tarfile.GNU_FORMAT) + b"torn"))
+            with pytest.raises(UnsafeArchiveError, match=message):
+                unpack(file, tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+
+
+def test_very_many_members_and_very_deep_ones_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 10)
+    with pytest.raises(UnsafeArchiveError, match="more than 10 members"):
+        unpack(zipped(tmp_path / "x.zip", {f"{n}": b"" for n in range(11)}), tmp_path / "here")
+    with pytest.raises(UnsafeArchiveError, match="folders deep"):
+        unpack(zipped(tmp_path / "y.zip", {"a/" * 200 + "b": b""}), tmp_path / "here")
+    assert not (tmp_path / "here").exists()
 
 
 def test_broken_archives_leave_nothing_that_looks_whole(tmp_path: Path) -> None:

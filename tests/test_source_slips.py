@@ -58,6 +58,53 @@ def test_a_text_that_only_looks_like_one_stays(tmp_path: Path) -> None:
     assert [sample.answer for sample in samples] == ["3.0", "2.0"]
 
 
+def test_short_floats_of_parquet_are_what_they_print(tmp_path: Path) -> None:
+    """As a Python number the 32-bit 2.1 is 2.0999999046325684, which no answer equals."""
+    nested = pa.struct([("x", pa.float32()), ("name", pa.string())])
+    table = pa.table(
+        {
+            "question": ["q", "q", "q"],
+            "answer": pa.array([2.1, None, 3], pa.float32()),
+            "box": pa.array([[0.1, None], None, []], pa.list_(pa.float32())),
+            "about": pa.array([{"x": 0.3, "name": "a"}, None, {"x": None, "name": "b"}], nested),
+            "half": pa.array([0.1, 2.0, 3.5], pa.float16()),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    first, second, third = NativeSource(tmp_path / "t.parquet").load()
+    assert [first.answers, second.answers, third.answers] == [("2.1",), (), ("3",)]
+    assert first.metadata == {"box": [0.1, None], "about": {"x": 0.3, "name": "a"}, "half": 0.1}
+    assert third.metadata == {"box": [], "about": {"x": None, "name": "b"}, "half": 3.5}
+
+
+def test_booleans_as_data_frames_write_them(tmp_path: Path) -> None:
+    csv = "question,answer,sure\nq,True,True\nq,False,False\nq,TRUE,\n"
+    fields = {
+        "answer": {"column": "answer", "labels": {True: "yes", False: "no"}}
+    }  # as YAML reads true and false
+    samples = load(tmp_path / "t.csv", csv, fields=fields)
+    assert [sample.answer for sample in samples] == ["yes", "no", "yes"]
+    (kept,) = load(tmp_path / "t.csv", csv, fields=fields, where={"sure": True})
+    assert kept.id == "0"
+
+
+@pytest.mark.parametrize("answer", ["", " ", "\n", None, [], [None], [""], ["", None, " "]])
+def test_what_says_nothing_is_no_answer(tmp_path: Path, answer: object) -> None:
+    rows: list[dict[str, object]] = [
+        {"question": "q", "answer": answer},
+        {"question": "q", "answer": [None, "x"]},
+    ]
+    first, second = load(tmp_path / "t.jsonl", "\n".join(map(json.dumps, rows)))
+    assert (first.answers, second.answers) == ((), ("x",))
+
+
+def test_of_equal_choices_each_is_right(tmp_path: Path) -> None:
+    row = {"question": "q", "choices": ["x", "y", "x"], "answer": "x"}
+    fields = {"answer": {"column": "answer", "given_as": "text"}}
+    (sample,) = load(tmp_path / "t.jsonl", json.dumps(row), fields=fields)
+    assert sample.answers == ("A", "C")
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_whole_numbers_of_typed_columns(tmp_path: Path, form: str) -> None:
     rows: list[dict[str, object]] = [

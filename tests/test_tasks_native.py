@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from muster.core import JSON, ConfigurationError, Media, Sample
+from muster.media.gate import open_media
+from muster.tasks.sources import pack
 from muster.tasks.sources.native import NativeSource
 
 PNG = b"\x89PNG\r\n\x1a\n not really"
@@ -231,6 +233,39 @@ def test_parquet_bytes_in_all_their_forms(tmp_path: Path) -> None:
         pa.Table.from_pylist([{"question": "q", "image": {"bytes": None, "path": "a.png"}}]), only_path
     )
     assert load(only_path)[0].images == (Media("image", path=str(tmp_path / "a.png")),)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_image_structs_of_one_field_and_lists_with_nulls(
+    tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every writer stores a `path` beside the bytes, and lists of a fixed length are filled up with nulls."""
+    if packed:
+        monkeypatch.setattr(pack, "PACK_ABOVE", 0)
+        monkeypatch.setenv("MUSTER_CACHE", str(tmp_path / "cache"))
+    path = Media("image", path=str(tmp_path / "a.png"))
+    cases: list[tuple[object, list[object]]] = [
+        ({"bytes": PNG}, [PNG]),
+        ({"path": "a.png"}, [path]),
+        ([{"bytes": PNG}, None, {"bytes": PNG}], [PNG, PNG]),
+        ([PNG, None], [PNG]),
+        ([None, "a.png", ""], [path]),
+        ([None, None], []),
+        ([{"bytes": None, "path": None}, {"bytes": PNG, "path": None}], [PNG]),
+        ({"bytes": None, "path": None}, []),
+    ]
+    for number, (value, wanted) in enumerate(cases):
+        file = tmp_path / f"{number}.parquet"
+        column = "images" if isinstance(value, list) else "image"
+        row = {"question": "q", column: value}
+        pq.write_table(pa.Table.from_pylist([row]), file)
+        images = load(file)[0].images
+        assert [each if each.path else open_media(each).read() for each in images] == wanted, value
+    rows = jsonl(tmp_path / "t.jsonl", {"question": "q", "images": [None, "a.png"]})
+    assert load(rows)[0].images == (path,)
+    texts = tmp_path / "t.csv"
+    texts.write_text('question,images\nq,"[null, ""a.png""]"\n')
+    assert load(texts)[0].images == (path,)
 
 
 def test_parquet_nulls_dates_and_numbers_that_pandas_made_nan(tmp_path: Path) -> None:

@@ -70,7 +70,14 @@ _WRAPPERS = (
     ("<conclusion>", "</conclusion>"),  # LLaVA-CoT
 )
 """What may stand around all that follows a thought, in any case."""
-_ENDS = ("[END FINAL RESPONSE]", "<|return|>", "<|end|>", "<|close|>message<|sep|>", "<|im_end|>", "<|endoftext|>")
+_ENDS = (
+    "[END FINAL RESPONSE]",
+    "<|return|>",
+    "<|end|>",
+    "<|close|>message<|sep|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+)
 
 
 class Split(NamedTuple):

@@ -74,10 +74,10 @@ def read_predictions(path: Path, samples: Sequence[Sample], task: str) -> Iterat
 
 def _lines(path: Path, samples: Sequence[Sample], task: str) -> Iterator[Entry]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, raw in enumerate(file, start=1):
+            line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             if not line.strip():
                 continue
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if number == 1 and _of_others(line):
                 yield from _rows(path, read_rows(path), samples, task)
                 return

@@ -1,8 +1,8 @@
 """What a server answers to `POST /chat/completions`, read without trusting it.
 
 Where the thought stands: `reasoning_content` (vLLM up to 0.10, SGLang, DeepSeek), `reasoning` (vLLM, OpenRouter), parts
-of the type `thinking` or `reasoning` (Mistral), `thinking` (Ollama), `reasoning_details` (OpenRouter), `thinking_blocks`
-(LiteLLM).
+of the type `thinking` or `reasoning` (Mistral), `thinking` (Ollama), `reasoning_details` (OpenRouter),
+`thinking_blocks` (LiteLLM).
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class _Message(msgspec.Struct):
     def thought(self) -> str:
         parts = self.content if isinstance(self.content, list) else []
         thoughts = [part for part in parts if part.type in _THOUGHTS]
-        inside = "".join(_words(part.thinking) or _words(part.reasoning) or part.text or "" for part in thoughts)
+        inside = "".join(
+            _words(part.thinking) or _words(part.reasoning) or part.text or "" for part in thoughts
+        )
         apart = (
             self.reasoning_content,
             self.reasoning,

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 from muster.core import Extent, Media, MediaKind
 from muster.media.gate import ADVICE, may_name
 from muster.tasks.problems import shown
+from muster.tasks.sources.absent import absent
 from muster.tasks.yaml_lines import as_mapping
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -45,13 +46,23 @@ def read_media(kind: MediaKind, value: object, place: MediaPlace) -> Media:
         return Media(kind, extent=value)
     if isinstance(value, str) and value:
         return _from_text(kind, value, place)
-    cell = as_mapping(value)
-    if cell is not None and cell.keys() == {"bytes", "path"}:  # how Hugging Face datasets store one
-        content = cell["bytes"] if cell["bytes"] is not None else cell["path"]
-        if isinstance(content, bytes | str) and content:
-            return read_media(kind, content, place)
+    content = stored_content(value)
+    if isinstance(content, bytes | str | Extent) and content:
+        return read_media(kind, content, place)
     article = "an" if kind == "image" else "a"
     raise ValueError(f"{shown(value)} is neither a path, a data URI, a URL nor {article} {kind}'s bytes")
+
+
+def stored_content(value: object) -> object:
+    """The bytes, else the path, of a struct as Hugging Face datasets store an image: `{bytes, path}`, or one of them.
+
+    None for anything else.
+    """
+    cell = as_mapping(value)
+    if not cell or not cell.keys() <= {"bytes", "path"}:
+        return None
+    content = cell.get("bytes")
+    return cell.get("path") if absent(content) else content
 
 
 def embedded(value: str) -> bytes | None:

@@ -28,7 +28,7 @@ from muster.core.phases import counted, phase
 from muster.tasks.sources.cache import locked
 from muster.tasks.sources.json_cells import plain
 from muster.tasks.sources.list_text import looks_like_list, parse_list
-from muster.tasks.sources.media_cells import embedded
+from muster.tasks.sources.media_cells import embedded, stored_content
 from muster.tasks.sources.row import Row
 from muster.tasks.yaml_lines import as_mapping
 
@@ -178,8 +178,8 @@ class _MediaWriter:
         cell = as_mapping(value)
         if cell is None:
             return plain(value)
-        if cell.keys() == {"bytes", "path"}:
-            return self.put_all(cell["path"] if cell["bytes"] is None else cell["bytes"], is_text)
+        if (content := stored_content(cell)) is not None:
+            return self.put_all(content, is_text)
         return {key: self.put_all(item, is_text) for key, item in cell.items()}
 
     def _put_text(self, value: str, is_text: bool) -> object:

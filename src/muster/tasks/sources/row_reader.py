@@ -209,7 +209,7 @@ class RowReader:
             else self._one_or_many(row, layout, "video", "videos")
         )
         try:
-            return tuple(read_media(kind, item, self.place) for item in _items(value) if not absent(item))
+            return tuple(read_media(kind, item, self.place) for item in _items(value) if not _no_media(item))
         except ValueError as error:
             raise FieldProblem(name, str(error)) from error
 
@@ -280,6 +280,12 @@ def _value(name: str, reference: Reference, row: Row) -> object:
         return reference.value(row.cells)
     except ValueError as error:
         raise FieldProblem(name, str(error), of_the_task=isinstance(reference, TemplateReference)) from error
+
+
+def _no_media(item: object) -> bool:
+    """Whether a place in a list is empty: null, or a struct of nulls, as columns of a fixed length have them."""
+    cell = as_mapping(item)
+    return absent(item) or (bool(cell) and cell is not None and all(map(absent, cell.values())))
 
 
 def _items(value: object) -> list[object]:

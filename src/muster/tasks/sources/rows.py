@@ -130,7 +130,7 @@ def _as_printed(kind: pa.DataType) -> Callable[[object], object] | None:
         return item and (lambda value: [*map(item, value)] if isinstance(value, list) else value)
     if are.is_struct(kind):
         inside = {each.name: inner for each in kind if (inner := _as_printed(each.type))}
-        return inside and (lambda value: _with_printed(value, inside)) or None
+        return (lambda value: _with_printed(value, inside)) if inside else None
     return None
 
 
