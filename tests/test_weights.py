@@ -109,6 +109,18 @@ def test_an_adapter_of_another_model_is_refused(adapted: Path, tmp_path: Path) -
             load(folder)
 
 
+def test_an_adapter_in_a_folder_of_its_own_is_refused(folder: Path) -> None:
+    """Phi-4-multimodal has its vision there; without it the answers are another model's."""
+    (folder / "vision-lora").mkdir()
+    add_adapter(folder / "vision-lora")
+    for check in (lambda: TransformersModel.check(ModelSettings(str(folder))), lambda: check_weights(folder)):
+        with pytest.raises(ConfigurationError, match=r"holds an adapter in vision-lora/, which would be left"):
+            check()
+    TransformersModel.check(ModelSettings(str(folder), {"adapter": "off"}))
+    (folder / "vision-lora").rename(folder / "checkpoint-500")
+    TransformersModel.check(ModelSettings(str(folder)))
+
+
 def test_without_peft_an_adapter_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """transformers alone would evaluate the base model; vLLM and models with code of their own do so anyway."""
     without_peft(monkeypatch)
@@ -133,6 +145,9 @@ def test_an_adapter_alone_names_its_base_and_what_to_do(folder: Path) -> None:
     ("adapter_model.safetensors", "without its adapter_config.json"),
     ("adapter_model.bin", "without its adapter_config.json"),
     ("non_lora_trainables.bin", "nobody would load: non_lora_trainables.bin"),
+    ("non_lora_trainables.safetensors", "nobody would load: non_lora_trainables.safetensors"),
+    ("pytorch_lora_weights.safetensors", "nobody would load: pytorch_lora_weights.safetensors"),
+    ("adapters.safetensors", "nobody would load: adapters.safetensors"),
     ("mm_projector.bin", "nobody would load: mm_projector.bin"),
     ("__0_0.distcp", "nobody would load"),
 ])  # fmt: skip

@@ -23,8 +23,17 @@ AdapterUse: TypeAlias = Literal["auto", "off"]
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-READ_BY_NOBODY = ("non_lora_trainables.bin", "mm_projector.bin", "*.distcp")
-"""Weights of the original LLaVA's trainer, and of torch's distributed checkpoints: no part of what is loaded."""
+READ_BY_NOBODY = (
+    "non_lora_trainables.*",
+    "mm_projector.*",
+    "*.distcp",
+    "*lora*.safetensors",
+    "*lora*.bin",
+    "adapter.safetensors",
+    "adapters.safetensors",
+)
+"""Weights of the original LLaVA's trainer, of torch's distributed checkpoints, and of adapters under other libraries'
+names (diffusers, MLX …): no part of what is loaded."""
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 MERGE = (
@@ -141,11 +150,22 @@ def _check_adapter(folder: Path, with_adapters: bool, adapter: AdapterUse) -> No
                 f"{folder} holds an adapter beside the model's weights, and without the package peft it would be left "
                 f"out: install it (in Muster's clone, pip install '.[peft]'), or {MERGE}{without}"
             )
+    if adapter == "auto" and (inner := _adapters_below(folder)):
+        raise ConfigurationError(
+            f"{folder} holds an adapter in {inner[0]}/, which would be left out: merge it into the model, or move it "
+            f"out of the folder if it is no part of it{without}"
+        )
     if found := [file.name for pattern in READ_BY_NOBODY for file in sorted(folder.glob(pattern))]:
         raise ConfigurationError(
             f"{folder} holds weights that nobody would load: {found[0]}. Merge them into the model, or move them out "
             "of the folder if they are no part of it"
         )
+
+
+def _adapters_below(folder: Path) -> list[str]:
+    """Subfolders with an adapter, as peft saves several and Phi-4-multimodal has them; a trainer's checkpoints aside."""
+    found = sorted(file.parent.name for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
+    return [name for name in found if not name.startswith("checkpoint-")]
 
 
 def base_of(folder: Path) -> str:
