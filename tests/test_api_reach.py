@@ -54,6 +54,35 @@ def test_a_server_of_this_machine_is_asked_directly(backend: str, monkeypatch: p
     assert completion.text == "7"
 
 
+@pytest.mark.parametrize(
+    ("excepted", "url", "direct"),
+    [
+        ("example.com", "http://a.example.com", True),
+        ("example.com", "http://notexample.com", False),
+        ("*.example.com", "http://a.example.com", True),
+        ("10.0.0.0/8, other", "http://10.1.2.3:8000/v1", True),
+        ("10.0.0.0/8", "http://11.1.2.3:8000/v1", False),
+        ("192.168.*", "http://192.168.1.1", True),
+        ("host:8000", "http://host:8000/v1", True),
+        ("host:8000", "http://host:9000/v1", False),
+        ("example.com:443", "https://a.example.com", True),
+        ("[fd00::1]:80", "http://[fd00::1]/v1", True),
+        ("fd00::/8", "http://[fd00::1]:8000", True),
+        ("", "http://127.1:8000", True),
+        ("", "http://[::ffff:127.0.0.1]:8000", True),
+        ("", "http://10.1.2.3", False),
+    ],
+)
+def test_what_no_proxy_names_is_asked_directly(
+    excepted: str, url: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The standard library knows names and their endings alone; clusters name networks."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", excepted)
+    assert (proxy_of(url) is None) is direct
+
+
 @pytest.mark.parametrize("backend", ["openai", "anthropic"])
 def test_a_proxy_is_named_where_it_may_be_the_one_who_refuses(
     backend: str, monkeypatch: pytest.MonkeyPatch

@@ -114,7 +114,9 @@ def test_an_adapter_in_a_folder_of_its_own_is_refused(folder: Path) -> None:
     (folder / "vision-lora").mkdir()
     add_adapter(folder / "vision-lora")
     for check in (lambda: TransformersModel.check(ModelSettings(str(folder))), lambda: check_weights(folder)):
-        with pytest.raises(ConfigurationError, match=r"holds an adapter in vision-lora/, which would be left"):
+        with pytest.raises(
+            ConfigurationError, match=r"holds an adapter in vision-lora/, which would be left"
+        ):
             check()
     TransformersModel.check(ModelSettings(str(folder), {"adapter": "off"}))
     (folder / "vision-lora").rename(folder / "checkpoint-500")

@@ -163,7 +163,7 @@ def _check_adapter(folder: Path, with_adapters: bool, adapter: AdapterUse) -> No
 
 
 def _adapters_below(folder: Path) -> list[str]:
-    """Subfolders with an adapter, as peft saves several and Phi-4-multimodal has them; a trainer's checkpoints aside."""
+    """Folders within it that hold an adapter, as Phi-4-multimodal has them; a trainer's checkpoints aside."""
     found = sorted(file.parent.name for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
     return [name for name in found if not name.startswith("checkpoint-")]
 

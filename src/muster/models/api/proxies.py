@@ -1,13 +1,16 @@
 """Which proxy a server is asked through: the usual variables, and none for this very machine.
 
-HTTP_PROXY, HTTPS_PROXY and NO_PROXY are read as the standard library reads them (`urllib.request.getproxies`). The
-loopback never needs a proxy, and one would look for the server on its own machine.
+HTTP_PROXY, HTTPS_PROXY and NO_PROXY are read as the standard library reads them (`urllib.request.getproxies`); NO_PROXY
+may also name a port (`host:8000`), a pattern (`*.example.com`) and a network (`10.0.0.0/8`), as other programs have it.
+The loopback never needs a proxy, and one would look for the server on its own machine.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 import urllib.request
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -29,18 +32,57 @@ def is_loopback(host: str) -> bool:
     host = host.strip("[]").rstrip(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    address = _address(host)
+    if address is None:
         return False
-    return address.is_loopback or address.is_unspecified
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_loopback or mapped.is_unspecified
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is given as, also in the short forms that connecting takes (`127.1`)."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host)) if host[:1].isdigit() else None
+    except OSError:
+        return None
+
+
+def _excepted(host: str, port: int | None) -> bool:
+    """Whether NO_PROXY names this host."""
+    if urllib.request.proxy_bypass(host):
+        return True
+    entries = urllib.request.getproxies().get("no", "").lower().split(",")
+    return any(_names(entry.strip(), host.lower(), port) for entry in entries)
+
+
+def _names(entry: str, host: str, port: int | None) -> bool:
+    name, colon, number = entry.rpartition(":")
+    if colon and number.isdigit() and (":" not in name or name.endswith("]")):
+        if int(number) != port:
+            return False
+        entry = name
+    entry = entry.strip("[]")
+    if not entry:
+        return False
+    address = _address(host)
+    if address is not None and "*" not in entry:
+        try:
+            return address in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    return fnmatchcase(host, entry) or (colon != "" and host.endswith(f".{entry.removeprefix('.')}"))
 
 
 def proxy_of(url: str, *, general: bool = False) -> Proxy | None:
     """The proxy for an address; None where it is asked directly. `general`: ALL_PROXY counts too."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if is_loopback(host) or urllib.request.proxy_bypass(host):
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    if is_loopback(host) or _excepted(host, port):
         return None
     known = urllib.request.getproxies()
     for scheme in (parts.scheme, "all") if general else (parts.scheme,):

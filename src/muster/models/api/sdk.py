@@ -10,7 +10,7 @@ import httpx2
 
 from muster.models.api.failures import DeniedError, UnavailableError, UnreachableError, untrusted
 from muster.models.api.options import BaseUrl
-from muster.models.api.proxies import is_loopback
+from muster.models.api.proxies import proxy_of
 
 KEPT_OPEN_SECONDS = 4.0
 _NOT_REACHED = (httpx2.ConnectError, httpx2.ConnectTimeout)
@@ -19,9 +19,9 @@ _NOT_REACHED = (httpx2.ConnectError, httpx2.ConnectTimeout)
 def http_client(connect_timeout: float, urls: Sequence[BaseUrl]) -> httpx2.AsyncClient:
     """Connections without a limit of their own; how long an answer may take is the caller's to say.
 
-    The usual variables for proxies count, but not for servers of this very machine.
+    The usual variables for proxies count, as everywhere (`proxy_of`).
     """
-    direct = {url.host for url in urls if is_loopback(url.host)}
+    direct = {url.host for url in urls if proxy_of(url.url, general=True) is None}
     for chatty in ("httpx2", "google_genai"):  # a line per request
         logging.getLogger(chatty).setLevel(logging.WARNING)
     return httpx2.AsyncClient(
