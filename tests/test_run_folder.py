@@ -269,7 +269,7 @@ def test_clearing_a_run_forgets_none_of_its_files(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     properties = [name for name, value in vars(RunFolder).items() if isinstance(value, property)]
     paths = {name: value for name in properties if isinstance(value := getattr(folder, name), Path)}
-    kept, folders = {"logs", "slurm", "lock_file", "lock_holder"}, {"toolkit_files"}
+    kept, folders = {"logs", "slurm", "lock_file", "lock_holder"}, {"toolkit_files", "export"}
     with folder.lock():
         for name, path in paths.items():
             if name in folders:

@@ -69,7 +69,7 @@ def _export(
     from muster.export.rows import chosen_tasks
 
     tasks = chosen_tasks(run, asked)
-    target = output or run.folder.root / "export"
+    target = output or run.folder.export
     match to:
         case "parquet" | "csv" | "jsonl":
             from muster.export.tables import export_table

@@ -89,6 +89,11 @@ class RunFolder:
         return self.root / "toolkits"
 
     @property
+    def export(self) -> Path:
+        """The folder of what `muster export` wrote of the answers."""
+        return self.root / "export"
+
+    @property
     def logs(self) -> Path:
         """The folder of the workers' logs."""
         return self.root / "logs"
@@ -148,8 +153,9 @@ class RunFolder:
         try:
             for path in (*self.logs.glob("*.log"), *self.of_the_run, self.manifest):
                 path.unlink(missing_ok=True)
-            if self.toolkit_files.is_dir():
-                shutil.rmtree(self.toolkit_files)
+            for made in (self.toolkit_files, self.export):
+                if made.is_dir():
+                    shutil.rmtree(made)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot replace the run in {self.root}: {error.strerror or error}"
