@@ -7,6 +7,7 @@ there is, and against scores that a metric gives and doesn't declare.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from muster.cli.app import app
 from muster.core import ConfigurationError, MusterError, Sample
 from muster.metrics.protocol import Score, ScoredSample
 from muster.metrics.registry import build_metric, metric_names, metric_variants
-from muster.results.answer_scoring import NO_REFERENCE, Problem, score_text
+from muster.results.answer_scoring import METRIC, NO_REFERENCE, Problem, score_text
 from muster.results.results import Results
 from muster.results.verdicts import VerdictBook
 from muster.tasks.rehearsal import missing_references, rehearse
@@ -126,8 +127,41 @@ class WithoutPrimary(ToyMetric):
         return {"squared": 1.0}
 
 
+class NoNumber(ToyMetric):
+    def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
+        return {**super().aggregate(rows), "accuracy": "high"}  # type: ignore[dict-item]
+
+
 @pytest.mark.parametrize(
-    ("metric", "words"), [(Undeclared(), "gave other, but"), (WithoutPrimary(), "no 'accuracy'")]
+    ("score", "words"),
+    [
+        (Score({"accuracy": math.nan}), "gave nan as the score 'accuracy', which is no finite number"),
+        (Score({"accuracy": math.inf}), "gave inf as the score 'accuracy'"),
+        (Score({"accuracy": None}), "gave None as the score 'accuracy'"),  # type: ignore[dict-item]
+        (Score({"accuracy": "1"}), "gave '1' as the score 'accuracy'"),  # type: ignore[dict-item]
+        (Score({"accuracy": 1.0}, ["a"]), "gave a list as what it read"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_score_that_is_no_number_is_that_answers_alone(score: Score, words: str) -> None:
+    """It made the task's score undefined without a word, or ended in a traceback."""
+
+    class Odd(ToyMetric):
+        def score(self, sample: Sample, prediction: str) -> Score:
+            return score
+
+    scored = score_text(Odd(), toy_samples(1)[0], 0, "x", VerdictBook())
+    assert isinstance(scored, Problem)
+    assert scored.kind == METRIC
+    assert words in scored.message
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (Undeclared(), "gave other, but"),
+        (WithoutPrimary(), "no 'accuracy'"),
+        (NoNumber(), "gave 'high' for 'accuracy', which is no number"),
+    ],
 )
 def test_scores_that_are_not_declared_are_refused(metric: ToyMetric, words: str) -> None:
     samples = [replace(sample, answers=()) for sample in toy_samples(2)] + toy_samples(2, start=2)

@@ -24,10 +24,13 @@ class HasScoreValues(Protocol):
 
 
 def score_values(rows: Sequence[ScoredSample], name: str) -> list[float]:
-    """The per-answer score `name` of each of `rows`."""
-    if isinstance(rows, HasScoreValues):
-        return rows.score_values(name)
-    return [row.score.scores[name] for row in rows]
+    """The per-answer score `name` of each of `rows`. Raises `KeyError` where one has none."""
+    try:
+        if isinstance(rows, HasScoreValues):
+            return rows.score_values(name)
+        return [row.score.scores[name] for row in rows]
+    except KeyError:
+        raise KeyError(f"an answer has no score {name!r}; every answer of a metric has the same") from None
 
 
 def mean_score(rows: Sequence[ScoredSample], name: str) -> float:

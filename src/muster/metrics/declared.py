@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from muster.metrics.protocol import Metric
+import math
+from numbers import Real
+
+from muster.metrics.protocol import Metric, Score
 
 
 def undeclared(metric: Metric, values: object) -> str | None:
@@ -18,4 +21,20 @@ def undeclared(metric: Metric, values: object) -> str | None:
         )
     if info.primary not in values:
         return f"metric {info.name}: aggregate gave no {info.primary!r}, which its info calls primary; {declared}"
+    for name, value in values.items():
+        if value is not None and not isinstance(value, Real):
+            return f"metric {info.name}: aggregate gave {value!r} for {name!r}, which is no number"
+    return None
+
+
+def unfit(metric: Metric, score: Score) -> str | None:
+    """What is wrong with an answer's score; None where nothing is."""
+    for key, value in score.scores.items():
+        if (type(value) is not float and not isinstance(value, Real)) or not math.isfinite(value):
+            return f"metric {metric.info.name} gave {value!r} as the score {key!r}, which is no finite number"
+    if score.extracted is not None and not isinstance(score.extracted, str):
+        kind = type(score.extracted).__name__
+        return (
+            f"metric {metric.info.name} gave a {kind} as what it read (`extracted`): expected a text or None"
+        )
     return None

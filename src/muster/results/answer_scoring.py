@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from muster.core import Sample
 from muster.core.foreign_code import ForeignCode
+from muster.metrics.declared import unfit
 from muster.metrics.protocol import (
     CorpusMetric,
     Metric,
@@ -180,6 +181,8 @@ def score_text(metric: Metric, sample: Sample, repeat: int, text: str, verdicts:
             return Problem(
                 METRIC, f"metric {metric.info.name} gave a {type(score).__name__} instead of a Score"
             )
+        if problem := unfit(metric, score):
+            return Problem(METRIC, problem)
         return ScoredSample(sample, text, score, repeat)
     except UnscoredError as error:
         return Problem(UNSCORED, f"{metric.info.name} ({metric.info.variant}): {error}")
