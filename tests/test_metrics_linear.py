@@ -159,6 +159,20 @@ def test_time_grows_with_the_length_alone_for_several_letters() -> None:
         assert _is_linear(metric, CHOICES, start, token), f"{start!r} + {token!r} …"
 
 
+@pytest.mark.parametrize(
+    "token", ["| a ", "|---", "\\text{", "<table><tr><td>", "<|im_end|>", "\\begin{table}", "\\tag{"]
+)
+def test_pages_in_a_loop_take_linear_time(token: str) -> None:
+    """Of these a page of 30,000 characters took seconds, one of 100,000 longer than an answer may."""
+    metric = build_metric("omnidocbench")
+    (page,) = SAMPLES["omnidocbench"]
+
+    def work(text: str) -> None:
+        metric.score(page, text)
+
+    assert any(_growth(work, "", token, length) < 9 for length in (24_000, 48_000))
+
+
 def test_thoughts_are_divided_in_linear_time() -> None:
     for split in (Thinking().split, split_lmms_eval):
         for token in (

@@ -206,18 +206,21 @@ class OddMetric(ToyMetric):
         return {"accuracy": math.nan, "squared": math.inf}
 
 
-def test_nan_is_null_and_a_metric_that_raises_costs_that_sample(tmp_path: Path) -> None:
+def test_nan_is_null_and_a_metric_that_raises_or_gives_nan_costs_that_sample(tmp_path: Path) -> None:
     plan = toy_plan(4, metric=OddMetric(), by=())
     folder, results = scored(tmp_path, [answer(key, "x") for key in keys_of(plan)], plan)
     task = json.loads(folder.results.read_text())["tasks"]["toy"]
     assert task["metrics"]["accuracy"]["value"] is None
     assert task["metrics"]["squared"]["value"] is None
-    counts = {"requested": 4, "succeeded": 3, "errored": 1, "errors": {"metric": 1}}
+    counts = {"requested": 4, "succeeded": 2, "errored": 2, "errors": {"metric": 2}}
     assert counts.items() <= task["samples"].items()
-    assert task["samples"]["metric_failures"] == {"metric exact raised ValueError: no such letter": 1}
+    assert task["samples"]["metric_failures"] == {
+        "metric exact gave nan as the score 'accuracy', which is no finite number": 1,
+        "metric exact raised ValueError: no such letter": 1,
+    }
     assert Results.load(folder.results) == results
     rows = rows_of(folder)
-    assert rows[2]["scores"] == {"accuracy": None}
+    assert rows[2]["error"].startswith("metric: metric exact gave nan")
     assert rows[1]["error"] == "metric: metric exact raised ValueError: no such letter"
     assert rows[1]["prediction"] == "x"
 

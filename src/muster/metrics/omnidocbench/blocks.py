@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from muster.metrics.omnidocbench.ended import substitute, up_to_last
 from muster.metrics.omnidocbench.markdown_tables import rows_of, with_html_tables
 
 Kind = Literal["text_all", "equation_isolated", "html_table", "latex_table"]
@@ -79,7 +80,7 @@ class _Page:
 
 def blocks_of(text: str) -> list[Block]:
     """The blocks by kind, kinds in the order in which they begin."""
-    page = _Page(_without_fences(_IMAGE.sub("", text)))
+    page = _Page(_without_fences(substitute(_IMAGE, "", text, ")")))
     for start, end in _latex_tables(page.text):
         page.take("latex_table", start, end, page.text[start:end])
     for start, end in _enclosed(page.text, _HTML):
@@ -87,12 +88,12 @@ def blocks_of(text: str) -> list[Block]:
     _take_formulas(page)
     if len(rows_of(page.text + "\n")) >= 2:
         page.text = with_html_tables(page.text)
-        for table in _HTML_TABLE.finditer(page.text):
+        for table in _HTML_TABLE.finditer(up_to_last(page.text, "</table>")):
             page.take("html_table", *table.span(), table.group(0).strip(), "md2html_table")
     for code in _CODE.finditer(page.text):
         page.take("text_all", *code.span(), code.group(2).strip(), "code")
     for command in _LATEX_COMMANDS:
-        page.text = command.sub(r"\1", page.text)
+        page.text = substitute(command, r"\1", page.text, "}")
     page.blocks.extend(_paragraphs(page.text))
     ordered = sorted(page.blocks, key=lambda block: block.place)
     kinds = dict.fromkeys(block.kind for block in ordered)
@@ -110,7 +111,7 @@ def _without_fences(text: str) -> str:
 
 
 def _latex_tables(text: str) -> list[tuple[int, int]]:
-    tables = [found.span() for found in _LATEX_TABLE.finditer(text)]
+    tables = [found.span() for found in _LATEX_TABLE.finditer(up_to_last(text, r"\end{table}"))]
     for start, end in tables:
         text = text[:start] + " " * (end - start) + text[end:]
     spans = sorted([*tables, *_enclosed(text, _TABULAR)], key=lambda span: span[0])
@@ -123,7 +124,7 @@ def _enclosed(text: str, kind: _Environment) -> list[tuple[int, int]]:
     begins = _Seeker(kind.begin, text)
     ends = _Seeker(kind.end, text)
     offset: int | None = 0
-    while offset is not None:
+    while offset is not None and ends.after(offset) is not None:
         open_at: list[int] = []
         place = offset
         while place < len(text):

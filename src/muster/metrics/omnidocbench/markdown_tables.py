@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_ROW = re.compile(r"\|\s*.*?\s*\|\n", re.DOTALL)
+from muster.metrics.omnidocbench.ended import substitute, up_to_last
+
 _TABLE = re.compile(r"<table>[\s\S]*?</table>")
 _COMMENT = re.compile(r"<!--[\s\S]*?-->")
 _FRAME = re.compile(r"</?t(able|head|body)>")
@@ -12,7 +13,12 @@ _FRAME = re.compile(r"</?t(able|head|body)>")
 
 def rows_of(text: str) -> list[str]:
     """From a bar to the next bar at the end of a line."""
-    return _ROW.findall(text)
+    rows: list[str] = []
+    start = text.find("|")
+    while start >= 0 and (end := text.find("|\n", start + 1)) >= 0:
+        rows.append(text[start : end + 2])
+        start = text.find("|", end + 2)
+    return rows
 
 
 def with_html_tables(text: str) -> str:
@@ -68,7 +74,7 @@ def _is_rule(line: str) -> bool:
 
 def _one_table(text: str) -> str:
     lines: list[str] = []
-    for table in _TABLE.findall(_COMMENT.sub("", text)):
+    for table in _TABLE.findall(up_to_last(substitute(_COMMENT, "", text, "-->"), "</table>")):
         rows = [
             line.replace("<th>", "<td>").replace("</th>", "</td>") if "<th>" in line else line
             for line in table.split("\n")

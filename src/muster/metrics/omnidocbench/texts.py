@@ -6,6 +6,8 @@ import html
 import re
 import unicodedata
 
+from muster.metrics.omnidocbench.ended import substitute
+
 _INLINE = re.compile(r"\$(.*?)\$|\\\((.*?)\\\)")
 _ESCAPED = re.compile(r"\\([\\_&%^])")
 _KEPT = re.compile(r"[^\w\u4e00-\u9fff]")
@@ -81,7 +83,7 @@ def comparable_formula(text: str) -> str:
     if displayed:
         text = displayed.group(1).strip()
     for decoration in _DECORATIONS:
-        text = decoration.sub("", text)
+        text = substitute(decoration, "", text, "}")
     text = text.strip(".")
     for command in _COMMANDS:
         text = text.replace(command, "")
