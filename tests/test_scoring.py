@@ -220,7 +220,7 @@ def test_nan_is_null_and_a_metric_that_raises_or_gives_nan_costs_that_sample(tmp
     }
     assert Results.load(folder.results) == results
     rows = rows_of(folder)
-    assert rows[2]["error"].startswith("metric: metric exact gave nan")
+    assert str(rows[2]["error"]).startswith("metric: metric exact gave nan")
     assert rows[1]["error"] == "metric: metric exact raised ValueError: no such letter"
     assert rows[1]["prediction"] == "x"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Real
 
 from muster.metrics.protocol import Metric, Score
@@ -29,11 +30,13 @@ def undeclared(metric: Metric, values: object) -> str | None:
 
 def unfit(metric: Metric, score: Score) -> str | None:
     """What is wrong with an answer's score; None where nothing is."""
-    for key, value in score.scores.items():
-        if (type(value) is not float and not isinstance(value, Real)) or not math.isfinite(value):
+    scores: Mapping[str, object] = score.scores  # a plug-in may give anything
+    extracted: object = score.extracted
+    for key, value in scores.items():
+        if not isinstance(value, float | Real) or not math.isfinite(value):
             return f"metric {metric.info.name} gave {value!r} as the score {key!r}, which is no finite number"
-    if score.extracted is not None and not isinstance(score.extracted, str):
-        kind = type(score.extracted).__name__
+    if extracted is not None and not isinstance(extracted, str):
+        kind = type(extracted).__name__
         return (
             f"metric {metric.info.name} gave a {kind} as what it read (`extracted`): expected a text or None"
         )
