@@ -66,6 +66,23 @@ class Remembers(Echo):
         return Completion(request.key, text, usage=Usage(10, len(text)), finish_reason="stop")
 
 
+class Repeats(Echo):
+    """Answers with the last message's text, and how many pictures it has, in brackets."""
+
+    def reply(self, request: Request) -> Completion:
+        said = f"{request.messages[-1].text} [{len(request.media)}]"
+        return Completion(request.key, said, usage=Usage(10, len(said)), finish_reason="stop")
+
+
+class SaysRaise(Repeats):
+    """Answers `raise` to the sample `raises`."""
+
+    def reply(self, request: Request) -> Completion:
+        if request.key.sample_id == str(self.args["raises"]):
+            return Completion(request.key, "raise")
+        return super().reply(request)
+
+
 class Batches(Echo):
     """Answers static batches of `batch`."""
 

@@ -18,6 +18,11 @@ from muster_toolkit_media import MediaWriter
 from muster_toolkit_wire import RefusedError, serve, start
 
 COLOURS = ["red", "green", "blue", "red"]
+OUTPUTS = {"likelihood": "multiple_choice", "agent": "generate_until_agentic"} | dict.fromkeys(
+    ("rounds", "endless"), "generate_until_multi_round"
+)
+ROUNDS = 12
+"""Documents that are asked in rounds; number N in 1 + N % 4 of them."""
 scored: dict[Any, dict[str, float]] = {}
 Frames = Iterator[tuple[dict[str, Any], list[bytes] | tuple[()]]]
 
@@ -41,15 +46,15 @@ def hello(_request: dict[str, Any]) -> Frames:
 
 def load(request: dict[str, Any]) -> Frames:
     for name in request["names"]:
-        if name not in ("colours", "judged", "likelihood", "talk"):
+        if name not in ("colours", "judged", "likelihood", "talk", "rounds", "endless"):
             raise RefusedError(f"there is no task {name!r}")
         yield (
             {
                 "about": "task",
                 "asked": name,
                 "name": name,
-                "output": "multiple_choice" if name == "likelihood" else "generate_until",
-                "count": len(COLOURS),
+                "output": OUTPUTS.get(name, "generate_until"),
+                "count": ROUNDS if name == "rounds" else len(COLOURS),
                 "repeats": 1,
                 "generation": {
                     "max_new_tokens": 16,
@@ -81,6 +86,11 @@ def render(request: dict[str, Any]) -> Frames:
             said = {"role": "user", "parts": [{"text": f"the {turn} question"}]}
             yield {"id": turn, "previous": "first" if turn == "second" else "", "messages": [said]}, ()
         return
+    if request["task"] in ("rounds", "endless"):
+        for place in range(ROUNDS) if docs is None else docs:
+            said = {"role": "user", "parts": [{"text": f"document {place}"}]}
+            yield {"id": place, "messages": [said]}, ()
+        return
     for place in range(len(COLOURS)) if docs is None else docs:
         if place == 2 and request["task"] == "judged":
             yield {"id": place, "fault": "its image isn't there"}, ()
@@ -92,6 +102,32 @@ def render(request: dict[str, Any]) -> Frames:
             {"id": place, "messages": messages, "references": [COLOURS[place]], "cells": {"place": place}},
             media.take(),
         )
+
+
+def next_round(request: dict[str, Any]) -> Frames:
+    answers, place = request["answers"], int(request["document"])
+    if answers[-1] == "raise":
+        raise ValueError("the code of the task can't go on")
+    if len(answers) > place % 4 and request["task"] == "rounds":
+        yield {"answers": answers}, ()
+        return
+    media = MediaWriter()
+    [item] = media.media(png(len(answers)), "image")
+    parts = [{"text": f"after {answers[-1]}"}, {"media": item}, {"media": {**item, "fresh": False}}]
+    yield {"messages": [{"role": "user", "parts": parts}]}, media.take()
+
+
+def score_rounds(request: dict[str, Any]) -> Frames:
+    values = {}
+    for name, [texts] in request["answers"]:
+        wanted = [f"document {name} [0]"]
+        for _number in range(int(name) % 4):
+            wanted.append(f"after {wanted[-1]} [2]")
+        values[name] = float(texts == wanted)
+        yield {"id": int(name), "scores": {"accuracy": values[name]}}, ()
+    scored[request["task"], request["repeat"]] = values
+    numbers = aggregates(list(values.values()))
+    yield {"about": "task", "values": numbers, "resample": True, "means": {"accuracy": 1.0}}, ()
 
 
 def ask_judge(text: str) -> str | None:
@@ -107,6 +143,9 @@ def ask_judge(text: str) -> str | None:
 
 
 def score(request: dict[str, Any]) -> Frames:
+    if request["task"] in ("rounds", "endless"):
+        yield from score_rounds(request)
+        return
     values = {}
     for name, texts in request["answers"]:
         judge.refused, judge.document = "", name
@@ -144,4 +183,14 @@ def aggregate(request: dict[str, Any]) -> Frames:
 wire = start(sys.argv[1:])
 judge = JudgeEndpoint(wire)
 judge.announce()
-serve(wire, {"hello": hello, "load": load, "render": render, "score": score, "aggregate": aggregate})
+serve(
+    wire,
+    {
+        "hello": hello,
+        "load": load,
+        "render": render,
+        "round": next_round,
+        "score": score,
+        "aggregate": aggregate,
+    },
+)

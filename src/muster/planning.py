@@ -76,7 +76,8 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
     for each in planned:
         if said := missing_references(each.task, each.samples):
             log.warning("%s", said)
-    if config.collect == "gather" and (talking := [each.task.name for each in planned if each.has_dialogues]):
+    talking = [each.task.name for each in planned if each.has_dialogues or each.task.rounds is not None]
+    if config.collect == "gather" and talking:
         raise ConfigurationError(
             f"--collect gather: the later turns of {', '.join(talking)} need the answers to the earlier ones, which "
             "--collect gather keeps with the workers; leave it out"

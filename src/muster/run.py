@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 from muster.attempt import (
     Findings,
@@ -19,6 +20,7 @@ from muster.attempt import (
 from muster.config import RunConfig
 from muster.coordinator.coordinator import Coordinator, RecordSink
 from muster.coordinator.progress import Progress, TaskProgress
+from muster.coordinator.rounds import kept_rounds
 from muster.coordinator.snapshot import snapshot_of
 from muster.coordinator.workload import Workload
 from muster.core import ConfigurationError, RequestKey
@@ -147,21 +149,22 @@ def work(
     earlier = EarlierAnswers()
     with phase("reading the journal", "records"):
         journal = Journal.open(folder.journal, manifest.run, earlier.note)
-    with journal:
+    in_rounds = any(each.task.rounds is not None for each in planned)
+    with journal, Journal.open(folder.rounds, manifest.run) if in_rounds else nullcontext() as rounds:
         workload = _what_is_left(config, folder, planned, journal, earlier, display, len(manifest.attempts))
         if len(workload):
             mark_incomplete(folder)
         asked = replace(
             job.settings,
-            most_images=workload.most_images,
-            most_videos=workload.most_videos,
+            most_images=None if in_rounds else workload.most_images,
+            most_videos=None if in_rounds else workload.most_videos,
             resumed=bool(earlier.done),
         )
         job = replace(job, settings=asked)
         sink = judge.follow(journal)
 
         attempt = len(manifest.attempts)
-        coordinator = _coordinator(config, workload, sink, job.replicas, attempt=attempt)
+        coordinator = _coordinator(config, workload, sink, rounds, job.replicas, attempt=attempt)
 
         def look() -> Snapshot:
             return snapshot_of(coordinator.progress, time.monotonic(), time.time(), attempt)
@@ -170,6 +173,8 @@ def work(
 
         def sync() -> None:
             sink.sync()
+            if rounds is not None:
+                rounds.sync()
             bound_logs(folder)
             snapshots.keep_up()
 
@@ -225,9 +230,14 @@ def _what_is_left(
         JournalReader(folder.journal)
         if done and any(each.has_dialogues for each in planned)
         else nullcontext() as answers,
+        JournalReader(folder.rounds) as rounds,
     ):
         workload = Workload(
-            planned, done | spoilt if spoilt else done, earlier.lengths, answers.answer if answers else None
+            planned,
+            done | spoilt if spoilt else done,
+            earlier.lengths,
+            answers.answer if answers else None,
+            partial(kept_rounds, rounds),
         )
     if done:
         display.say(f"resuming {folder.root}: {len(done)} answers are there, {len(workload)} to go")
@@ -235,7 +245,13 @@ def _what_is_left(
 
 
 def _coordinator(
-    config: RunConfig, workload: Workload, journal: RecordSink, replicas: int, *, attempt: int
+    config: RunConfig,
+    workload: Workload,
+    journal: RecordSink,
+    rounds: RecordSink | None,
+    replicas: int,
+    *,
+    attempt: int,
 ) -> Coordinator:
     coordinator = Coordinator(
         workload,
@@ -247,6 +263,7 @@ def _coordinator(
         request_timeout=config.request_timeout,
         load_timeout=config.load_timeout,
         epoch=time.time() - time.monotonic(),
+        rounds=rounds,
     )
     if replicas == 0:  # all will join
         coordinator.forget_absent()

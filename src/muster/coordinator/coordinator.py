@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from muster.coordinator.progress import Progress, TaskProgress, WorkerProgress
+from muster.coordinator.worker import Worker, WorkerState
 from muster.coordinator.workload import Workload
 from muster.core import Completion, Failure, Request, RequestKey
 from muster.core.encoded import Encoded
@@ -26,8 +26,6 @@ _LIVE_SECONDS = 1.0
 """What a metric gets for an answer whose score is only shown."""
 _LIVE_ALL, _LIVE_EVERY = 1000, 32
 """Of a task's answers, so many are scored at once, and then one in so many: a score takes longer than all else."""
-
-WorkerState = Literal["starting", "loading", "working", "lost", "left", "failed"]
 
 
 class RecordSink(Protocol):
@@ -50,43 +48,6 @@ class Expired(NamedTuple):
 
     worker: str
     reason: str
-
-
-@dataclass(slots=True)
-class Worker:
-    """What the coordinator knows of one worker."""
-
-    name: str
-    rank: int | None
-    """None for one that joined a running run."""
-    host: str = ""
-    pid: int = 0
-    state: WorkerState = "starting"
-    seen: float = 0.0
-    progressed: float = 0.0
-    """When it last answered or started something."""
-    ready_at: float | None = None
-    slots: int = 1
-    batched: bool = False
-    load_seconds: float = 0.0
-    busy_seconds: float = 0.0
-    answered: int = 0
-    stuck: bool = False
-    """It was given up because it answered nothing, though it lives."""
-    holding: dict[int, None] = field(default_factory=dict)
-    """Request indices it works on, oldest first."""
-    lost_with: tuple[int, ...] = ()
-    """Requests whose deaths were counted when it was lost the last time."""
-
-    @property
-    def joined(self) -> bool:
-        """Whether it came to a running run from another command."""
-        return self.rank is None
-
-    @property
-    def alive(self) -> bool:
-        """Whether work can be expected from it."""
-        return self.state in ("starting", "loading", "working")
 
 
 def _unaskable(key: RequestKey, earlier: Completion) -> Completion:
@@ -117,8 +78,12 @@ class Coordinator:
         request_timeout: float,
         load_timeout: float,
         epoch: float = 0.0,
+        rounds: RecordSink | None = None,
     ) -> None:
-        """`epoch`: the unix time at which the clock of `now` was 0; what is written down has unix times."""
+        """`epoch`: the unix time at which the clock of `now` was 0; what is written down has unix times.
+
+        `rounds` keeps the answers of single rounds; None where nothing is asked in rounds.
+        """
         self.workload = workload
         self.videos = ""
         """How the models get videos, where their backend says so."""
@@ -133,6 +98,12 @@ class Coordinator:
         self._request_timeout = request_timeout
         self._load_timeout = load_timeout
         self._epoch = epoch
+        self._kept_rounds = rounds
+        self._answered_by: dict[int, str] = {}
+        """Who answered the last round, of what is asked in rounds."""
+        for index in workload.rounds.begun():
+            if queue.set_aside(index):
+                workload.rounds.go_on(index)
 
     @property
     def finished(self) -> bool:
@@ -216,7 +187,8 @@ class Coordinator:
         for index, answer in answers:
             if index < 0:  # would count from the end
                 raise IndexError(f"no request {index}")
-            if (key := self.workload.key(index)) != answer.completion.key:
+            key, given = self.workload.asked_key(index), answer.completion.key
+            if key != given and not self.workload.rounds.is_earlier(index, given):
                 raise ValueError(
                     f"request {index} is {key}, and its completion is of {answer.completion.key}"
                 )
@@ -226,18 +198,35 @@ class Coordinator:
             self._enter(worker)
         kept = []
         for index, answer in answers:
-            worker.holding.pop(index, None)
+            earlier = self.workload.rounds.is_earlier(index, answer.completion.key)
+            if not earlier or self._queue.holder(index) != name:  # else it works on a later round
+                worker.holding.pop(index, None)
             if self._pledged and (keeper := self._pledged.pop(index, None)) is not None:
                 self.progress.tasks[self.workload.task(index)].kept_back -= 1
                 self._keep([(index, answer)], keeper, now)
-            elif self._queue.complete(name, index) == "duplicate":
+            elif earlier or not self._counts(name, index, answer.completion):
                 log.info("%s answered %s, which another worker had answered", name, answer.completion.key)
             else:
                 kept.append((index, answer))
         worker.answered += len(kept)
         self._keep(kept, name, now)
         self._show(worker)
-        return self._queue.blocked < blocked
+        aside = sum(index in self.workload.rounds for index, _answer in kept)
+        return self._queue.blocked - aside < blocked
+
+    def go_on(self, now: float) -> bool:
+        """Take in what the code of tasks has said about their next rounds, where anything is asked in rounds.
+
+        Returns whether something changed: there is more to claim, or a sample has its answer.
+        """
+        changed = False
+        for index, what in self.workload.rounds.said():
+            changed = True
+            if not isinstance(what, Completion):
+                self._queue.put_forward(index)
+            elif self._queue.complete("", index) == "accepted":
+                self._record(index, Encoded.of(what), self._answered_by.pop(index, ""), now)
+        return changed
 
     def pledge(self, name: str, indices: Iterable[int], now: float) -> None:
         """A worker has answered these and keeps the answers until they are collected."""
@@ -361,8 +350,26 @@ class Coordinator:
             lost = Encoded.of(Completion(self.workload.key(index), failure=failure))
             self._keep([(index, lost)], worker.name, now)
 
+    def _counts(self, name: str, index: int, completion: Completion) -> bool:
+        """Whether an answer is the first to its request. One round's leaves the request to the next one."""
+        if index in self.workload.rounds and completion.text is not None:
+            return self._queue.set_aside(index)
+        return self._queue.complete(name, index) == "accepted"
+
+    def _keep_round(self, index: int, answer: Encoded, worker: str, now: float) -> None:
+        """Journal a round's answer, and have the task's code asked what comes next."""
+        if self._kept_rounds is not None:
+            self._kept_rounds.append_answer(answer, worker, now + self._epoch, self._attempt)
+        self._answered_by[index] = worker
+        self.workload.rounds.answered(index, answer.completion)
+
     def _keep(self, answers: Sequence[tuple[int, Encoded]], worker: str, now: float) -> None:
         for index, answer in answers:
+            if index in self.workload.rounds:
+                if answer.completion.text is not None:
+                    self._keep_round(index, answer, worker, now)
+                    continue
+                answer = self.workload.rounds.broken_off(index, answer.completion)  # noqa: PLW2901
             self._record(index, answer, worker, now)
             for later in self.workload.answered(index, answer.completion):
                 if self._queue.complete(worker, later) == "accepted":

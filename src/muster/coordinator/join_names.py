@@ -7,7 +7,7 @@ import secrets
 
 import msgspec
 
-from muster.wire.messages import Hello, JoinRequest, Offer, Refused
+from muster.wire.messages import SCHEMA, Hello, JoinRequest, Offer, Refused
 
 MOST_REPLICAS = 1024
 """Of one machine."""
@@ -17,6 +17,11 @@ _LONGEST_NAME = 40
 def new_machine_id() -> str:
     """A name for a machine that asks to join, which nobody else has."""
     return secrets.token_hex(8)
+
+
+def other_version(schema: int) -> str:
+    """Why somebody who speaks another version of the protocol can't come in."""
+    return f"it speaks version {schema} of the protocol, the coordinator {SCHEMA}; install the same Muster everywhere"
 
 
 class JoinNames:

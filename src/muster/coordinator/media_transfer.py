@@ -2,15 +2,18 @@
 
 Whether a worker sees the files is found out by trying: the coordinator names some of them, and a worker that reads
 the same bytes there opens all of them by itself. That is right for shared disks, copies, containers and chroots
-alike. Only files that the plan names are ever read for somebody else.
+alike. Only files that the plan, or a task's code, names are ever read for somebody else.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 
-from muster.core import Media, Part, Request, SampleError
+from muster.core import Completion, Failure, Media, Part, Request, SampleError
+from muster.core.encoded import Encoded
 from muster.media.extents import read_extent
 from muster.media.gate import media_file, read_media_file
 from muster.media.images import describe
@@ -103,3 +106,11 @@ def _frames(media: Media, room: int) -> Media:
             "fewer or smaller ones (--video), or put the benchmark's files under the same path on every node"
         )
     return Media("video", data=content, shown=media.shown)
+
+
+async def filled_in(request: Request, readers: Executor) -> Request | Encoded:
+    """The request with its files' bytes, read in one of the threads, or its failure where one can't be read."""
+    try:
+        return await asyncio.get_running_loop().run_in_executor(readers, with_media, request)
+    except SampleError as error:
+        return Encoded.of(Completion(request.key, failure=Failure.from_exception(error)))

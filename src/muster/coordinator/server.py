@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import msgspec
 
 from muster.coordinator.coordinator import Coordinator
-from muster.coordinator.join_names import JoinNames
+from muster.coordinator.join_names import JoinNames, other_version
 from muster.coordinator.listener import Entry, Listener
-from muster.coordinator.media_transfer import media_bytes, needs_files, probes, with_media
-from muster.core import Completion, ConfigurationError, Failure, MusterError, Request, SampleError
+from muster.coordinator.media_transfer import filled_in, media_bytes, needs_files, probes
+from muster.core import ConfigurationError, MusterError, Request
 from muster.core.encoded import Encoded
 from muster.wire.messages import (
     MORE_FOLLOWS,
@@ -103,6 +104,8 @@ class CoordinatorServer:
 
     async def start(self, host: str, port: int = 0) -> int:
         """Listen for the run's own workers; see `Listener.listen`."""
+        loop = asyncio.get_running_loop()
+        self._coordinator.workload.rounds.announce_by(partial(loop.call_soon_threadsafe, self._go_on))
         return await self._listener.listen(host, port, self._inside)
 
     async def listen_for_joiners(self, names: JoinNames, host: str, port: int, secret: bytes) -> int:
@@ -139,6 +142,15 @@ class CoordinatorServer:
         self.unpark()
         if self._coordinator.exhausted:
             self._collect()
+
+    def _go_on(self) -> None:
+        """The code of a task has said what is asked next."""
+        try:
+            if self._coordinator.go_on(time.monotonic()):
+                self.work_returned()
+        except MusterError as error:
+            self.error = error
+        self.changed.set()
 
     def unpark(self) -> None:
         """Try the waiting pulls again."""
@@ -208,14 +220,14 @@ class CoordinatorServer:
     def _offer(self, join_request: JoinRequest) -> FromCoordinator:
         assert self._join_names is not None
         if join_request.schema != SCHEMA:
-            return Refused(_other_version(join_request.schema))
+            return Refused(other_version(join_request.schema))
         if self._coordinator.draining:
             return Stop("over", "the run is ending")
         return self._join_names.answer(join_request)
 
     def _standing(self, query: StatusQuery, entry: Entry) -> FromCoordinator:
         if query.schema != SCHEMA:
-            return Refused(_other_version(query.schema))
+            return Refused(other_version(query.schema))
         if self._coordinator.draining:
             return Stop("over", "the run is ending")
         worker = self._coordinator.workers.get(query.worker)
@@ -232,7 +244,7 @@ class CoordinatorServer:
     def _objection(self, hello: Hello, entry: Entry) -> str | None:
         """Why a worker can't take part, or None."""
         if hello.schema != SCHEMA:
-            return _other_version(hello.schema)
+            return other_version(hello.schema)
         if hello.session and hello.session != self._welcome.session:
             return (
                 "it worked for another run, or another attempt of this one, that was coordinated here before"
@@ -360,7 +372,7 @@ class CoordinatorServer:
         failed: list[tuple[int, Encoded]] = []
         try:
             for index in indices:
-                filled = await self._filled(self._coordinator.workload.request(index))
+                filled = await filled_in(self._coordinator.workload.request(index), self._media_readers)
                 if self._peers.get(peer.name) is not peer:
                     return  # its claims went back to the queue
                 if isinstance(filled, Encoded):
@@ -385,15 +397,3 @@ class CoordinatorServer:
         except MusterError as error:
             self.error = error
             self.changed.set()
-
-    async def _filled(self, request: Request) -> Request | Encoded:
-        """The request with its files' bytes, or its failure where one can't be read."""
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._media_readers, with_media, request)
-        except SampleError as error:
-            return Encoded.of(Completion(request.key, failure=Failure.from_exception(error)))
-
-
-def _other_version(schema: int) -> str:
-    return f"it speaks version {schema} of the protocol, the coordinator {SCHEMA}; install the same Muster everywhere"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
 
+from muster.coordinator.rounds import RoundsInProgress
 from muster.core import Completion, ConfigurationError, Generation, Request, RequestKey, Sample
 from muster.core.phases import counted
 from muster.metrics.protocol import has_reference
@@ -83,8 +85,12 @@ class Workload:
         done: Collection[RequestKey] = (),
         history: TokenHistory | None = None,
         answer_to: Callable[[RequestKey], str] | None = None,
+        rounds_of: Callable[[RequestKey], Sequence[Completion]] = lambda _key: (),
     ) -> None:
-        """`answer_to` gives the answers to those `done`; for tasks without dialogues it isn't called."""
+        """`answer_to` gives the answers to those `done`; for tasks without dialogues it isn't called.
+
+        `rounds_of` gives the rounds of a sample that were answered before.
+        """
         self.planned = planned
         self.items = Items()
         self.most_images = self.most_videos = 0
@@ -93,6 +99,7 @@ class Workload:
         self._rendered = _Rendered()
         self._followers: dict[int, list[int]] = {}
         self._answers: dict[RequestKey, str] = {}
+        self.rounds = RoundsInProgress()
         generations: dict[Generation, int] = {}
         batch_keys = [generations.setdefault(task.generation, len(generations)) for task in planned]
         known = history or TokenHistory()
@@ -104,7 +111,10 @@ class Workload:
             if talks[place.task]:
                 after = self._continued(place, indices, done, answer_to)
                 indices[request.key] = index
-            shown, kept = request.media, not talks[place.task]
+            in_rounds = planned[place.task].task.rounds is not None
+            if in_rounds:
+                self.rounds.add(index, planned[place.task], request.key, rounds_of(request.key))
+            shown, kept = request.media, not (talks[place.task] or in_rounds)
             if shown:
                 videos = sum(media.kind == "video" for media in shown)
                 self.most_videos = max(self.most_videos, videos)
@@ -123,17 +133,25 @@ class Workload:
         return self._places.tasks[index]
 
     def key(self, index: int) -> RequestKey:
-        """The request's name."""
+        """The name of the request that the journal has an answer to."""
         task, sample, repeat = self._places[index]
         planned = self.planned[task]
         return RequestKey(planned.task.name, planned.compact.id_of(sample), repeat)
+
+    def asked_key(self, index: int) -> RequestKey:
+        """The name that workers know it by: where a sample is asked in rounds, this round's."""
+        return self.rounds.key(index) if index in self.rounds else self.key(index)
 
     def request(self, index: int) -> Request:
         """The request with its prompt. Of a later turn only when the turns before it were answered."""
         if rendered := self._rendered.get(index):
             return _decode(rendered)
+        if index in self.rounds and (later := self.rounds.request(index)) is not None:
+            return later
         place = self._places[index]
-        return self.planned[place.task].request(self._sample(place), place.repeat, self._answers.__getitem__)
+        planned = self.planned[place.task]
+        request = planned.request(self._sample(place), place.repeat, self._answers.__getitem__)
+        return replace(request, key=self.asked_key(index)) if index in self.rounds else request
 
     def encoded(self, index: int) -> bytes:
         """The same in MessagePack. Raises `ValueError` for a prompt that it can't hold."""

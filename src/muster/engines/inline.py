@@ -43,12 +43,14 @@ class InlineLink:
         self._changed = threading.Condition(threading.RLock())
         self._stale = False
 
-    def pull(self, limit: int, *, idle: bool, park: bool) -> Pulled:  # noqa: ARG002  there is nobody to wait for
-        """Claim; waits for this worker's own answers where the scheduler withholds more."""
+    def pull(self, limit: int, *, idle: bool, park: bool) -> Pulled:
+        """Claim; waits for this worker's own answers where the scheduler withholds more, or for a task's code."""
         with self._changed:
             while not self._stale:
+                self._coordinator.go_on(time.monotonic())
                 granted = self._coordinator.pull(NAME, limit, idle, time.monotonic())
-                if granted.state != "wait":
+                more = park and granted.state == "empty" and self._coordinator.workload.rounds.waiting
+                if granted.state != "wait" and not more:
                     return Pulled(granted.requests, granted.state)
                 self._changed.wait(timeout=1.0)
         return Pulled([], "finished")
@@ -57,6 +59,11 @@ class InlineLink:
         """Hand over an answer."""
         with self._changed:
             self._coordinator.answer(NAME, [(index, answer)], time.monotonic())
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Look again whether there is something to claim."""
+        with self._changed:
             self._changed.notify_all()
 
     def rejoin(self, reason: str, slots: int, batched: bool) -> InlineLink:
@@ -103,6 +110,7 @@ class InlineEngine:
     def execute(self, coordinator: Coordinator, job: Job, on_sync: Callable[[], None]) -> None:
         """See `Engine`."""
         link = InlineLink(coordinator)
+        coordinator.workload.rounds.announce_by(link.wake)
         coordinator.join(NAME, 0, host_name(), os.getpid(), time.monotonic())
         with (
             _logging_to(job.folder.log(NAME)),

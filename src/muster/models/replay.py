@@ -48,7 +48,7 @@ class Replay:
         self.options = parse_options(settings.args)
         self.slots = settings.max_in_flight or 1
         self._run = RunFolder(Path(settings.model))
-        self._recording = JournalReader(self._run.journal)
+        self._recording, self._rounds = JournalReader(self._run.journal), JournalReader(self._run.rounds)
 
     @staticmethod
     def check(settings: ModelSettings) -> None:
@@ -84,7 +84,7 @@ class Replay:
         """What the run was answered, or the failure of a sample that it has nothing about."""
         asked = request.key
         key = RequestKey(self.options.task or asked.task, asked.sample_id, asked.repeat)
-        record = self._recording.get(key)
+        record = self._recording.get(key) or self._rounds.get(key)
         if record is None:
             missing = SampleError(
                 f"the run in {self._run.root} has no answer to this sample of {key.task}; "

@@ -14,7 +14,7 @@ from muster.tasks.plan import PlannedTask
 
 def check_belongs(folder: RunFolder, run: str) -> None:
     """Raise `ConfigurationError` where a journal of the folder is no journal, or another run's than the manifest."""
-    for path in (folder.journal, folder.verdicts):
+    for path in (folder.journal, folder.rounds, folder.verdicts):
         found = run_of_journal(path)
         if found is not None and found != run:
             raise ConfigurationError(
@@ -25,7 +25,7 @@ def check_belongs(folder: RunFolder, run: str) -> None:
 
 def check_not_lost(folder: RunFolder) -> None:
     """Raise `ConfigurationError` where a folder holds answers and no manifest that says what was asked."""
-    for path in (folder.journal, folder.verdicts):
+    for path in (folder.journal, folder.rounds, folder.verdicts):
         found = run_of_journal(path)
         if found is not None:
             raise ConfigurationError(

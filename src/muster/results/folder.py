@@ -59,6 +59,11 @@ class RunFolder:
         return self.root / "journal.jsonl"
 
     @property
+    def rounds(self) -> Path:
+        """The answers of single rounds, of samples that are asked in rounds; in the journal's format."""
+        return self.root / "rounds.jsonl"
+
+    @property
     def verdicts(self) -> Path:
         """What judges said about the answers, one line per verdict."""
         return self.root / "verdicts.jsonl"
@@ -128,6 +133,7 @@ class RunFolder:
             self.progress,
             self.join_secret,
             self.verdicts,
+            self.rounds,
             self.journal,
         )
 

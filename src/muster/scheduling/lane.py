@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 WAITING, HELD, DONE, ALONE, BLOCKED = range(5)
 """What a request's byte in the shared table of states says. `ALONE` waits too, but in no line. `BLOCKED` can't be
-claimed until another one is done."""
+claimed until another one is done, or until it is known what is asked in its place."""
 
 
 class Lane:

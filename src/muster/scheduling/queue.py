@@ -199,6 +199,24 @@ class WorkQueue:
         """
         self._wait([p for index in indices if self._states[p := self._place_of(index)] == DONE], None)
 
+    def set_aside(self, index: int) -> bool:
+        """It was answered, and what is asked next in its place isn't known yet: nobody gets it before `put_forward`.
+
+        False where it is done or set aside already.
+        """
+        place = self._place_of(index)
+        if self._states[place] in (DONE, BLOCKED):
+            return False
+        if self._states[place] == HELD:
+            self._take_from_holder(place)
+        self._ledger.move((place,), BLOCKED)
+        return True
+
+    def put_forward(self, index: int) -> None:
+        """What was set aside can be claimed again, at its old place in the order."""
+        if self._states[place := self._place_of(index)] == BLOCKED:
+            self._wait([place], None)
+
     # What is where
 
     @property
@@ -213,7 +231,7 @@ class WorkQueue:
 
     @property
     def blocked(self) -> int:
-        """Requests that can't be claimed before another one is done."""
+        """Requests that can't be claimed before another one is done, or before it is known what is asked next."""
         return self._ledger.blocked
 
     @property

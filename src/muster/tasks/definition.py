@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 from muster.core import Generation, ImageSettings, Message, Sample, VideoSettings
 from muster.metrics.protocol import Metric
 from muster.metrics.thinking import TOOLKITS, Split, Thinking
+from muster.tasks.rounds import Rounds
 
 EarlierAnswers: TypeAlias = Literal["model", "reference"]
 """Whose answers a later turn of a dialogue has before it: the model's own, or the data's."""
@@ -77,6 +78,8 @@ class Task:
     """How its images are opened."""
     earlier_answers: EarlierAnswers = field(default="model", kw_only=True)
     """For dialogues."""
+    rounds: Rounds | None = field(default=None, kw_only=True)
+    """What is asked after an answer, where the task's code decides that; None: each sample is asked once."""
     repeats: int = field(default=1, kw_only=True)
     """How often each question is asked where the benchmark itself wants several answers."""
     description: str = ""

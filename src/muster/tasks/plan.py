@@ -94,6 +94,11 @@ class PlannedTask:
         shown = with_settings(messages, self.video or self.task.video, self.image or self.task.image)
         return Request(self.key(sample, repeat), shown, self.generation)
 
+    def later_round(self, key: RequestKey, messages: tuple[Message, ...]) -> Request:
+        """The request for a further round of a sample, under the name of that round."""
+        shown = with_settings(messages, self.video or self.task.video, self.image or self.task.image)
+        return Request(key, shown, self.generation)
+
     def key(self, sample: Sample, repeat: int) -> RequestKey:
         """The name of the request for one sample and repeat."""
         return RequestKey(self.task.name, sample.id, repeat)

@@ -17,10 +17,12 @@ from muster.toolkits.metric import ToolkitMetric
 from muster.toolkits.options import LMMS_EVAL, VLMEVALKIT, ToolkitOptions, toolkit_of
 from muster.toolkits.process import Frame
 from muster.toolkits.rendered import RenderedDocuments, keep, pack_folder
+from muster.toolkits.rounds import ToolkitRounds
 from muster.toolkits.session import ToolkitSession, session
 
 log = logging.getLogger(__name__)
 
+ROUNDS = "generate_until_multi_round"
 MOST_TOKENS = 1024
 """Of an answer where the task doesn't say: the default of most of lmms-eval's model classes."""
 
@@ -89,7 +91,7 @@ def _read(frames: Sequence[Frame]) -> tuple[list[TaskFacts], list[_Group]]:
 
 
 def _why_not(facts: TaskFacts) -> str:
-    if facts.output == "generate_until":
+    if facts.output in ("generate_until", ROUNDS):
         return ""
     if facts.output in ("loglikelihood", "multiple_choice"):
         return (
@@ -110,6 +112,7 @@ def _task(
         asked.version,
         first=facts.metrics[0] if facts.metrics else "score",
         together=facts.repeats > 1,
+        in_rounds=facts.output == ROUNDS,
         may_ask=facts.may_ask,
     )
     place = "/".join(part for part in (facts.dataset, facts.subset, facts.split) if part)
@@ -121,6 +124,7 @@ def _task(
         metric=metric,
         thinking=Thinking(()),  # the toolkit takes thoughts out by its own rule
         generation=generation_of(facts),
+        rounds=ToolkitRounds(asked, facts.name) if facts.output == ROUNDS else None,
         repeats=facts.repeats,
         description=f"{facts.name} of {toolkit}, by its own code",
         groups=groups,

@@ -145,6 +145,13 @@ class Document(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
+class RoundItem(msgspec.Struct, frozen=True):
+    """What a document is asked after an answer; or its answers, where that was the last."""
+
+    messages: list[MessageItem] = []
+    answers: list[str | None] | None = None
+
+
 class ScoredDocument(msgspec.Struct, frozen=True):
     """What a document's answers come to; one of the three is set."""
 

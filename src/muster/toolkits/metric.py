@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from muster.core import JSON, Sample
 from muster.metrics.protocol import Inquiry, MetricInfo, Score, ScoredSample, UnscoredError
+from muster.tasks.rounds import divided
 from muster.toolkits.messages import Aggregates, ScoredDocument
 from muster.toolkits.process import Answerer, Frame
 from muster.toolkits.session import ToolkitSession
@@ -51,6 +52,8 @@ class ToolkitMetric:
     """The aggregate that stands for the task until scores are known: the first that it declares."""
     together: bool = False
     """Whether all answers to a document are scored together, as the task has it, rather than one by one."""
+    in_rounds: bool = False
+    """Whether an answer is a list of those of several rounds."""
     may_ask: bool = True
     answer: Answerer | None = None
     """Who answers for a judge."""
@@ -153,11 +156,12 @@ class ToolkitMetric:
         self._name_values()
 
     def _scored(self, rows: Sequence[ScoredSample], repeat: int) -> _Scored:
-        texts: dict[str, list[str]] = {}
+        texts: dict[str, list[JSON]] = {}
         for row in rows:
             if self.together or row.repeat == repeat:
-                texts.setdefault(row.sample.id, []).append(row.prediction)
-        answers: list[JSON] = [[name, list(said)] for name, said in texts.items()]
+                said: JSON = [*divided(row.prediction)] if self.in_rounds else row.prediction
+                texts.setdefault(row.sample.id, []).append(said)
+        answers: list[JSON] = [[name, each] for name, each in texts.items()]
         asked: dict[str, JSON] = {"do": "score", "task": self.task, "repeat": repeat}
         request: dict[str, JSON] = {**asked, "answers": answers, "judge": self.judged}
         frames: list[Frame] = list(self.session.ask(request, self.answer))

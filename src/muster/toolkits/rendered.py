@@ -163,7 +163,7 @@ class RenderedDocuments:
             lines.seek(self._offsets[sample.id])
             kept = msgspec.json.decode(lines.readline(), type=_Kept)
         return tuple(
-            Message(_ROLES.get(each.role, "user"), tuple(self._part(part) for part in each.parts))
+            Message(role_of(each.role), tuple(self._part(part) for part in each.parts))
             for each in kept.messages
         )
 
@@ -185,10 +185,22 @@ class RenderedDocuments:
         item = kept.media
         if item is None:
             return Part(text=kept.text or "")
-        kind: MediaKind = "video" if item.kind == "video" else "image"
-        if item.path:
-            clip = None if item.start is None and item.end is None else Clip(item.start, item.end)
-            return Part(media=Media(kind, path=item.path, clip=clip))
-        if item.url:
-            return Part(media=Media(kind, url=item.url))
-        return Part(media=Media(kind, extent=Extent(str(self.folder / "media.bin"), item.offset, item.size)))
+        packed = Extent(str(self.folder / "media.bin"), item.offset, item.size)
+        return Part(media=media_of_file(item) or Media(_kind(item), extent=packed))
+
+
+def media_of_file(item: MediaItem | _KeptMedia) -> Media | None:
+    """A picture or video that a file or an address holds; None for one whose bytes were sent."""
+    if item.path:
+        clip = None if item.start is None and item.end is None else Clip(item.start, item.end)
+        return Media(_kind(item), path=item.path, clip=clip)
+    return Media(_kind(item), url=item.url) if item.url else None
+
+
+def role_of(name: str) -> Role:
+    """A role as a toolkit has it."""
+    return _ROLES.get(name, "user")
+
+
+def _kind(item: MediaItem | _KeptMedia) -> MediaKind:
+    return "video" if item.kind == "video" else "image"

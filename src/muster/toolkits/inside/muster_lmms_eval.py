@@ -89,6 +89,13 @@ class LmmsEval:
                 row = {"id": doc_id, "fault": described(error)}
             yield row, media.take()
 
+    def round(self, request: dict[str, Any]) -> Frames:
+        """What a document is asked after the answers to its rounds so far, or that they were all."""
+        media = MediaWriter()
+        loaded, document = self._tasks[request["task"]], int(request["document"])
+        row = loaded.next_round(document, request["repeat"], list(request["answers"]), media)
+        yield row, media.take()
+
     def score(self, request: dict[str, Any]) -> Frames:
         """Score the answers to a task: one row for each document, then one with the aggregates."""
         loaded = self._tasks[request["task"]]
@@ -181,6 +188,7 @@ def main() -> None:
             "list": toolkit.list,
             "load": toolkit.load,
             "render": toolkit.render,
+            "round": toolkit.round,
             "score": toolkit.score,
             "aggregate": toolkit.aggregate,
             "groups": toolkit.groups,

@@ -19,6 +19,7 @@ from muster_toolkit_media import MediaWriter
 from muster_toolkit_wire import RefusedError
 
 GENERATES = "generate_until"
+ROUNDS = "generate_until_multi_round"
 _SAMPLED = 2000
 """Documents whose text goes into the digest of a task's data."""
 _LONGEST_CELL = 200
@@ -43,7 +44,9 @@ class LoadedTask:
         self.output = str(task.OUTPUT_TYPE)
         self.count = len(task.eval_docs)
         self._messages: dict[int, Any] = {}
-        if self.output == GENERATES:
+        self._rounds: dict[tuple[int, int], tuple[list[str], Any]] = {}
+        """By document and repeat: the answers that the task's code was told, and what it wants to be told again."""
+        if self.output in (GENERATES, ROUNDS):
             task.build_all_requests(limit=utils.get_sample_size(task, limit), rank=0, world_size=1)
             self._messages = {instance.doc_id: instance for instance in task.instances}
         self.state = _random_state()
@@ -87,6 +90,37 @@ class LoadedTask:
             "messages": messages,
             "references": self._references(plain),
             "cells": _cells(plain),
+        }
+
+    def next_round(self, doc_id: int, repeat: int, answers: list[str], media: MediaWriter) -> dict[str, Any]:
+        """What a document is asked after these answers, or that they were all.
+
+        The task's code may want to be told what it said after the last round: where that isn't known, as in a process
+        that was started again, it is asked again for the rounds before.
+        """
+        instance = self._messages[doc_id]
+        to_messages, split = instance.args[1], instance.args[-1]
+        known, info = self._rounds.pop((doc_id, repeat), ([], None))
+        if known != answers[:-1]:
+            known, info = [], None
+        for number in range(len(known) + 1, len(answers) + 1):
+            said = to_messages(
+                self.task.dataset[split][doc_id],
+                round_idx=number,
+                previous_output=answers[:number],
+                previous_round_info=info,
+            )
+            if not (isinstance(said, tuple) and len(said) == 4):
+                return {"answers": answers}
+            messages, ended, told, info = said
+            if ended:
+                return {"answers": _texts(told, answers)}
+        self._rounds[doc_id, repeat] = list(answers), info
+        return {
+            "messages": [
+                {"role": message["role"], "parts": self._parts(message["content"], media)}
+                for message in messages
+            ]
         }
 
     def _parts(self, content: Any, media: MediaWriter) -> list[dict[str, Any]]:
@@ -176,6 +210,13 @@ class LoadedTask:
             if isinstance(value, (int, float)) and all(name in each.raw for each in scorers)
         }
         return {**common, **means}
+
+
+def _texts(told: Any, answers: list[str]) -> list[str | None]:
+    """The answers that the task's code wants to be scored: those that it hands back with the end."""
+    if isinstance(told, (list, tuple)) and told:
+        return [None if each is None else str(each) for each in told]
+    return list(answers)
 
 
 def _messages_of(arguments: tuple[Any, ...], doc: Any) -> list[dict[str, Any]]:
