@@ -104,8 +104,9 @@ def test_what_the_code_raises_is_that_documents_failure(tmp_path: Path, python: 
         r.completion.key.sample_id: r.completion.failure for r in run.journal() if r.completion.failure
     }
     assert list(failures) == ["5"]
-    assert failures["5"].type == "RoundFailed"
-    assert "ValueError: the code of the task can't go on" in failures["5"].message
+    failure = failures["5"]
+    assert failure.type == "RoundFailed"
+    assert "ValueError: the code of the task can't go on" in failure.message
     assert run.results().tasks["lmms-eval:rounds"].samples.succeeded == 11
     second = ask(tmp_path / "run", python, "--model-args", "raises=5:2", model="SaysRaise")
     assert second.wait() == 3
@@ -158,6 +159,11 @@ def coordinator() -> Coordinator:
     return coordinator
 
 
+def recorded(coordinator: Coordinator) -> Records:
+    assert isinstance(coordinator._journal, Records)
+    return coordinator._journal
+
+
 def pulled(coordinator: Coordinator, worker: str) -> RequestKey:
     [(index, request)] = coordinator.pull(worker, 1, idle=True, now=0).requests
     assert index == 0
@@ -191,9 +197,9 @@ def test_a_late_answer_to_an_earlier_round_is_not_taken_for_the_next_ones(coordi
     assert coordinator.finished
     assert not any(worker.holding for worker in coordinator.workers.values())
     answer(coordinator, "worker-1", second, "very late")
-    [record] = coordinator._journal  # type: ignore[misc,attr-defined]
+    [record] = recorded(coordinator)
     assert record.completion.key == RequestKey("toy", "a")
-    assert divided(record.completion.text) == ["one", "two", "three"]
+    assert divided(record.completion.text or "") == ["one", "two", "three"]
 
 
 def test_a_failed_round_is_its_samples_failure(coordinator: Coordinator) -> None:
@@ -208,8 +214,9 @@ def test_a_failed_round_is_its_samples_failure(coordinator: Coordinator) -> None
         coordinator.ready("worker-0", 1, False, 0.0, now=0)
         coordinator.pull("worker-0", 1, idle=True, now=0)
     assert coordinator.finished
-    [record] = coordinator._journal  # type: ignore[misc,attr-defined]
+    [record] = recorded(coordinator)
     assert record.completion.key == RequestKey("toy", "a")
+    assert record.completion.failure is not None
     assert record.completion.failure.message.startswith("round 2: three workers were lost")
 
 

@@ -62,6 +62,7 @@ class Bench:
             "MUSTER_CACHE": str(self.root / "cache"),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
+            "PYTHONHASHSEED": "0",  # ovobench's mean of tasks adds them in the order of a set
             "TOKENIZERS_PARALLELISM": "false",
         }
 
@@ -69,6 +70,8 @@ class Bench:
     def options(self) -> list[str]:
         """Muster's, that say where the toolkit is, and who judges."""
         given = [f"--{self.toolkit}-python", str(self.python)]
+        if self.toolkit == "lmms-eval":
+            given += ["--include-path", str(INSIDE / "tasks")]
         if self.checkout is not None:
             given += ["--vlmevalkit-path", str(self.checkout)]
         if self.judged:
@@ -210,7 +213,7 @@ def compare(bench: Bench, names: Sequence[str], part: str) -> list[Compared]:
     theirs = {
         task: numbers(values) for name in fit for task, values in scores[name].items() if numbers(values)
     }
-    total = sum(map(len, json.loads(answers.read_text()).values()))
+    total = sum(map(len, json.loads(answers.read_text()).values()))  # journalled: one for each document
     mine: dict[str, dict[str, Scores]] = {}
     for way, replicas in (("1 replica", 1), ("4 replicas", 4), ("4, killed and resumed", 4)):
         output = bench.root / f"run-{part}-{len(mine)}"

@@ -6,13 +6,17 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from muster.core import Completion
 from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 
 
 class Replaying:
-    """Answers `TOOLKIT:TASK` and a document's id from a file of `{task: {id: text}}`."""
+    """Answers `TOOLKIT:TASK` and a document's id from a file of `{task: {id: text}}`.
+
+    Of a document in rounds (`ID:NUMBER`) the file has a list.
+    """
 
     models: ModelKind = "any"
     uses_gpus = False
@@ -27,4 +31,11 @@ class Replaying:
         for request in requests:
             time.sleep(self._pause)
             task = request.key.task.partition(":")[2]
-            yield Completion(request.key, text=self._answers[task][request.key.sample_id])
+            yield Completion(request.key, text=self._text(self._answers[task], request.key.sample_id))
+
+    @staticmethod
+    def _text(said: dict[str, Any], name: str) -> str:
+        if name in said:
+            return str(said[name])
+        document, _colon, number = name.rpartition(":")
+        return str(said[document][int(number) - 1])

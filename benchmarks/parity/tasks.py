@@ -74,6 +74,8 @@ PLAIN = [
     "mlvu_dev",
     "nextqa_mc_test",
     "textcaps_val",
+    "ovo_forward",
+    "parity_guess",
 ]
 JUDGED = [
     "mathvista_testmini_cot",

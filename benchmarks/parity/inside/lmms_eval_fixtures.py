@@ -460,6 +460,26 @@ VQA = {
     ),
 }
 
+
+def ovo_forward(i: int) -> Row:
+    """A question that is put again about a longer and longer part of a video."""
+    kind = ("REC", "SSR", "CRR")[i % 3]
+    rounds = [
+        {"realtime": 2 * k, "count": (i + k) % 5, "step": f"paint it {colour(i + k)}", "type": (i + k) % 2}
+        for k in range(2 + i % 4)
+    ]
+    return {
+        "id": i,
+        "task": kind,
+        "video": f"clip{i}.mp4",
+        "ask_time": 1.0,
+        "question": words(i) if kind == "CRR" else "",
+        "answer": colour(i) if kind == "CRR" else "",
+        "activity": f"jump over a {thing(i)}" if kind == "REC" else "",
+        "test_info": rounds,
+    }
+
+
 TABLES: dict[tuple[str, str, str], Maker] = {
     ("lmms-lab-encoder/POPE", "default", "test"): pope,
     ("lmms-lab-encoder/POPE", "Full", "adversarial"): lambda i: pope(3 * i),
@@ -533,6 +553,8 @@ TABLES: dict[tuple[str, str, str], Maker] = {
     ("lmms-eval/NExTQA", "MC", "test"): lambda i: {"video": "clip0", "frame_count": 8, "width": 48, "height": 32, "question": words(i), "answer": i % 5, "qid": i, "type": "CH", **{f"a{k}": f"{colour(i + k)}" for k in range(5)}},
     ("lmms-lab-encoder/MMVet", "default", "test"): lambda i: {"question_id": f"v1_{i}", "image": picture(i), "question": words(i), "answer": colour(i), "image_source": "x", "capability": "rec,ocr" if i % 2 else "math"},
     ("lmms-lab-encoder/TextCaps", "default", "val"): lambda i: {"question_id": str(i), "question": "x", "image": picture(i), "image_id": str(i), "caption_str": caption(i), "answer": caption(i)},
+    ("kcz358/OVOBench", "forward", "test"): ovo_forward,
+    ("parity/guess", "default", "test"): lambda i: {"image": picture(i), "question": words(i), "answer": colour(i)},
     ("princeton-nlp/CharXiv", "default", "validation"): lambda i: {"image": picture(i), "figure_path": f"images/{i}.jpg", "category": "cs", "year": "20", "original_figure_path": "x", "original_id": "x", "num_subplots": 1, "subplot_row": 0, "subplot_col": 0, "subplot_loc": "N/A", **{f"descriptive_q{k}": k for k in range(1, 5)}, **{f"descriptive_a{k}": colour(i + k) for k in range(1, 5)}, "reasoning_q": words(i), "reasoning_q_source": i % 4 + 1, "reasoning_a": colour(i), "reasoning_a_type": i % 4 + 1},
     ("lmms-lab-encoder/llava-bench-in-the-wild", "default", "train"): lambda i: {"question_id": i, "question": words(i), "image": picture(i), "caption": f"a {colour(i)} {thing(i)}", "gpt_answer": f"It is {colour(i)}.", "category": ("conv", "detail", "complex")[i % 3], "image_id": str(i)},
 }  # fmt: skip
@@ -567,6 +589,9 @@ def main() -> None:
     for seed in (0, 1):
         for place in ("videomme/data", "lvbench", "mlvu", "nextqa/NExTVideo"):
             video(root / "home" / place / f"clip{seed}.mp4", 10 * seed)
+    for i in range(ROWS):
+        for number in range(len(ovo_forward(i)["test_info"])):
+            video(root / "home" / "ovobench" / "chunked_videos" / f"{i}_{number}.mp4", i + number)
 
 
 if __name__ == "__main__":

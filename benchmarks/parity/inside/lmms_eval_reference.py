@@ -34,6 +34,18 @@ def texts(targets: list[Any]) -> Iterator[str]:
         )[place % 9]
 
 
+def in_rounds(said: dict[str, str]) -> dict[str, list[str]]:
+    """As many answers as there may be rounds: by turns colours, numbers, yes and no, among what else is said."""
+    usual, others = ("Yes", "No", "2", "red", "It is blue.", "3 times", "Yes."), list(said.values())
+    return {
+        name: [
+            usual[(place + k) % 7] if (place + k) % 3 else others[(5 * place + k) % len(others)]
+            for k in range(9)
+        ]
+        for place, name in enumerate(said)
+    }
+
+
 def _said(target: Any) -> str:
     if isinstance(target, (list, tuple)):
         if target and all(isinstance(each, (int, float)) for each in target):
@@ -56,8 +68,24 @@ def main() -> None:
         def generate_until(self, requests: Any) -> list[str]:
             return [answers[each.args[-2]][str(each.args[-3])] for each in requests]
 
-        def generate_until_multi_round(self, requests: Any) -> list[str]:
-            raise NotImplementedError
+        def generate_until_multi_round(self, requests: Any) -> list[list[str]]:
+            """By the loop of lmms-eval's own chat model; what it would ask is answered from the record."""
+            from lmms_eval.models.chat.vllm import VLLM
+
+            said = []
+            for each in requests:
+                self.left = iter(answers[each.args[-2]][str(each.args[-3])])
+                said += VLLM.generate_until_multi_round(self, [each])
+            return said
+
+        def _resolve_sampling_params(self, settings: Any) -> Any:
+            return settings
+
+        def _to_openai_messages(self, messages: Any) -> Any:
+            return messages
+
+        def _chat_once(self, _messages: Any, _settings: Any) -> str:
+            return str(next(self.left))
 
         def loglikelihood(self, requests: Any) -> Any:
             raise NotImplementedError
@@ -67,8 +95,8 @@ def main() -> None:
     sys.argv = ["lmms_eval", "--output_path", "submissions"]
     parsed = command.parse_eval_args()
     arguments = parsed[-1] if isinstance(parsed, tuple) else parsed
-    manager = TaskManager("ERROR")
-    answers: dict[str, dict[str, str]] = {}
+    manager = TaskManager("ERROR", include_path=str(Path(__file__).parent / "tasks"))
+    answers: dict[str, dict[str, Any]] = {}
     scores: dict[str, Any] = {}
     options: dict[str, Any] = {"bootstrap_iters": 0, "log_samples": False, "cli_args": arguments}
     if "process_docs_parallel" in inspect.signature(simple_evaluate).parameters:
@@ -80,6 +108,8 @@ def main() -> None:
                 docs = task.eval_docs_no_media
                 made = texts([_target(task, docs[each]) for each in range(len(docs))])
                 answers[task_name] = {str(each): text for each, text in enumerate(made)}
+                if "multi_round" in task.OUTPUT_TYPE:
+                    answers[task_name] = in_rounds(answers[task_name])
             found = simple_evaluate(model=Recorded(), tasks=[name], task_manager=manager, **options)
             scores[name] = {task: _numbers(values) for task, values in found["results"].items()}
         except BaseException as error:

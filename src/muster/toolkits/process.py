@@ -71,7 +71,7 @@ class ToolkitProcess:
                 self._process = subprocess.Popen(
                     [python, str(INSIDE / script), str(theirs.fileno())],
                     cwd=self.scratch,
-                    env={**os.environ, **SAFE_PATH, "PYTHONUNBUFFERED": "1"},
+                    env={"PYTHONHASHSEED": "0", **os.environ, **SAFE_PATH, "PYTHONUNBUFFERED": "1"},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
