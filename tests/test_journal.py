@@ -28,6 +28,7 @@ from muster.results.journal import (
 )
 from muster.results.journal_lines import Scan, encode_header, encode_record
 from muster.results.journal_read import JournalReader, read_entries
+from processes import until
 
 RUN = "r1"
 
@@ -294,6 +295,58 @@ def test_a_killed_writer_loses_nothing_that_was_synced(tmp_path: Path) -> None:
         assert inspect_journal(path).clean
         samples = [each.completion.key.sample_id for each in read_journal(path)]
         assert set(map(str, range(promised))) <= set(samples)
+
+
+def test_a_killed_writer_loses_nothing_that_it_appended_in_a_burst(tmp_path: Path) -> None:
+    """Answers that waited in the process until the next sync were made again after a kill."""
+    path = tmp_path / "journal.jsonl"
+    script = """
+        import sys
+        from pathlib import Path
+        from muster.core import Completion, RequestKey
+        from muster.results.journal import Journal, Record
+        journal = Journal.open(Path(sys.argv[1]), "r1")
+        for number in range(20):
+            journal.append(Record(Completion(RequestKey("t", str(number)), "C"), "w", 1.0, 1))
+        print("appended", flush=True)
+        sys.stdin.read()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "appended\n"
+        until(lambda: len(list(read_journal(path))) == 20, "20 records")
+    finally:
+        process.kill()
+        process.communicate()
+    assert inspect_journal(path).clean
+
+
+def test_a_file_that_may_not_grow_is_told_by_the_next_sync_and_by_closing(tmp_path: Path) -> None:
+    """Handing an answer over at once may fail too: the coordinator hears of it where it asks."""
+    path = tmp_path / "journal.jsonl"
+    script = """
+        import resource, sys, time
+        from pathlib import Path
+        from muster.core import Completion, RequestKey, RunError
+        from muster.results.journal import PROMPT_SECONDS, Journal, Record
+        journal = Journal.open(Path(sys.argv[1]), "r1")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        for number in range(3):
+            time.sleep(2 * PROMPT_SECONDS)
+            journal.append(Record(Completion(RequestKey("t", str(number)), "x" * 90), "w", 1.0, 1))
+        for ask in (journal.close,) if sys.argv[2] == "close" else (journal.sync, journal.sync):
+            try:
+                ask()
+            except RunError as error:
+                print(error)
+    """
+    for way, told in (("close", 1), ("sync", 2)):
+        command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / f"{way}-{path.name}"), way]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(os.strerror(errno.EFBIG)) == told
 
 
 def test_a_file_that_may_not_grow_keeps_whole_lines_and_says_what_to_do(tmp_path: Path) -> None:

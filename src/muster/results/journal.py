@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -40,13 +41,15 @@ from muster.results.journal_read import (
 __all__ = ["Journal", "Record", "Recovery", "completed_keys", "inspect_journal", "latest", "read_journal"]
 
 BUFFER_BYTES = 1 << 18
-"""Appends are handed to the system when so much has gathered, or on `flush`."""
+"""Appends are handed to the system when so much has gathered, or on `flush`,"""
+PROMPT_SECONDS = 0.005
+"""or after this time at the latest: at once where answers are few, together where they are thousands per second."""
 
 
 class Journal:
     """An open journal that one process appends to. May be used from several threads.
 
-    `append` is durable after `sync`, safe from the death of this process after `flush`.
+    What was appended is safe from the death of this process after `flush`, or milliseconds later; durable after `sync`.
     """
 
     def __init__(self, path: Path, descriptor: int, end: int, recovery: Recovery) -> None:
@@ -59,6 +62,9 @@ class Journal:
         self._buffer = bytearray()
         self._lock = threading.Lock()
         self._failed = False
+        self._written_at = 0.0  # of the monotonic clock
+        self._pending = threading.Event()
+        self._follower: threading.Thread | None = None
 
     @classmethod
     def open(cls, path: Path, run_id: str, each: Callable[[Entry], None] | None = None) -> Self:
@@ -104,6 +110,30 @@ class Journal:
             self._buffer += line
             if len(self._buffer) >= BUFFER_BYTES:
                 self._write_out()
+            elif time.monotonic() - self._written_at >= PROMPT_SECONDS:
+                self._hand_over()
+            elif not self._pending.is_set():
+                self._pending.set()
+                if self._follower is None:
+                    self._follower = threading.Thread(target=self._follow, name="journal", daemon=True)
+                    self._follower.start()
+
+    def _follow(self) -> None:
+        """In a thread: hand over what no later append does."""
+        while self._pending.wait() and self._descriptor >= 0:
+            time.sleep(PROMPT_SECONDS)
+            with self._lock:
+                self._pending.clear()
+                if self._descriptor >= 0:
+                    self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Write the buffer; where that fails, the next `sync` tries again and says so."""
+        failed = self._failed
+        try:
+            self._write_out()
+        except RunError:
+            self._failed = failed
 
     def append_many(self, records: Iterable[Record]) -> None:
         """Add records, in order."""
@@ -140,8 +170,10 @@ class Journal:
             if not failed_before:
                 raise
         finally:
-            os.close(self._descriptor)
-            self._descriptor = -1
+            with self._lock:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            self._pending.set()  # its thread ends
 
     def __enter__(self) -> Self:
         return self
@@ -188,6 +220,7 @@ class Journal:
     def _write_out(self) -> None:
         """Write the buffer. On an error the file keeps its whole lines, the buffer what is not in the file."""
         written = 0
+        self._written_at = time.monotonic()
         view = bytes(self._buffer)
         try:
             while written < len(view):
