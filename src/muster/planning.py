@@ -122,6 +122,8 @@ def _warn_of_other_data(task: Task, count: int) -> None:
 
 def groups_of(planned: Sequence[PlannedTask]) -> dict[str, list[str]]:
     """The groups of at least two tasks of which all are planned: Muster's own tasks, and those of this run."""
+    if len(planned) < 2:
+        return {}  # without a look at the catalogue
     members = {name: set(tasks) for name, tasks in own_groups().items()}
     for each in planned:
         for group in each.task.groups:

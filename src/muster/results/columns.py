@@ -1,6 +1,8 @@
 """Columns of a table that grow cell by cell: flat lists of texts and numbers, of which Arrow makes arrays.
 
 Thousands of rows as tuples and dicts would keep the garbage collector busy; a list of texts costs it nothing.
+`pyarrow.array` imports pandas where that is installed, a mask `pyarrow.compute`: either takes longer than scoring a
+small benchmark, so neither is used.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from muster.core.text import valid_text
 from muster.results.results import finite
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 
@@ -52,11 +55,12 @@ class _Plain:
 
         if pa.types.is_null(self._kind):
             return pa.nulls(len(self._cells))
+        if not pa.types.is_string(self._kind):
+            return _numbers(self._cells, self._kind)
         try:
-            return pa.array(self._cells, self._kind)
+            return _texts(self._cells)
         except UnicodeEncodeError:
-            valid = [valid_text(cell) if isinstance(cell, str) else cell for cell in self._cells]
-            return pa.array(valid, self._kind)
+            return _texts([None if cell is None else valid_text(cell) for cell in self._cells])
 
 
 class _Lists:
@@ -76,7 +80,7 @@ class _Lists:
     def array(self) -> pa.Array:
         import pyarrow as pa
 
-        return pa.ListArray.from_arrays(pa.array(self._ends, pa.int32()), self._texts.array())
+        return pa.ListArray.from_arrays(_numbers(self._ends, pa.int32()), self._texts.array())
 
 
 class _Structs:
@@ -93,8 +97,45 @@ class _Structs:
             values += [None if cell is None else finite(cell.get(name)) for cell in listed]
 
     def array(self) -> pa.Array:
+        import numpy as np
         import pyarrow as pa
 
-        children = [pa.array(values, pa.float64()) for values in self._values.values()]
-        mask = pa.array(self._absent, pa.bool_())
-        return pa.StructArray.from_arrays(children, names=list(self._values), mask=mask)
+        children = [_numbers(values, pa.float64()) for values in self._values.values()]
+        kind = pa.struct([(name, pa.float64()) for name in self._values])
+        rows = len(self._absent)
+        return pa.Array.from_buffers(
+            kind, rows, [_validity(~np.array(self._absent, bool))], children=children
+        )
+
+
+def _texts(cells: Sequence[str | None]) -> pa.Array:
+    import pyarrow as pa
+
+    builder = pa.lib.StringBuilder()
+    builder.append_values(cells)
+    return builder.finish()
+
+
+def _numbers(cells: Sequence[float | None], kind: pa.DataType) -> pa.Array:
+    """Integers, floats or truth values; None is null."""
+    import numpy as np
+    import pyarrow as pa
+
+    truth = pa.types.is_boolean(kind)
+    values = np.fromiter(
+        (0 if cell is None else cell for cell in cells), bool if truth else kind.to_pandas_dtype(), len(cells)
+    )
+    present = np.fromiter((cell is not None for cell in cells), bool, len(cells))
+    return pa.Array.from_buffers(
+        kind,
+        len(cells),
+        [_validity(present), pa.py_buffer(np.packbits(values, bitorder="little") if truth else values)],
+    )
+
+
+def _validity(present: np.ndarray) -> pa.Buffer | None:
+    """Arrow's bitmap of the cells that aren't null."""
+    import numpy as np
+    import pyarrow as pa
+
+    return None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
