@@ -23,8 +23,10 @@ def test_the_readme_and_the_page_have_the_same_rows() -> None:
 
 def test_every_row_names_a_command_that_there_is() -> None:
     for name, shown in rows(PAGE).items():
-        commands = re.findall(r"`((?:muster|python -m) [^`]+)`", shown)
+        commands = re.findall(r"`((?:muster|python -m|\.ci/\w+) [^`]+)`", shown)
         assert commands, f"{name}: no command"
         for command in commands:
+            if command.startswith(".ci/"):
+                assert (ROOT / command.split()[0]).is_file(), command
             if command.startswith("python -m"):
                 assert importlib.util.find_spec(command.split()[2]), command

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
+import re
 import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from benchmarks.peers import connections, makespan, partitions, race
-from benchmarks.peers.race_questions import write_questions
+import muster
+from benchmarks.peers import connections, makespan, partitions, race, race_model
+from benchmarks.peers.race_questions import demo_questions, kernel_questions
 from benchmarks.peers.suite import SUITE, draw
-from benchmarks.peers.tools import LmmsEval, Muster
+from benchmarks.peers.tools import LmmsEval, Muster, VLMEvalKit
+from benchmarks.peers.watching import Mark, Watched, phases, watch
 from muster.config import load_config
 from muster.core import Completion, Failure, RequestKey
 from muster.planning import plan
 from muster.results.journal import Journal, Record
+from muster.results.journal_read import read_entries
 from muster.scheduling.simulator import Replica, lower_bound
 from processes import gone
 
@@ -94,44 +100,71 @@ def test_the_coordinator_answers_light_workers_and_keeps_every_answer() -> None:
 # -- the race
 
 
-def test_both_tools_are_asked_the_same(tmp_path: Path) -> None:
-    """Else the race compares two benchmarks. One picture is broken in both forms."""
+def test_all_tools_are_asked_the_same(tmp_path: Path) -> None:
+    """Else the race compares benchmarks. One picture is broken in all forms."""
+    import base64
+
     import pyarrow.parquet as pq
 
-    questions = write_questions(tmp_path / "q", 4, broken=True)
-    (planned,) = plan(load_config({"model": "demo", "tasks": str(questions.folder / "digits.yaml")}))
-    rows = pq.read_table(questions.folder / "lmms_eval" / "digits.parquet").to_pylist()
-    assert [sample.id for sample in planned.samples] == [row["id"] for row in rows]
-    for sample, row in zip(planned.samples, rows, strict=True):
-        assert (sample.question, sample.answer) == (row["question"], row["answer"])
-        assert (questions.folder / f"{sample.id}.png").read_bytes() == row["picture"]
-    assert [len(row["picture"]) == 40 for row in rows] == [False, False, True, False]
+    questions = demo_questions(tmp_path / "q", 4, broken=True)
+    (planned,) = plan(load_config({"model": "demo", "tasks": str(questions.folder / "race.yaml")}))
+    lmms_eval = pq.read_table(questions.folder / "lmms_eval" / "race.parquet").to_pylist()
+    with (questions.folder / "vlmevalkit" / "race.tsv").open(newline="") as file:
+        vlmevalkit = list(csv.DictReader(file, delimiter="\t"))
+    pictures = []
+    asked = zip(planned.samples, planned.requests(), lmms_eval, vlmevalkit, strict=True)
+    for sample, request, theirs, others in asked:
+        (message,) = request.messages
+        assert message.text == theirs["question"] == others["question"]
+        assert sample.id == theirs["id"] == others["index"]
+        assert sample.answer == theirs["answer"] == others["answer"]
+        pictures.append((questions.folder / f"{sample.id}.png").read_bytes())
+        assert pictures[-1] == theirs["picture"] == base64.b64decode(others["image"])
+    assert [picture.startswith(b"\x89PNG") for picture in pictures] == [True, True, False, True]
 
 
 def test_what_muster_saved_is_its_answers_and_not_its_failures(tmp_path: Path) -> None:
-    assert Muster().saved(tmp_path) == 0
+    assert (Muster().saved(tmp_path), Muster().last_answer(tmp_path)) == (0, None)
     with Journal.open(tmp_path / "journal.jsonl", "r") as journal:
-        journal.append(Record(Completion(RequestKey("race", "0"), "7"), "w", 0.0, 1))
+        journal.append(Record(Completion(RequestKey("race", "0"), "7"), "w", 2.5, 1))
         failed = Completion(RequestKey("race", "1"), failure=Failure("sample", "X", "broken"))
         journal.append(Record(failed, "w", 0.0, 1))
-    assert Muster().saved(tmp_path) == 1
+    assert (Muster().saved(tmp_path), Muster().last_answer(tmp_path)) == (1, 2.5)
 
 
 def test_what_lmms_eval_saved_is_read_from_its_caches_and_logs(tmp_path: Path) -> None:
     tool = LmmsEval(sys.executable)
     assert (tool.saved(tmp_path), tool.score(tmp_path)) == (0, None)
     (tmp_path / "cache" / "runs").mkdir(parents=True)
-    with contextlib.closing(sqlite3.connect(tmp_path / "cache" / "runs" / "rank_0.db")) as db, db:
-        db.execute("create table responses (cache_key text)")
-        db.execute("insert into responses values ('a'), ('b')")
-    assert tool.saved(tmp_path) == 2
+    for file, keys in (("runs/rank_0.db", "ab"), ("runs/rank_1.db", "cd"), ("cache.db", "abcd")):
+        with contextlib.closing(sqlite3.connect(tmp_path / "cache" / file)) as db, db:
+            db.execute("create table responses (cache_key text)")
+            db.executemany("insert into responses values (?)", list(keys))
+    assert tool.saved(tmp_path) == 4
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "1_samples_race.jsonl").write_text("{}\n{}\n{}\n")
+    (tmp_path / "logs" / "1_samples_race.jsonl").write_text("{}\n" * 5)
     (tmp_path / "logs" / "1_results.json").write_text(
         json.dumps({"results": {"race": {"accuracy,none": 0.5}}})
     )
-    assert (tool.saved(tmp_path), tool.score(tmp_path)) == (3, 0.5)
-    assert tool.answered(tmp_path, "Model Responding:   5%|x\rModel Responding:  40%|xx", 200) == 80
+    assert (tool.saved(tmp_path), tool.score(tmp_path)) == (5, 0.5)
+
+
+def test_what_vlmevalkit_saved_is_counted_without_loading_a_pickle(tmp_path: Path) -> None:
+    """Texts that repeat are references in a pickle, and numbers in texts are none of its keys."""
+    import pickle
+
+    tool = VLMEvalKit(sys.executable, tmp_path)
+    run = tmp_path / "work" / "race" / "T1"
+    run.mkdir(parents=True)
+    assert (tool.saved(tmp_path), tool.score(tmp_path)) == (0, None)
+    for rank in (0, 1):
+        said = dict.fromkeys(range(rank, 600, 2), "7")
+        (run / f"{rank}2_race.pkl").write_bytes(pickle.dumps(said))
+    assert tool.saved(tmp_path) == 600
+    (run / "12_race.pkl").write_bytes(b"")  # it is being written
+    assert tool.saved(tmp_path) == 300
+    (run / "status.json").write_text('{"datasets": {"race": {"metrics": {"Overall": 0.25}}}}')
+    assert tool.score(tmp_path) == 0.25
 
 
 def test_a_program_is_watched_and_killed_with_its_children_when_it_is_to_be(tmp_path: Path) -> None:
@@ -143,11 +176,68 @@ def test_a_program_is_watched_and_killed_with_its_children_when_it_is_to_be(tmp_
     def started() -> list[psutil.Process]:
         return [each for each in psutil.Process().children(recursive=True) if each.pid not in before]
 
+    def run(code: str, output: str, stop: Callable[[list[Mark]], bool] | None = None) -> Watched:
+        device = {"RACE_DEVICE": "cpu"}
+        return watch([sys.executable, "-c", code], device, tmp_path / output, lambda: 0, stop)
+
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
-    found = race.watch(
-        Muster(), [sys.executable, "-c", child], tmp_path / "out", 1, lambda _: len(started()) >= 2
-    )
+    found = run(child, "out", lambda _: len(started()) >= 2)
     assert found.status is None
     assert all(gone(each) for each in started())
-    ended = race.watch(Muster(), [sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "out2", 1)
+    ended = run("raise SystemExit(3)", "out2")
     assert (ended.status, ended.first_saved) == (3, None)
+
+
+def test_phases_add_up_and_a_process_that_waits_is_no_work() -> None:
+    marks = [
+        *(Mark(12.0, 1, "load"), Mark(13.0, 2, "load"), Mark(14.0, 1, "loaded")),
+        *(Mark(15.0, 1, "ask"), Mark(16.0, 1, "answered"), Mark(16.0, 2, "ask")),
+        *(Mark(16.5, 1, "meet"), Mark(20.0, 2, "answered"), Mark(20.0, 2, "meet"), Mark(21.0, 2, "met")),
+        *(Mark(21.5, 1, "met"), Mark(22.0, 1, "meet")),  # killed in it
+    ]
+    found = phases(Watched(began=10.0, seconds=14.0, marks=marks))
+    assert found == (2.0, 3.0, 5.0, 3.5, 0.5)
+    assert sum(found) == 14.0
+    assert phases(Watched(began=10.0, seconds=14.0, marks=marks), 21.0) == (2.0, 3.0, 6.0, 2.5, 0.5)
+    assert phases(Watched(began=10.0, seconds=14.0)) is None
+
+
+def test_the_random_model_counts_down_whoever_asks_in_whatever_batch(tmp_path: Path) -> None:
+    """Its answers are of known lengths, or the race would compare tools that had different work."""
+    race_model.write_model(tmp_path / "model", "tiny")
+    questions = kernel_questions(tmp_path / "q", tmp_path / "model", 6, longest=12)
+    output = tmp_path / "run"
+    with contextlib.redirect_stdout(io.StringIO()):
+        muster.evaluate(str(questions.model), [str(questions.folder / "race.yaml")], output=output)
+    assert Muster().score(output) == 1.0
+    said = [entry.completion.usage.completion_tokens or 0 for entry in read_entries(output / "journal.jsonl")]
+    assert sorted(said) == sorted(length + 1 for length in race_model.lengths(6, 12))  # and the end token
+
+
+def test_the_race_of_muster_alone_fills_its_tables_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """With the other tools it takes their environments: `.ci/race`."""
+
+    def tables() -> str:
+        told = io.StringIO()
+        words = ["x", "--quick", "--work", str(tmp_path), "--parts", "killed,broken"]
+        with contextlib.redirect_stdout(told), patch("sys.argv", words):
+            assert race.main() in (0, 1)
+        return told.getvalue().partition("###")[2]
+
+    first = tables()
+    killed, broken = re.findall(r"^\| Muster .*$", first, re.MULTILINE)
+    assert killed.split(" | ")[6:] == ["0", "1.0000 |"]
+    assert broken.startswith("| Muster | 15 of 15 | ")
+    assert broken.split(" | ")[3:] == ["3", "1.0000 |"]
+    rows = (tmp_path / "rows.jsonl").read_text()
+    assert len(rows.splitlines()) == 2
+    assert tables() == first
+    assert (tmp_path / "rows.jsonl").read_text() == rows
+
+
+def test_a_part_that_there_is_not_is_refused() -> None:
+    with (
+        patch("sys.argv", ["x", "--parts", "demo,kernel"]),
+        pytest.raises(SystemExit, match="no kernel, only"),
+    ):
+        race.main()

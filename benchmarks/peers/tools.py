@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickletools
 import re
 import sqlite3
 import sys
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from muster.core import ConfigurationError
-from muster.demo import demo_model_path
 from muster.results.journal_read import read_entries
 
-ANSWER_TOKENS = 4
+INSIDE = Path(__file__).with_name("inside")
 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """The same samples in each tool's form."""
+    """The same samples in each tool's form, and who is asked."""
 
     folder: Path
     count: int
+    model: Path
+    tokens: int
+    """At most, per answer."""
+    wrapper: str
+    """lmms-eval's model class for it."""
+    wrapper_args: str = ""
+    """Further arguments of that class, comma-separated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a run is started."""
+
+    output: Path
+    processes: int
+    batch: int
+    """0: the tool's default."""
+    device: str
+    """`cpu` or `cuda`."""
 
 
 class Tool(Protocol):
@@ -34,16 +55,25 @@ class Tool(Protocol):
         """For tables."""
         ...
 
-    def command(self, questions: Questions, output: Path, processes: int, batch: int) -> list[str]:
+    @property
+    def has_batches(self) -> bool:
+        """Whether it can ask for several answers at once."""
+        ...
+
+    def command(self, questions: Questions, start: Start) -> list[str]:
         """What its users type."""
+        ...
+
+    def environment(self, questions: Questions, start: Start) -> Mapping[str, str]:
+        """Variables that its users set."""
         ...
 
     def saved(self, output: Path) -> int:
         """Answers in its files, as far as another start would use them or a reader find them."""
         ...
 
-    def answered(self, output: Path, said: str, count: int) -> int:
-        """Answers that the model has given so far, by files or by the progress bar in what it `said`."""
+    def last_answer(self, output: Path) -> float | None:
+        """When the last answer was there, unix seconds, where the end of `generate` doesn't say it."""
         ...
 
     def score(self, output: Path) -> float | None:
@@ -55,15 +85,21 @@ class Muster:
     """`muster run`."""
 
     name = "Muster"
+    has_batches = True
 
-    def command(self, questions: Questions, output: Path, processes: int, batch: int) -> list[str]:
+    def command(self, questions: Questions, start: Start) -> list[str]:
         """One replica per process."""
         return [
-            *(sys.executable, "-m", "muster", "run", "--model", "demo", "--progress", "none"),
-            *("--tasks", str(questions.folder / "digits.yaml"), "--output", str(output)),
-            *("--replicas", str(processes), "--batch-size", "auto" if batch == 0 else str(batch)),
-            *("--model-args", "device=cpu"),
+            *(sys.executable, "-m", "muster", "run", "--model", str(questions.model), "--progress", "none"),
+            *("--tasks", str(questions.folder / "race.yaml"), "--output", str(start.output)),
+            *("--replicas", str(start.processes), "--batch-size", str(start.batch or "auto")),
+            *("--model-args", f"device={start.device}"),
         ]
+
+    def environment(self, questions: Questions, start: Start) -> Mapping[str, str]:
+        """None."""
+        del questions, start
+        return {}
 
     def saved(self, output: Path) -> int:
         """Answers in the journal, without those that failed."""
@@ -71,10 +107,11 @@ class Muster:
             return sum(entry.completion.failure is None for entry in read_entries(output / "journal.jsonl"))
         return 0  # its first line is being written
 
-    def answered(self, output: Path, said: str, count: int) -> int:
-        """Each is saved as it comes."""
-        del said, count
-        return self.saved(output)
+    def last_answer(self, output: Path) -> float | None:
+        """By the journal: rows that run together don't end with a call of `generate`."""
+        with contextlib.suppress(ConfigurationError):
+            return max((entry.at for entry in read_entries(output / "journal.jsonl")), default=None)
+        return None
 
     def score(self, output: Path) -> float | None:
         """Of results.json, where the run was finished."""
@@ -90,39 +127,54 @@ class LmmsEval:
 
     python: str
     name: str = "lmms-eval"
+    has_batches: bool = True
 
-    def command(self, questions: Questions, output: Path, processes: int, batch: int) -> list[str]:
-        """`accelerate launch` for several processes, as its README says."""
-        launcher = (
-            ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
-            if processes > 1
-            else []
-        )
-        arguments = f"pretrained={demo_model_path()},device=cpu,device_map=cpu,dtype=float32"
+    def command(self, questions: Questions, start: Start) -> list[str]:
+        """On GPUs `accelerate launch`, as its README says; on a CPU that starts one process, so `torchrun` does it."""
+        many: list[str] = []
+        if start.processes > 1 and start.device == "cuda":
+            many = [
+                "-m",
+                "accelerate.commands.launch",
+                "--multi_gpu",
+                "--num_processes",
+                str(start.processes),
+            ]
+        elif start.processes > 1:
+            many = torchrun(start.processes)
+        arguments = f"pretrained={questions.model},device={start.device}"
+        if start.device == "cpu":
+            arguments += ",device_map=cpu"
+        if questions.wrapper_args:
+            arguments += f",{questions.wrapper_args}"
         return [
-            *(self.python, *launcher, "-m", "lmms_eval", "--model", "llava_hf", "--model_args", arguments),
+            *(self.python, *many, "-m", "lmms_eval", "--model", questions.wrapper, "--model_args", arguments),
             *("--tasks", "race", "--include_path", str(questions.folder / "lmms_eval"), "--force_simple"),
-            *("--batch_size", str(max(1, batch)), "--log_samples", "--output_path", str(output / "logs")),
-            *("--use_cache", str(output / "cache")),
+            *("--batch_size", str(start.batch or 1), "--log_samples"),
+            *("--output_path", str(start.output / "logs"), "--use_cache", str(start.output / "cache")),
         ]
+
+    def environment(self, questions: Questions, start: Start) -> Mapping[str, str]:
+        """Its accelerate is told that there is no GPU."""
+        del questions
+        return {"ACCELERATE_USE_CPU": "true"} if start.device == "cpu" else {}
 
     def saved(self, output: Path) -> int:
         """Rows of its response caches, or of the samples that it logs at the end."""
-        kept = 0
+        kept: set[str] = set()
         for path in (output / "cache").rglob("*.db"):
             with (
                 contextlib.suppress(sqlite3.Error),
                 contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db,
             ):
-                kept = max(kept, int(db.execute("select count(*) from responses").fetchone()[0]))
+                kept.update(key for (key,) in db.execute("select cache_key from responses"))
         logged = sum(path.read_bytes().count(b"\n") for path in (output / "logs").rglob("*samples*.jsonl"))
-        return max(kept, logged)
+        return max(len(kept), logged)
 
-    def answered(self, output: Path, said: str, count: int) -> int:
-        """By its progress bar."""
+    def last_answer(self, output: Path) -> float | None:
+        """Each call of `generate` ends with its answers."""
         del output
-        shown = re.findall(r"Model Responding: +(\d+)%", said)
-        return int(shown[-1]) * count // 100 if shown else 0
+        return None
 
     def score(self, output: Path) -> float | None:
         """Of its results file."""
@@ -131,3 +183,83 @@ class LmmsEval:
                 if name.startswith("accuracy,"):
                     return float(value)
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class VLMEvalKit:
+    """VLMEvalKit's `run.py` from a checkout, with a model and a dataset of the user's own (`inside/`)."""
+
+    python: str
+    checkout: Path
+    name: str = "VLMEvalKit"
+    has_batches: bool = False
+
+    def command(self, questions: Questions, start: Start) -> list[str]:
+        """`torchrun` for several processes, as its quickstart says; `--reuse` is what it resumes by."""
+        model = {
+            "class": "RaceModel",
+            "model_path": str(questions.model),
+            "max_new_tokens": questions.tokens,
+        }
+        config = {"model": {"race": model}, "data": {"race": {"class": "RaceDataset", "dataset": "race"}}}
+        start.output.mkdir(parents=True, exist_ok=True)
+        (start.output / "config.json").write_text(json.dumps(config))
+        return [
+            self.python,
+            *(torchrun(start.processes) if start.processes > 1 else []),
+            *(str(self.checkout / "run.py"), "--config", str(start.output / "config.json")),
+            *("--work-dir", str(start.output / "work"), "--reuse"),
+        ]
+
+    def environment(self, questions: Questions, start: Start) -> Mapping[str, str]:
+        """Where its data is; a library that it imports is kept from asking the network for prices."""
+        del start
+        return {"LMUData": str(questions.folder / "vlmevalkit"), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+
+    def saved(self, output: Path) -> int:
+        """Entries of the pickles that it writes every ten answers, counted without loading them, or of the table."""
+        runs = [
+            path for path in (output / "work" / "race").glob("*") if path.is_dir() and not path.is_symlink()
+        ]
+        return max((self._saved(run) for run in runs), default=0)
+
+    def _saved(self, run: Path) -> int:
+        if table := next(run.glob("race_race.*"), None):
+            return _xlsx_rows(table)
+        return sum(_keys(path) for path in run.glob("[0-9]*_race.pkl"))
+
+    def last_answer(self, output: Path) -> float | None:
+        """Each call of `generate` ends with its answer."""
+        del output
+        return None
+
+    def score(self, output: Path) -> float | None:
+        """Of the newest run's status file."""
+        for path in sorted((output / "work" / "race").glob("*/status.json"), reverse=True):
+            found = re.search(r'"Overall": ([0-9.]+)', path.read_text())
+            if found:
+                return float(found[1])
+        return None
+
+
+def torchrun(processes: int) -> list[str]:
+    """The arguments of an interpreter that starts `processes` of what follows."""
+    return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+
+
+def _keys(path: Path) -> int:
+    """The entries of a pickled dictionary from numbers to texts, which isn't loaded; 0 while it is being written."""
+    try:
+        codes = [code.name for code, _, _ in pickletools.genops(path.read_bytes())]
+    except (OSError, ValueError):
+        return 0
+    return sum(name in {"BININT", "BININT1", "BININT2"} for name in codes)
+
+
+def _xlsx_rows(path: Path) -> int:
+    """Without the header; 0 while it is being written."""
+    try:
+        with zipfile.ZipFile(path) as book:
+            return book.read("xl/worksheets/sheet1.xml").count(b"<row ") - 1
+    except (OSError, zipfile.BadZipFile, KeyError):
+        return 0
