@@ -204,7 +204,7 @@ def test_phases_add_up_and_a_process_that_waits_is_no_work() -> None:
 
 def test_the_random_model_counts_down_whoever_asks_in_whatever_batch(tmp_path: Path) -> None:
     """Its answers are of known lengths, or the race would compare tools that had different work."""
-    race_model.write_model(tmp_path / "model", "tiny")
+    race_model.write_model(tmp_path / "model", race_model.TINY)
     questions = kernel_questions(tmp_path / "q", tmp_path / "model", 6, longest=12)
     output = tmp_path / "run"
     with contextlib.redirect_stdout(io.StringIO()):

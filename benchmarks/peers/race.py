@@ -47,7 +47,7 @@ def main() -> int:
     with scratch() if given.work is None else nullcontext(given.work) as folder:
         folder.mkdir(parents=True, exist_ok=True)
         model = folder / "model"
-        race_model.write_model(model, "tiny" if given.quick else "small")
+        race_model.write_model(model, race_model.TINY if given.quick else race_model.SMALL)
         longest = 24 if given.quick else race_model.LONGEST
         demo = demo_questions(folder / f"demo-{given.samples}", given.samples)
         kernels = kernel_questions(
