@@ -10,6 +10,7 @@ import pickle
 import sys
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -103,6 +104,12 @@ def test_of_two_columns_of_ids_the_one_with_the_tasks_counts(tmp_path: Path) -> 
     assert score(tmp_path / "p.csv").metrics["accuracy"].value == 1.0
     (tmp_path / "p.csv").write_text("index,id,prediction\n0,10,0\n1,11,1\n2,12,2\n3,13,3\n")
     assert score(tmp_path / "p.csv").metrics["accuracy"].value == 1.0
+
+
+def test_ids_that_the_samples_have_as_floats(tmp_path: Path) -> None:
+    samples = [replace(sample, id=f"{sample.id}.0") for sample in SAMPLES]
+    (tmp_path / "p.jsonl").write_text(lines([{"id": 10 + n, "prediction": str(n)} for n in range(4)]))
+    assert score_predictions(toy_plan().task, samples, tmp_path / "p.jsonl").samples.succeeded == 4
 
 
 def test_log_likelihoods_are_no_answers(tmp_path: Path) -> None:

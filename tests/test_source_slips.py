@@ -98,6 +98,13 @@ def test_what_says_nothing_is_no_answer(tmp_path: Path, answer: object) -> None:
     assert (first.answers, second.answers) == ((), ("x",))
 
 
+def test_a_printed_list_of_answers_is_a_list(tmp_path: Path) -> None:
+    """As a text of its own it was the only right answer, and nothing equalled it."""
+    csv = "question,answer\nq,\"['a', 'b']\"\nq,['a' 'b']\nq,['a\nq,[a]\n"
+    samples = load(tmp_path / "t.csv", csv)
+    assert [sample.answers for sample in samples] == [("a", "b"), ("a", "b"), ("['a",), ("[a]",)]
+
+
 def test_of_equal_choices_each_is_right(tmp_path: Path) -> None:
     row = {"question": "q", "choices": ["x", "y", "x"], "answer": "x"}
     fields = {"answer": {"column": "answer", "given_as": "text"}}

@@ -117,9 +117,9 @@ def _read(path: Path, samples: Sequence[Sample], task: str) -> dict[_Key, _Predi
     except OSError as error:
         raise ConfigurationError(f"cannot read the predictions {path}: {error.strerror or error}") from error
     for place, name, repeat, text in read_predictions(path, samples, task):
-        # A data frame makes 17.0 of the id 17 where one is missing.
-        unfloated = name.removesuffix(".0")
-        key = _Key(unfloated if name not in known and unfloated in known else name, repeat)
+        # A data frame makes 17.0 of the id 17 where one is missing, here or in the samples' own file.
+        forms = (name, name.removesuffix(".0"), f"{name}.0")
+        key = _Key(next((form for form in forms if form in known), name), repeat)
         if key in predictions:
             both = f"{predictions[key].place} and {place}".replace("line", "lines", 1).replace(
                 "and line ", "and "

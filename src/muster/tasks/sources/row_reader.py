@@ -268,7 +268,7 @@ class RowReader:
         if one is not None and many is not None:
             raise FieldProblem(self._names[single], f"given beside {self._names[plural]}; leave one out")
         if one is not None:
-            value = _decoded(one) if row.is_text and isinstance(one, str) and one.startswith("[") else one
+            value = _listed(one) if row.is_text and isinstance(one, str) and one.startswith("[") else one
             return self._names[single], value, self.rules.fields[single]
         if isinstance(many, str) and looks_like_list(many):
             many = _listed_text(self._names[plural], many)
@@ -306,6 +306,17 @@ def _answer(name: str, value: object, rule: FieldRule) -> str:
     if written not in rule.labels:
         raise FieldProblem(name, f"{shown(value)} has no label (there are: {', '.join(rule.labels)})")
     return rule.labels[written]
+
+
+def _listed(text: str) -> object:
+    """The list that a cell says, as JSON or as Python prints texts; else the cell as it is."""
+    value = _decoded(text)
+    if value is not text or not text.startswith(("['", '["')) or not looks_like_list(text):
+        return value
+    try:
+        return parse_list(text)
+    except ValueError:
+        return text
 
 
 def _listed_text(name: str, text: str) -> list[object]:
