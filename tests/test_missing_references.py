@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import muster
 from muster.cli.app import app
-from muster.core import ConfigurationError, MusterError, Sample
+from muster.core import JSON, ConfigurationError, MusterError, Sample
 from muster.metrics.protocol import Score, ScoredSample
 from muster.metrics.registry import build_metric, metric_names, metric_variants
 from muster.results.answer_scoring import METRIC, NO_REFERENCE, Problem, score_text
@@ -125,6 +125,49 @@ class Undeclared(ToyMetric):
 class WithoutPrimary(ToyMetric):
     def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
         return {"squared": 1.0}
+
+
+@pytest.mark.parametrize("metric", ["yes_no", "mme"])
+def test_right_answers_that_are_no_verdict_are_none(metric: str) -> None:
+    """Every answer to them was wrong, without a word."""
+    parameters: dict[str, JSON] = {"group": "group", "category": "kind"} if metric == "mme" else {}
+    built = build_metric(metric, parameters)
+    about = {"group": "1", "kind": "x"}
+    for answer, said in (("Yes.", "yes"), ("True", "yes"), ("0", "no"), ("n", "no")):
+        scored = score_text(
+            built, Sample("1", "q", answers=(answer,), metadata=about), 0, said, VerdictBook()
+        )
+        assert isinstance(scored, ScoredSample)
+        assert scored.score.scores["accuracy"] == 1.0
+    left = score_text(built, Sample("1", "q", answers=("cat",), metadata=about), 0, "yes", VerdictBook())
+    assert isinstance(left, Problem)
+    assert left.kind == NO_REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("metric", "sample"),
+    [
+        ("vqa_accuracy", Sample("1", "q", answers=("x",))),
+        ("grounding", Sample("1", "q", metadata={"bbox": [1, 2, 3], "width": 9, "height": 9})),
+        ("grounding", Sample("1", "q", metadata={"bbox": [1, 2, 3, 4], "width": 9})),
+        ("grounding", Sample("1", "q", metadata={"bbox": [1, 2, 3, 4], "width": 0, "height": 9})),
+        ("grounding", Sample("1", "q", metadata={"bbox": [1, "x", 3, 4], "width": 9, "height": 9})),
+    ],
+)
+def test_references_that_no_answer_could_meet_are_none(metric: str, sample: Sample) -> None:
+    scored = score_text(build_metric(metric), sample, 0, "[1, 2, 3, 4]", VerdictBook())
+    assert isinstance(scored, Problem)
+    assert scored.kind == NO_REFERENCE
+
+
+@pytest.mark.parametrize(
+    "bbox", ["[10, 10, 50, 50]", "10 10 50 50", "10.0, 10, 50, 50", ["10", 10, 50, 50.0]]
+)
+def test_boxes_as_cells_of_a_table_hold_them(bbox: JSON) -> None:
+    sample = Sample("1", "q", metadata={"bbox": bbox, "width": "1000", "height": "1000"})
+    scored = score_text(build_metric("grounding"), sample, 0, "[10, 10, 50, 50]", VerdictBook())
+    assert isinstance(scored, ScoredSample)
+    assert scored.score.scores == {"accuracy": 1.0, "iou": 1.0}
 
 
 class NoNumber(ToyMetric):

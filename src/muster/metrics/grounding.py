@@ -6,6 +6,8 @@ VLMEvalKit (guesses the unit). The default is VLMEvalKit's reading, which takes 
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,13 +56,13 @@ class Grounding(VariantMetric):
         return self._described("accuracy", units, means)
 
     def has_reference(self, sample: Sample) -> bool:
-        """Whether the right box is known."""
-        return sample.metadata.get("bbox") is not None
+        """Whether the right box, of four numbers, and the image's size are known."""
+        return _answer(sample, self.box) is not None and _size(sample) is not None
 
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` 0 or 1 and `iou`; `extracted` is the box as it was read."""
-        size = _size(sample)
-        answer = _answer(sample, self.box)
+        size = _size(sample) or Size(1.0, 1.0)
+        answer = _answer(sample, self.box) or NOWHERE
         if self.variant == "internvl":
             said: Box | None = boxes.read_internvl(prediction)
             iou = boxes.overlap_internvl(said or NOWHERE, size, answer)
@@ -117,21 +119,39 @@ def _at(threshold: float) -> str:
     return f"acc@{threshold}"
 
 
-def _size(sample: Sample) -> Size:
+def _size(sample: Sample) -> Size | None:
     width, height = (_number(sample.metadata.get(key)) for key in ("width", "height"))
-    return Size(width or 1.0, height or 1.0)
+    return (
+        Size(width, height) if width is not None and height is not None and min(width, height) > 0 else None
+    )
 
 
-def _answer(sample: Sample, form: BoxForm) -> Box:
-    given = sample.metadata.get("bbox")
+def _answer(sample: Sample, form: BoxForm) -> Box | None:
+    given: object = sample.metadata.get("bbox")
+    if isinstance(given, str):
+        given = _in_a_cell(given)
     if not isinstance(given, list) or len(given) != len(NOWHERE):
-        return NOWHERE
+        return None
     left, top, third, fourth = map(_number, given)
+    if left is None or top is None or third is None or fourth is None:
+        return None
     return Box(left, top, third, fourth) if form == "xyxy" else Box(left, top, left + third, top + fourth)
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float | str) else 0.0
+def _in_a_cell(text: str) -> object:
+    """The list that a table's cell says."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.replace(",", " ").split()
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _shown(box: Box | None) -> str | None:

@@ -175,7 +175,7 @@ def _rounded(value: float, precision: object, *, whole: bool) -> str:
     if whole:
         if not isinstance(precision, int | float | str):
             raise TypeError(f"a precision of {precision!r}")
-        return str(round(value, int(precision)))
+        return str(round(value, int(float(precision))))
     if precision is None:
         return str(round(value))
     if not isinstance(precision, int):

@@ -96,6 +96,10 @@ class Mme(VariantMetric):
             units |= {"perception": "points", "cognition": "points"}
         return self._described("score", units, {"accuracy": "accuracy"})
 
+    def has_reference(self, sample: Sample) -> bool:
+        """Whether the right answer is yes or no."""
+        return bool(sample.answers) and verdicts.gold(sample.answer) is not None
+
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` 0 or 1; `extracted` is yes, no or None."""
         said, right = _READERS[self.variant](prediction), verdicts.gold(sample.answer)

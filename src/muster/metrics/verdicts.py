@@ -68,9 +68,15 @@ def internvl_mme(text: str) -> Verdict | None:
     return official_mme(_CHINESE.sub("", text.lower().replace("true", "yes").replace("false", "no")))
 
 
+_GOLD: dict[str, Verdict] = {
+    **dict.fromkeys(("yes", "true", "1", "y"), "yes"),
+    **dict.fromkeys(("no", "false", "0", "n"), "no"),
+}
+
+
 def gold(answer: str) -> Verdict | None:
-    """The right verdict of a sample: `Yes`, `no`, `no.` …; None where it is neither."""
-    return _exact(answer.strip().lower().replace(".", ""))
+    """The right verdict of a sample: `Yes`, `no.`, `True`, `0`, `n` …; None where it is neither."""
+    return _GOLD.get(answer.strip().lower().replace(".", ""))
 
 
 def _exact(text: str) -> Verdict | None:

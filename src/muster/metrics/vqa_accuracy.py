@@ -40,6 +40,10 @@ class VqaAccuracy(MeanMetric):
         """VLMEvalKit has TextVQA and VizWiz only."""
         return self.variants if self.benchmark in _IN_VLMEVALKIT else self.variants[:-1]
 
+    def has_reference(self, sample: Sample) -> bool:
+        """Whether several people answered: with one there is nobody to agree with, and all would be wrong."""
+        return len(sample.answers) > 1
+
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` between 0 and 1; `extracted` is the normalised answer."""
         if self.variant == "lmms-eval":

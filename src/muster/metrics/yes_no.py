@@ -85,6 +85,10 @@ class YesNo(VariantMetric):
             units[self._convention.extra] = "percent"
         return self._described("accuracy", units, {"accuracy": "accuracy"})
 
+    def has_reference(self, sample: Sample) -> bool:
+        """Whether the right answer is yes or no."""
+        return bool(sample.answers) and verdicts.gold(sample.answer) is not None
+
     def score(self, sample: Sample, prediction: str) -> Score:
         """`accuracy` 0 or 1, `said_yes` and `is_yes` 1 for yes, 0 for no, -1 for neither."""
         said, right = self._convention.read(prediction), verdicts.gold(sample.answer)
