@@ -14,11 +14,13 @@ from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from muster.models.transformers.compiler import no_compiler
+
 
 def import_transformers() -> None:
     """Import what loads models and processors. What can't be imported is told by whoever needs it."""
-    with called_later("scipy.optimize", "linear_sum_assignment"), suppress(ImportError):
-        from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: F401
+    with no_compiler(), called_later("scipy.optimize", "linear_sum_assignment"), suppress(ImportError):
+        from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationMixin  # noqa: F401
 
 
 @contextmanager

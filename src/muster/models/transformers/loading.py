@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText
 
 from muster.core import JSON, ConfigurationError, ReplicaError
 from muster.models.transformers.adapters import add_adapter, without_adapter
+from muster.models.transformers.compiler import no_compiler
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.generation_settings import OwnSettings, loadable_settings, settle
 from muster.models.transformers.interfaces import Processor, VisionLanguageModel
@@ -62,7 +63,7 @@ def load(
     every layer. They are this process's default process group.
     """
     check_folder(folder, options)
-    with quiet():
+    with quiet(), no_compiler():
         processor = load_processor(folder, options, trust_remote_code=trust_remote_code)
         device = _device(options.device)
         placement = _divided(tensor_parallel) if tensor_parallel > 1 else _placement(options, device, gpus)
