@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from muster.core import Sample
 from muster.metrics.averages import score_values
 from muster.metrics.protocol import Score, ScoredSample
@@ -49,11 +47,9 @@ def test_some_rows() -> None:
 
 def test_what_is_asked_of_all_rows_is_what_the_rows_say() -> None:
     expected = rows(20)
-    expected[7] = replace(expected[7], sample=replace(expected[7].sample, metadata={}))
     held = held_in_columns(expected)
     assert held.score_values("accuracy") == [row.score.scores["accuracy"] for row in expected]
     assert score_values(held, "accuracy") == score_values(expected, "accuracy")
-    assert held.metadata("kind") == [row.sample.metadata.get("kind") for row in expected]
 
 
 def test_items_as_columns() -> None:

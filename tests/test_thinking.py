@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from muster.core import JSON, Completion, ConfigurationError, RequestKey, Sample
 from muster.metrics.registry import build_metric
-from muster.metrics.thinking import KNOWN_TAGS, Thinking, parse_thinking, split_lmms_eval
+from muster.metrics.thinking import KNOWN_TAGS, Tags, Thinking, parse_thinking, split_lmms_eval
 from muster.report.answer_warnings import answer_warnings
 from muster.results.aggregation import TaskScores
 from muster.results.answer_scoring import Answer, score_answer, score_record
@@ -121,6 +123,22 @@ def test_every_known_form(tags: tuple[str, str]) -> None:
 def test_what_is_around_an_answer(text: str, answer: str) -> None:
     split = Thinking().split(text)
     assert (split.answer, split.finished) == (answer, True)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [text for tags in KNOWN_TAGS for text in tags] + ["<", "a", "ſ", "K", "İ", "◁", "B. "]
+        )
+        | st.text(max_size=3)
+    ).map("".join),
+    st.booleans(),
+)
+def test_a_text_that_is_taken_for_one_without_tags_has_none(text: str, upper: bool) -> None:
+    thinking = Thinking((*KNOWN_TAGS, Tags("So:", "zo")))
+    text = text.upper() if upper else text
+    quick = any(finder.search(text) for finder in thinking._quick)
+    assert quick == (thinking._any_tag.search(text) is not None)
 
 
 def test_the_setting() -> None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from operator import methodcaller
 from typing import NamedTuple
 
 BETWEEN = "..."
@@ -106,9 +107,9 @@ class Thinking:
         """
         if not self.tags:
             return Split(text)
-        pattern, closings = self._any_tag, self._closings
-        if not self.opened and pattern.search(text) is None:
+        if not self.opened and not any(map(methodcaller("search", text), self._quick)):
             return Split(text)
+        pattern, closings = self._any_tag, self._closings
         inside: frozenset[str] | None = None
         end = -1
         for found in pattern.finditer(text):
@@ -127,8 +128,14 @@ class Thinking:
     @cached_property
     def _any_tag(self) -> re.Pattern[str]:
         """Finds any tag, the longest first."""
-        texts = sorted({text for pair in self.tags for text in pair if text}, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, texts)), re.IGNORECASE)
+        return _any_of(text for pair in self.tags for text in pair)
+
+    @cached_property
+    def _quick(self) -> list[re.Pattern[str]]:
+        """Together they find whether there is any: `re` is ten times faster where no first character has a case."""
+        texts = {text for pair in self.tags for text in pair if text}
+        cased = {text for text in texts if text[0].swapcase() != text[0]}
+        return [_any_of(some) for some in (texts - cased, cased) if some]
 
     @cached_property
     def _closings(self) -> frozenset[str]:
@@ -167,6 +174,11 @@ def parse_thinking(words: Iterable[str]) -> Thinking:
     if not words:
         raise ValueError(f"says nothing: {KNOWN}, {NONE}, {OPENED} or tags such as <think>...</think>")
     return Thinking(tuple(dict.fromkeys(tags or (KNOWN_TAGS if opened else ()))), opened)
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(filter(None, set(texts)), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
 
 @lru_cache(maxsize=256)

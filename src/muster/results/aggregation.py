@@ -77,13 +77,20 @@ class TaskScores:
             metric.info.variant: _Convention(metric, compact, missing_is_error) for metric in self.task.also
         }
         self._clusters = clusters
+        self._categories: dict[str, list[str]] = {key: [] for key in task.by}
+        """Of each sample, by what breakdowns are made."""
+        self._names: dict[str, str] = {}
         self._repeats = repeats
         self._taken = 0
 
     def add(self, answer: Answer) -> None:
         """Take the next answer: of the first sample, then of the next one; those that are missing too."""
-        number = self._taken // self._repeats
+        number, repeat = divmod(self._taken, self._repeats)
         self._taken += 1
+        if not repeat:
+            for key, names in self._categories.items():
+                name = _label(answer.sample.metadata.get(key))
+                names.append(self._names.setdefault(name, name))
         self._signs.add(answer)
         self._main.add(answer.outcome, number)
         for variant, outcome in answer.also.items():
@@ -100,7 +107,7 @@ class TaskScores:
                 primary=each.metric.info.primary,
                 samples=each.tally.counts(),
                 metrics=_estimates(self.task, each.metric, each.rows, clusters),
-                by=_breakdowns(self.task, each.metric, each.rows, clusters),
+                by=self._breakdowns(each.metric, each.rows, clusters),
                 judge=self._judged_by(each.metric),
             )
             for variant, each in self._also.items()
@@ -116,11 +123,20 @@ class TaskScores:
             samples=self._main.tally.counts(),
             answers=self._signs.signs(),
             metrics=_estimates(self.task, self.task.metric, self._main.rows, clusters),
-            by=_breakdowns(self.task, self.task.metric, self._main.rows, clusters),
+            by=self._breakdowns(self.task.metric, self._main.rows, clusters),
             variants=variants,
             judge=self._judged_by(self.task.metric),
             answer_score=info.means.get(info.primary),
         )
+
+    def _breakdowns(self, metric: Metric, rows: ScoredRows, clusters: Clusters) -> Breakdown:
+        return {
+            key: {
+                name: _estimates(self.task, metric, part, clusters)
+                for name, part in _groups(metric, rows, key, names)
+            }
+            for key, names in self._categories.items()
+        }
 
     def _judged_by(self, metric: Metric) -> JudgedBy | None:
         prompt = metric.judge_prompt if is_judged(metric) else None
@@ -187,24 +203,14 @@ def _estimates(task: Task, metric: Metric, scored: ScoredRows, clusters: Cluster
     }
 
 
-def _breakdowns(task: Task, metric: Metric, rows: ScoredRows, clusters: Clusters) -> Breakdown:
-    return {
-        key: {value: _estimates(task, metric, part, clusters) for value, part in _groups(metric, rows, key)}
-        for key in task.by
-    }
-
-
-def _groups(metric: Metric, rows: ScoredRows, key: str) -> list[tuple[str, ScoredRows]]:
-    """Rows by category, sorted by it so that the order doesn't depend on what errored."""
-    values: Sequence[JSON] | None = None
-    if isinstance(metric, CategorisingMetric):
-        values = metric.categories(rows, key)
-    if values is None:
-        values = rows.metadata(key)
+def _groups(metric: Metric, rows: ScoredRows, key: str, names: Sequence[str]) -> list[tuple[str, ScoredRows]]:
+    """Rows by category, sorted by it so that the order doesn't depend on what errored. `names`: of each sample."""
+    own = metric.categories(rows, key) if isinstance(metric, CategorisingMetric) else None
+    found = [names[number] for number in rows.numbers] if own is None else map(_label, own)
     groups: dict[str, array[int]] = {}
-    for place, value in enumerate(values):
-        groups.setdefault(_label(value), array("Q")).append(place)
-    return [(value, rows.chosen(places)) for value, places in sorted(groups.items())]
+    for place, name in enumerate(found):
+        groups.setdefault(name, array("Q")).append(place)
+    return [(name, rows.chosen(places)) for name, places in sorted(groups.items())]
 
 
 def _label(value: JSON) -> str:

@@ -50,8 +50,9 @@ def mean_estimate(values: Sequence[float], clusters: Sequence[Hashable] | None =
     if groups < 2:
         return Estimate(mean)
     stderr = _stderr(values, clusters, mean, groups)
-    if all(0 <= value <= 1 for value in values):
-        independent = groups == count and all(value in (0, 1) for value in values)
+    different = set(values)
+    if all(0 <= value <= 1 for value in different):
+        independent = groups == count and different <= {0, 1}
         quantile = Z95 if independent else t_quantile(0.975, groups - 1)
         return Estimate(mean, stderr, wilson(mean, _effective_size(mean, stderr, groups), quantile))
     if stderr == 0:
@@ -72,7 +73,7 @@ def wilson(share: float, size: float, quantile: float = Z95) -> tuple[float, flo
 
 def _stderr(values: Sequence[float], clusters: Sequence[Hashable] | None, mean: float, groups: int) -> float:
     if clusters is None or groups == len(values):
-        squares = sum((value - mean) ** 2 for value in values)
+        squares = sum([(value - mean) ** 2 for value in values])
     else:
         residuals: dict[Hashable, float] = {}
         for cluster, value in zip(clusters, values, strict=True):

@@ -120,7 +120,12 @@ class SampleTable:
         yield [problem.kind if problem else None for problem in problems]
         yield clusters
         yield [encode_json(sample.metadata).decode() for sample in samples]
-        yield [[each.identity for each in (*sample.images, *sample.videos)] for sample in samples]
+        yield [
+            [each.identity for each in (*sample.images, *sample.videos)]
+            if sample.images or sample.videos
+            else ()
+            for sample in samples
+        ]
 
     def _write_group(self) -> None:
         import pyarrow as pa
@@ -147,5 +152,5 @@ def _by_one_variant(outcomes: Sequence[Outcome | None]) -> Iterator[Iterable[Any
 
 def _error(answer: Answer) -> Problem | None:
     """What went wrong; that there is nothing to compare the answer with is no error."""
-    problem = answer.problem
-    return None if problem is not None and problem.kind == NO_REFERENCE else problem
+    outcome = answer.outcome
+    return outcome if isinstance(outcome, Problem) and outcome.kind != NO_REFERENCE else None

@@ -6,7 +6,6 @@ from array import array
 from collections.abc import Hashable, Iterator, Sequence
 from typing import overload
 
-from muster.core import JSON
 from muster.metrics.protocol import Score, ScoredSample
 from muster.tasks.samples import Samples
 
@@ -45,10 +44,6 @@ class ScoredRows(Sequence[ScoredSample]):
     def score_values(self, name: str) -> list[float]:
         """See `muster.metrics.averages.HasScoreValues`."""
         return [score.scores[name] for score in self._scores]
-
-    def metadata(self, key: str) -> list[JSON]:
-        """Of each row's sample the value of `key`; None where it has none."""
-        return [self.samples.metadata_of(number).get(key) for number in self.numbers]
 
     def __len__(self) -> int:
         return len(self._scores)
