@@ -41,9 +41,27 @@ class Kept:
     def __init__(self): self.me = self; Kept.alive += 1
     def __del__(self): Kept.alive -= 1
 start_up.begin()
-for _ in range(1_000_000): Kept()
-assert Kept.alive < 1_000_000
+for _ in range(1_500_000): Kept()
+assert Kept.alive < 1_500_000
 start_up.done()
+"""
+    assert tell(made) == "[true, true]"
+
+
+def test_what_was_loaded_is_not_looked_through_at_once_and_is_found_later() -> None:
+    made = """
+from muster.core import start_up
+class Kept:
+    alive = 0
+    def __init__(self): self.me = self; Kept.alive += 1
+    def __del__(self): Kept.alive -= 1
+start_up.begin()
+for _ in range(10_000): Kept()
+start_up.done()
+kept = [[] for _ in range(usual[0] + 1)]
+assert Kept.alive == 10_000
+gc.collect()
+assert Kept.alive == 0
 """
     assert tell(made) == "[true, true]"
 

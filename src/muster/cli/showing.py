@@ -14,13 +14,14 @@ def choose_display(
     kind: Literal["auto", "rich", "plain", "none"] = "auto", *, as_json: bool = False
 ) -> Display:
     """`auto`: bars where standard error is a terminal, unless JSON is asked for; else lines."""
+    if kind == "none":
+        from muster.report.display import Silent
+
+        return Silent()
     from muster.report.console import terminal
-    from muster.report.display import Silent
     from muster.report.displays import PlainDisplay, RichDisplay
 
     console = terminal(stderr=True)
-    if kind == "none":
-        return Silent()
     if kind == "rich" or (kind == "auto" and console.is_terminal and not as_json):
         return RichDisplay(console)
     return PlainDisplay(console)

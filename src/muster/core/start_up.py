@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 
-_SELDOM = (500_000, 50, 50)
+_SELDOM = (1_000_000, 50, 50)
+"""Loading a model leaves 600,000 objects."""
 _usual: list[tuple[int, int, int]] = []
 
 
@@ -22,7 +23,10 @@ def begin() -> None:
 def done() -> None:
     """Everything is loaded. Without `begin`, no effect.
 
-    Nothing is exempted for good (`gc.freeze`): a model, with the processes that end with it, is part of cycles.
+    What there is counts as old, so that it isn't looked through at once. Nothing is exempted for good: a model, with
+    the processes that end with it, is part of cycles.
     """
     if _usual:
+        gc.freeze()
+        gc.unfreeze()
         gc.set_threshold(*_usual.pop())
