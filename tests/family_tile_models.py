@@ -182,10 +182,14 @@ def _llava_like(folder: Path, config: str, model: str, tower: str = "clip_vision
 
 
 def build_vipllava(folder: Path) -> None:
+    from transformers import VipLlavaConfig
+
+    layers = next(
+        name for name in ("vision_feature_layers", "vision_feature_layer") if hasattr(VipLlavaConfig(), name)
+    )
     _llava_like(
-        folder, "VipLlavaConfig", "VipLlavaForConditionalGeneration", vision_feature_layer=[-2, -1],
-        image_seq_length=4,
-    )  # fmt: skip
+        folder, "VipLlavaConfig", "VipLlavaForConditionalGeneration", image_seq_length=4, **{layers: [-2, -1]}
+    )
 
 
 def build_llava_onevision(folder: Path) -> None:

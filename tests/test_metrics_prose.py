@@ -53,6 +53,9 @@ READS = [
     ("Ответ: B", ANIMALS, "B"),
     ("Jawaban: D", ANIMALS, "D"),
     ("答えはCです", ANIMALS, "C"),
+    # a label, whatever the option says
+    ("(B) is not enough light", {"A": "too much", "B": "is not enough light"}, "B"),
+    ("B. Not shown", {"A": "shown", "B": "not shown"}, "B"),
     # sentences
     ("A dog is in the picture.", ANIMALS, "B"),
     ("The options are A. cat, B. dog, C. horse and D. cow. The picture shows a dog.", ANIMALS, "B"),
@@ -65,6 +68,33 @@ READS = [
     ),
     ("The third image is most similar, whereas the second image differs in colour.", IMAGES, "B"),
     ("It is hard to tell. If I had to choose, I would lean towards (A) the second image.", IMAGES, "A"),
+    # conclusions after a doubt
+    (
+        "None of these fits. By its size:\n- **Option (C)** seems to be the most plausible answer. It is large.",
+        ANIMALS,
+        "C",
+    ),
+    ("None of the options fits well. If it has hooves, then (D) would be the correct choice.", ANIMALS, "D"),
+    ("(D) would be the correct choice if it gave milk. It has a mane, so the answer is C.", ANIMALS, "C"),
+    (
+        "(A) has whiskers. (B) barks. The most fitting animal would be option (C), where there is a mane.",
+        ANIMALS,
+        "C",
+    ),
+    (
+        "(A) isn't it. However, since there is a mane, the next one should be tall, matching option **(C)**.",
+        ANIMALS,
+        "C",
+    ),
+    ("Given the lack of a clear pattern, a logical guess might be option (B), assuming a reset.", NONE, "B"),
+    (
+        "It's difficult to determine, but point B appears to be closer to the camera. Focus tells.",
+        CLOSER,
+        "B",
+    ),
+    ("It's hard to tell. However, based on the colours, it seems that:\n\n(A) the second image", IMAGES, "A"),
+    ("Since the first image isn't bright, the second image (A) has a closer resemblance to it.", IMAGES, "A"),
+    ("None fits. If we must choose, (A) the second image is closer than (B) the third image.", IMAGES, "A"),
 ]
 ABSTAINS = [
     ("I can't select either option (A) the second image or option (B) the third image.", IMAGES),
@@ -78,6 +108,15 @@ ABSTAINS = [
     ("This isn't a dog.", ANIMALS),
     ("It is either A or C.", ANIMALS),
     ("B is wrong, A is wrong, D is wrong.", ANIMALS),
+    ("None of the options seems to be the most plausible answer, neither (A) nor (B).", ANIMALS),
+    ("(C) would not be the correct choice.", ANIMALS),
+    ("It wouldn't be option (C).", ANIMALS),
+    ("(C) isn't right.", ANIMALS),
+    ("B) cannot be right", NONE),
+    ("B: seems wrong", ANIMALS),
+    ("The most fitting one would be option (C) or (D).", ANIMALS),
+    ("It's difficult to determine, but point B appears blurry.", CLOSER),
+    ("(A) is sharp. Therefore I consider all four images (A, B, C, and D) as real.", ANIMALS),
     ("Is it A? Is it B?", ANIMALS),
 ]
 

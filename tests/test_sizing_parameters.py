@@ -120,9 +120,11 @@ def share_of_rank_0(config: dict[str, Any], gpus: int) -> int:
 
     with initialization.no_tie_weights():
         model = build_empty(config)
-    plan, *_ = model._resolve_parallel_plans(DistributedConfig(tp_size=gpus))
+    plan: tuple[Any, ...] = ()  # transformers 5.17 takes the model's own
+    if hasattr(model, "_resolve_parallel_plans"):
+        plan = model._resolve_parallel_plans(DistributedConfig(tp_size=gpus))[:1]
     with group_of(gpus) as mesh:
-        apply_tensor_parallelism(model, mesh, plan)
+        apply_tensor_parallelism(model, mesh, *plan)
         model.tie_weights()
         return sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in model.parameters())
 

@@ -106,6 +106,7 @@ def test_an_older_transformers_fails_the_sample_alone(monkeypatch: pytest.Monkey
     assert failure.failure.kind == "sample"
 
 
+@pytest.mark.skipif(not tokens_as_text.can_encode(), reason="transformers 5.24 or newer asks tokens as text")
 def test_a_token_that_the_task_means_stays_one() -> None:
     processor = load_processor(demo_model_path(), Options(), trust_remote_code=False)
     token = processor.tokenizer.eos_token

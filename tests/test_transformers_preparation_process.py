@@ -27,6 +27,7 @@ from muster.models.transformers.options import Options, parse_options
 from muster.models.transformers.preparation import Batch, Prepared
 from muster.models.transformers.preparation_messages import receive_prepared, send_prepared
 from muster.models.transformers.preparation_process import PreparationProcess
+from muster.models.transformers.tokens_as_text import can_encode
 from processes import until
 from tiny_models import model_folder
 from tiny_requests import ListStream, answers, ask, noise, texts
@@ -153,8 +154,8 @@ def test_the_process_prepares_what_the_thread_would(beside: TransformersModel, t
     assert prepared is not None
     assert len(prepared.batches) > 2
     assert {failure.key.sample_id for failure in prepared.failures} == {
-        *("torn", "missing", "film", "long")
-    }, "the marker is asked as text"
+        *("torn", "missing", "film", "long"), *(() if can_encode() else ("marker",)),
+    }, "the marker is asked as text"  # fmt: skip
     assert_same(preparer.prepare(requests), prepared)
 
 
@@ -447,4 +448,4 @@ def test_a_run_has_nothing_to_say_of_the_process_at_its_end(tmp_path: Path) -> N
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "left" not in done.stderr
+    assert "has left" not in done.stderr

@@ -19,8 +19,16 @@ _OPENS = (
     r"(?:however,? |but )?if (?:forced|pressed|(?:I|we|one|you) (?:must|had|have|were|are|consider))",
     r"the (?:correct|right|best|final|corresponding|matching|most)\b",
 )
+_IS = r"(?:is|would be|will be|must be|should be|might be|could be|seems?(?: to be)?|appears?(?: to be)?|remains)"
+_BEST = r"(?:correct|right|best|most (?:likely|plausible|probable|appropriate|suitable|fitting|logical|reasonable))"
+_NOUN = (
+    r"(?:answer|choice|option|match|fit|candidate|guess|continuation|completion|point|image|picture|photo"
+    r"|photograph|box)"
+)
 CONCLUDES = re.compile(
-    rf"^\W*(?:{'|'.join(_OPENS)})|\b(?:I|we) (?:would|will|can|might|must|should|['’]d) ?\w* ?"
+    rf"^\W*(?:(?:however|but|still|yet|nevertheless),? )?(?:{'|'.join(_OPENS)})"
+    rf"|\b{_IS} (?:the|our|my) {_BEST} (?:\w+ )?{_NOUN}\b|\bguess {_IS}\b"
+    r"|\b(?:I|we) (?:would|will|can|might|must|should|['’]d) ?\w* ?"
     r"(?:say|conclude|choose|select\w*|pick|go with|lean|suggest|guess)\b",
     re.IGNORECASE,
 )
@@ -56,9 +64,14 @@ YIELDS = re.compile(
     re.IGNORECASE,
 )
 """A clause in front that concedes or supposes something."""
+REASONS = re.compile(
+    r"^\W*(?:(?:however|but|so),?\s)?(?:given|considering|since|because|due to)\b[^,]*,\s", re.IGNORECASE
+)
+"""A clause in front that says why."""
 ASIDE = re.compile(r",\s(?:while|though|although|on the other hand|however|unlike|like)\b[^,]*,")
 CONTRASTS = re.compile(
-    r"\b(?:on the other hand|in contrast|conversely|by contrast)\b|^\W*(?:however|but|if|whereas|in comparison)\b",
+    r"\b(?:on the other hand|in contrast|conversely|by contrast)\b"
+    r"|^\W*(?:however|but)\b(?!,? (?:since|given|considering|based on)\b)|^\W*(?:if|whereas|in comparison)\b",
     re.IGNORECASE,
 )
 JUSTIFIES = re.compile(
@@ -78,5 +91,9 @@ REFUSES = re.compile(
     r"|\b(?:none|neither) of the\b|\bnot enough\b|\binsufficient\b",
     re.IGNORECASE,
 )
-STILL = re.compile(r"\b(?:so|but|still),? (?:I|we|if)\b", re.IGNORECASE)
-"""After which a refusal chooses all the same."""
+STILL = re.compile(
+    r"\b(?:so|but|still),? (?:I|we|if)\b|\bbut,? (?:\S+ ){1,5}(?:appears?|seems?|looks?) (?:to be )?(?:the )?"
+    r"(?:more|most|better|best|closer|closest|nearer|nearest|darker|lighter|correct|right)\b",
+    re.IGNORECASE,
+)
+"""With which a refusal chooses all the same."""

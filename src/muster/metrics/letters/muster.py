@@ -44,6 +44,12 @@ _LABEL = re.compile(
 _ENCLOSED = re.compile(r"[(\[（【\"“]\s?([A-Za-z])\s?[)\]）】\"”]|(?:^|\n)([A-Z])[.):：]")
 _CAPITAL = re.compile(rf"(?<![{LATIN}])([A-Z])(?![{LATIN}])(?!['’\-]\w)")
 _IN_A_NAME = re.compile(r"\b(?!(?:or|and|nor|not|is|to|than|of|vs)\b)[A-Za-z]{2,}\s$")
+_DENIED = re.compile(
+    r"(?:(?:is|was|would|can|could|does|do|did|should|must|may|might|will|has)(?:n['’]t| not)|cannot)\b"
+    r"|(?:is|was|seems|appears|looks)(?: to be)? (?:wrong|incorrect|unlikely)\b",
+    re.IGNORECASE,
+)
+_COMPARES = re.compile(r"\b(?:than|instead of)\b")
 _RECURS = 40
 """Characters of an answer that may well be another question's too."""
 _FEW = 12
@@ -165,13 +171,16 @@ def _tagged(text: str) -> str:
 
 
 def _without_listing(text: str, options: Mapping[str, str]) -> str:
-    """Without a list of all the options, which chooses none of them: "A. cat, B. dog" or one per line."""
+    """Without a list of all the options, which chooses none of them: "A. cat, B. dog" or one per line.
+
+    "(A) the cat is closer than (B) the dog" is no list.
+    """
     if len(text) < sum(len(plain_option(option)) + 2 for option in options.values()):
         return text  # too short for a list; four patterns of one question cost a hundred times the rest
     start, end = -1, 0
     for number, pattern in enumerate(_listed(tuple(options.items()))):
         found = pattern.search(text) if number == 0 else pattern.match(text, end)
-        if found is None:
+        if found is None or (number and _COMPARES.search(text, end, found.start(1))):
             return text
         start, end = (found.start(1) if number == 0 else start), found.end()
     return text if start < 0 else f"{text[:start]}\n{text[end:]}".strip(" \n,.;")
@@ -233,6 +242,8 @@ def _labelled(text: str, letters: str, options: Mapping[str, str]) -> str | None
     own = plain_option(options.get(letter, ""))
     if own and re.match(re.escape(own) + r"(?!\w)", _plain(rest)):
         return letter
+    if _DENIED.match(rest):
+        return _AMBIGUOUS  # "(C) is not the answer": a sentence, no label
     named = _options_equal_to(_plain(rest), options)
     others = _marked_letters(rest, letters, named=False) - {letter}
     return _AMBIGUOUS if others or named else letter

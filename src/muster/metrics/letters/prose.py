@@ -21,6 +21,8 @@ class _Sentence(NamedTuple):
     refuses: bool
     whole: bool
     """It is nothing but one option."""
+    names_all: bool
+    """It names options, and says that they are alike."""
 
 
 def read_prose(text: str, finder: OptionFinder) -> str | None:
@@ -34,7 +36,7 @@ def read_prose(text: str, finder: OptionFinder) -> str | None:
         or (each.whole and not any(other.whole for other in sentences[max(0, number - 1) : number + 2 : 2]))
     ]
     for each in reversed(concluding):
-        if each.affirmed:
+        if each.affirmed or each.names_all:
             return _only(each.affirmed)
     if refused >= 0:
         return None
@@ -80,6 +82,7 @@ def _sentences(text: str, finder: OptionFinder) -> Iterator[_Sentence]:
             contrasts=cues.CONTRASTS.search(part) is not None,
             refuses=cues.REFUSES.search(part) is not None and cues.STILL.search(part) is None,
             whole=len(mentions) == 1 and not mentions[0].bare and _is_all(part, finder),
+            names_all=not mentions and cues.EITHER.search(part) is not None and len(finder.find(part)) > 1,
         )
 
 
@@ -93,8 +96,16 @@ def _affirmed(sentence: str, finder: OptionFinder) -> list[Mention]:
 
 def _affirmed_of(sentence: str, finder: OptionFinder) -> list[Mention]:
     sentence = cues.ASIDE.sub(" ", sentence)
+    if reason := cues.REASONS.match(sentence):
+        found = _main_clause(sentence, reason.end(), finder)
+        if found and not any(mention.bare for mention in found):
+            return found
     yielding = cues.YIELDS.match(sentence)
-    start = yielding.end() if yielding else 0
+    return _main_clause(sentence, yielding.end() if yielding else 0, finder)
+
+
+def _main_clause(sentence: str, start: int, finder: OptionFinder) -> list[Mention]:
+    """What the first clause from `start` on affirms that names an option."""
     for turn in (*cues.TURNS.finditer(sentence, start), None):
         clause = sentence[start : turn.start() if turn else len(sentence)]
         mentions = finder.find(clause)

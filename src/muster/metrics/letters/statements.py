@@ -31,7 +31,7 @@ _STATED = re.compile(rf"{_ANSWER}{_QUALIFIER}\s?{_IS}\s?{_FILLER}:?{OPEN}([A-Za-
 _CHOSEN = re.compile(
     r"(?:\b(?:I|I['’]d|we) (?:would |will |['’]ll )?(?:choose|pick|select|go with|say|guess|vote for)"
     r"|\b(?:[Ii]t|[Tt]h(?:is|at))(?:['’]s| is| must be| should be| has to be| would be)"
-    r"|\bis (?:option|choice|answer|letter)|选择?|選擇?)"
+    r"|\b(?:is|was|will be|would be|should be|must be) (?:option|choice|answer|letter)|选择?|選擇?)"
     rf"\s?(?:(?:option|choice|answer)\s)?:?{OPEN}([A-Z]){CLOSE}"
 )
 _NAMED = re.compile(rf"\b(?:[Oo]ption|[Cc]hoice)\s?{OPEN}([A-Z]|(?<=[Oo]ption )[b-z](?=\W*$)){CLOSE}")
