@@ -187,9 +187,8 @@ def build_vipllava(folder: Path) -> None:
     layers = next(
         name for name in ("vision_feature_layers", "vision_feature_layer") if hasattr(VipLlavaConfig(), name)
     )
-    _llava_like(
-        folder, "VipLlavaConfig", "VipLlavaForConditionalGeneration", image_seq_length=4, **{layers: [-2, -1]}
-    )
+    more: dict[str, Any] = {layers: [-2, -1], "image_seq_length": 4}
+    _llava_like(folder, "VipLlavaConfig", "VipLlavaForConditionalGeneration", **more)
 
 
 def build_llava_onevision(folder: Path) -> None:

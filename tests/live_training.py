@@ -293,6 +293,9 @@ def hybrid() -> Any:
 def tensor() -> Any:
     from transformers.distributed import DistributedConfig
 
+    from muster.models.transformers.tensor.division import divide_tied_output
+
+    divide_tied_output(demo_model_path(), trust_remote_code=False)
     return load(distributed_config=DistributedConfig(tp_size=dist.get_world_size()))
 
 

@@ -65,7 +65,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=850,
     )
     assert ended.returncode == 0, ended.stderr[-6000:]
     return Job(folder)

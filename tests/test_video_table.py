@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -89,16 +90,19 @@ def test_an_mkv_whose_picture_begins_late_is_whole_and_is_cut_off_when_it_is(
 
 
 def test_frames_are_chosen_anew_when_they_had_to_be_counted(tmp_path: Path) -> None:
-    """The packets promise frames in the middle that no decoder gives: half of a film of pauses, which say nothing."""
+    """The packets promise frames in the middle that no decoder gives: half of a film isn't to be shown."""
 
-    def with_pauses(packets: changes.Packets) -> changes.Packets:
+    def hidden(packet: Any) -> Any:
+        data = bytes(packet)
+        return changes.like(packet, bytes([data[0] & ~0x10]) + data[1:], key=False)  # VP8's show_frame
+
+    def with_hidden_frames(packets: changes.Packets) -> changes.Packets:
         return [
-            packet if place < 20 or place % 2 == 0 else changes.like(packet, b"\x00", key=False)
-            for place, packet in enumerate(packets)
+            packet if place < 20 or place % 2 == 0 else hidden(packet) for place, packet in enumerate(packets)
         ]
 
     source = write(tmp_path / "source.webm", Coding("libvpx", options={"lag-in-frames": "0"}, gop=1))
-    path = repacked(source, tmp_path / "holes.webm", with_pauses)
+    path = repacked(source, tmp_path / "holes.webm", with_hidden_frames)
     video = load_video(Media("video", path=str(path), shown=VideoSettings(frames=8)))
     assert list(video.indices) == [0, 4, 9, 14, 19, 24, 29, 34]
 

@@ -20,7 +20,7 @@ Part: TypeAlias = Literal[
 ]
 
 OLDEST, NEWEST = "5.17", "5.24"
-"""The releases that the tests were run with; pyproject.toml allows these, and .ci/newest tries them."""
+"""The releases that the tests were run with; pyproject.toml allows these, and .ci/releases tries them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ USES = (
     Use("loading", "transformers.models.auto.processing_auto", "PROCESSOR_MAPPING_NAMES"),
     Use("loading", "transformers.models.auto.processing_auto", "processor_class_from_name", ("class_name",)),
     Use("loading", "transformers.processing_utils", "ProcessorMixin.get_attributes"),
+    # (`tensor.division` sets `_tp_plan` of models' classes, in releases before 5.20 only)
     # `generation.prompts`: what `generate` begins with, without its decoding
     Use("continuous batches", "transformers", "GenerationMixin.generate", ("custom_generate",)),
     # `running`: one token for every row

@@ -22,6 +22,7 @@ from muster.models.transformers.interfaces import Processor, VisionLanguageModel
 from muster.models.transformers.options import Options, check_folder
 from muster.models.transformers.processor import load_processor
 from muster.models.transformers.quiet import quiet
+from muster.models.transformers.tensor.division import divide_tied_output
 from muster.models.transformers.unloadable import why_unloadable
 from muster.models.weights import described, has_adapter
 
@@ -66,6 +67,8 @@ def load(
     with quiet(), no_compiler():
         processor = load_processor(folder, options, trust_remote_code=trust_remote_code)
         device = _device(options.device)
+        if tensor_parallel > 1:
+            divide_tied_output(folder, trust_remote_code=trust_remote_code)
         placement = _divided(tensor_parallel) if tensor_parallel > 1 else _placement(options, device, gpus)
         settings, unread = loadable_settings(folder)
         if settings is not None and not has_own_generate(folder):

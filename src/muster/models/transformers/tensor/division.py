@@ -40,6 +40,24 @@ def check_division(model: str, revision: str | None, size: int, *, trust_remote_
     check_heads(cast("TextConfig", config.get_text_config()), size)
 
 
+def divide_tied_output(folder: Path, *, trust_remote_code: bool) -> None:
+    """Have the output layer divided where it shares its weights with the embeddings, which are.
+
+    Before 5.20, transformers' classes of models with images don't say so themselves, and each answer fails.
+    """
+    import transformers
+
+    if tuple(map(int, transformers.__version__.split(".")[:2])) >= (5, 20):
+        return
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    if not getattr(config, "tie_word_embeddings", False):
+        return
+    for name in getattr(config, "architectures", None) or ():
+        kind = getattr(transformers, name, None)
+        if kind is not None and not getattr(kind, "_tp_plan", True):
+            kind._tp_plan = {"lm_head": "colwise_gather_output"}
+
+
 def check_heads(text: TextConfig, size: int) -> None:
     """Raise `ConfigurationError` unless transformers can divide this language model among `size` processes.
 
