@@ -187,7 +187,7 @@ def test_a_late_answer_to_an_earlier_round_is_not_taken_for_the_next_ones(coordi
     assert str(second) == "toy/a:2"
     coordinator.seen("worker-0", now=0)
     answer(coordinator, "worker-0", first, "late")
-    assert list(coordinator.workers["worker-1"].holding) == [0], "it is still at work"
+    assert list(coordinator.workers["worker-1"].held) == [0], "it is still at work"
     answer(coordinator, "worker-1", second, "two")
     until(lambda: coordinator.go_on(now=0), "the task's code")
     third = pulled(coordinator, "worker-0")

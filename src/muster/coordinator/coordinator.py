@@ -10,8 +10,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from muster.coordinator.progress import Progress, TaskProgress, WorkerProgress
-from muster.coordinator.worker import Worker, WorkerState
+from muster.coordinator.progress import Progress, TaskProgress, WorkerState
+from muster.coordinator.worker import Worker
 from muster.coordinator.workload import Workload
 from muster.core import Completion, Failure, Request, RequestKey
 from muster.core.encoded import Encoded
@@ -129,13 +129,21 @@ class Coordinator:
         """A worker has come, or has come back; what it held before went to the others."""
         self.lose(name, "it connected again", now)  # without effect unless it was thought to be alive
         old = self.workers.get(name)
-        worker = Worker(name, rank, host, pid, "loading", seen=now, progressed=now)
-        restarts = int(old is not None and old.pid != pid)
+        worker = Worker(
+            name=name,
+            rank=rank,
+            host=host,
+            pid=pid,
+            state="loading",
+            joined=rank is None,
+            seen=now,
+            progressed=now,
+        )
         if old is not None:
-            worker.answered, worker.busy_seconds = old.answered, old.busy_seconds
-            worker.lost_with = old.lost_with
+            worker.restarts = int(old.pid != pid)
+            worker.busy_seconds, worker.lost_with = old.busy_seconds, old.lost_with
         self.workers[name] = worker
-        self.progress.worker(name, WorkerProgress(host, "loading", joined=rank is None, restarts=restarts))
+        self.progress.worker(name, worker)
 
     def undo_loss(self, name: str) -> None:
         """The worker that came back is the process that was lost: only its connection was cut, and nothing died."""
@@ -149,8 +157,6 @@ class Coordinator:
         worker.slots, worker.batched = slots, batched
         worker.ready_at = worker.ready_at or now
         self.progress.ready_at = self.progress.ready_at or now
-        shown = self.progress.workers[name]
-        shown.ready_at, shown.slots = worker.ready_at, slots
         self._enter(worker)
 
     def pull(self, name: str, limit: int, idle: bool, now: float) -> Granted:
@@ -171,9 +177,9 @@ class Coordinator:
             # It pulls one by one, faster than claims travel; the queue still bounds the claim's cost.
             self._queue.join(name, rank=worker.rank, slots=limit, batched=False)
         claim = self._queue.claim(name, limit, idle=idle)
-        if claim.indices and not worker.holding:
+        if claim.indices and not worker.held:
             worker.progressed = now
-        worker.holding.update(dict.fromkeys(claim.indices))
+        worker.held.update(dict.fromkeys(claim.indices))
         self._show(worker)
         return claim
 
@@ -200,7 +206,7 @@ class Coordinator:
         for index, answer in answers:
             earlier = self.workload.rounds.is_earlier(index, answer.completion.key)
             if not earlier or self._queue.holder(index) != name:  # else it works on a later round
-                worker.holding.pop(index, None)
+                worker.held.pop(index, None)
             if self._pledged and (keeper := self._pledged.pop(index, None)) is not None:
                 self.progress.tasks[self.workload.task(index)].kept_back -= 1
                 self._keep([(index, answer)], keeper, now)
@@ -233,7 +239,7 @@ class Coordinator:
         worker = self._touch(name, now)
         worker.progressed = now
         for index in indices:
-            worker.holding.pop(index, None)
+            worker.held.pop(index, None)
             if self._queue.complete(name, index) == "accepted":
                 worker.answered += 1
                 self._pledged[index] = name
@@ -262,7 +268,7 @@ class Coordinator:
         worker = self.workers.get(name)
         if worker is None or not worker.alive:
             return
-        held = [str(self.workload.key(index)) for index in list(worker.holding)[:3]]
+        held = [str(self.workload.key(index)) for index in list(worker.held)[:3]]
         log.log(
             logging.INFO if self.finished or self.draining else logging.WARNING,
             "%s was lost: %s%s",
@@ -273,9 +279,8 @@ class Coordinator:
         loss = self._queue.lose(name)
         worker.lost_with = loss.requeued
         unneeded = self.finished and worker.ready_at is None
-        self._part(worker, "left" if unneeded else state, loss, reason, now)
-        if unneeded:  # it was still loading its model when the others had answered everything
-            self.progress.workers[name].state = "not needed"
+        # One that was still loading its model when the others had answered everything isn't missed.
+        self._part(worker, "not needed" if unneeded else state, loss, reason, now)
 
     def check(self, now: float) -> list[Expired]:
         """Workers that were silent, or worked on one thing, for longer than allowed."""
@@ -291,7 +296,7 @@ class Coordinator:
                 verdicts.append(
                     Expired(worker.name, f"its model was not loaded within {self._load_timeout:.0f} s")
                 )
-            elif worker.holding and stuck > self._request_timeout:
+            elif worker.held and stuck > self._request_timeout:
                 worker.stuck = True
                 verdicts.append(
                     Expired(worker.name, f"no answer for {stuck:.0f} s{self._working_on(worker)}")
@@ -311,20 +316,18 @@ class Coordinator:
         self.draining = True
 
     def _working_on(self, worker: Worker) -> str:
-        if not worker.holding:
+        if not worker.held:
             return ""
-        first = self.workload.key(next(iter(worker.holding)))
-        return f" while working on {first}" + (f" and {n} more" if (n := len(worker.holding) - 1) else "")
+        first = self.workload.key(next(iter(worker.held)))
+        return f" while working on {first}" + (f" and {n} more" if (n := len(worker.held) - 1) else "")
 
     def _enter(self, worker: Worker) -> None:
-        worker.state = self.progress.workers[worker.name].state = "working"
+        worker.state = "working"
         worker.stuck = False
         self._queue.join(worker.name, rank=worker.rank, slots=worker.slots, batched=worker.batched)
 
     def _show(self, worker: Worker) -> None:
-        shown = self.progress.workers[worker.name]
-        shown.answered, shown.holding = worker.answered, len(worker.holding)
-        shown.oldest, shown.progressed = next(iter(worker.holding), None), worker.progressed
+        worker.holding, worker.oldest = len(worker.held), next(iter(worker.held), None)
 
     def _touch(self, name: str, now: float) -> Worker:
         worker = self.workers[name]
@@ -333,8 +336,7 @@ class Coordinator:
 
     def _part(self, worker: Worker, state: WorkerState, loss: Loss, reason: str, now: float) -> None:
         worker.state = state
-        worker.holding.clear()
-        self.progress.workers[worker.name].state = state
+        worker.held.clear()
         self._show(worker)
         gone = [index for index, keeper in self._pledged.items() if keeper == worker.name]
         for index in gone:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from muster.coordinator.rate import Rate
 from muster.core import Completion, RequestKey
 from muster.results.running_mean import RunningMean
 
+WorkerState = Literal["starting", "loading", "working", "lost", "left", "failed", "not needed"]
 RECENT = 200
 """Answers whose seconds say what is usual."""
 
@@ -40,10 +42,10 @@ class TaskProgress:
 
 @dataclass(slots=True)
 class WorkerProgress:
-    """One worker, as progress displays see it."""
+    """One worker, as progress displays see it, in threads of their own: plain values."""
 
     host: str = ""
-    state: str = "starting"
+    state: WorkerState = "starting"
     answered: int = 0
     holding: int = 0
     joined: bool = False

@@ -159,11 +159,7 @@ class Cluster:
         while True:
             ended = await child.wait()
             worker = self._coordinator.workers.get(child.name)
-            if (
-                worker is not None
-                and worker.state == "left"
-                and (self._ending or self._interrupted is not None)
-            ):
+            if worker is not None and worker.has_left and (self._ending or self._interrupted is not None):
                 return
             reason = self._failures.pop(child.name, "") or ended
             self.server.drop(child.name)

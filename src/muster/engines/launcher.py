@@ -79,7 +79,7 @@ class SpmdEngine:
             return
         workers = self._coordinator.workers if self._coordinator is not None else {}
         if self._agents_store:
-            left = sum(worker.state == "left" for worker in workers.values())
+            left = sum(worker.has_left for worker in workers.values())
             if left < len(self._seat.leading_ranks):
                 self._late_ranks = LateRanks(0, rank_variables(self._ranks))
         elif absent := sum(worker_name(rank) not in workers for rank in self._seat.leading_ranks[1:]):

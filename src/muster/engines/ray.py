@@ -134,7 +134,7 @@ class _Crew:
     def _has_left(self, replica: ActorReplica) -> bool:
         """Whether it ended in good order, as it does when its node is drained."""
         worker = self._coordinator.workers.get(replica.name)
-        return worker is not None and worker.state == "left"
+        return worker is not None and worker.has_left
 
     async def watch(self) -> None:
         """Add replicas while the run goes on; end it when Ray has placed none for too long."""
