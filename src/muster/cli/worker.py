@@ -16,6 +16,7 @@ from muster.core.saying import tell
 if TYPE_CHECKING:
     from muster.core.choices import RequestedBatch
     from muster.engines.admission import Own
+    from muster.models.protocol import ModelSettings
     from muster.wire.endpoint import Endpoint
     from muster.wire.messages import JoinRequest, Offer, Stop
 
@@ -94,47 +95,56 @@ def _join(
     from muster.coordinator.join_names import new_machine_id
     from muster.engines.admission import accept, check_places
     from muster.engines.joined import JoinedReplicas
-    from muster.engines.placement import Asked, replicas_here
-    from muster.machine.gpus import share, visible_gpus
     from muster.machine.ranks import host_name
-    from muster.models.registry import uses_gpus
     from muster.wire.join_secret import ask_for_secret, given_secret, key_of
-    from muster.wire.messages import JoinRequest, Offer, Stop
+    from muster.wire.messages import JoinRequest, Stop
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     key = key_of(given_secret(secret_file) or ask_for_secret(sys.stdin))
-    gpus: list[str] = []
     join_request = JoinRequest(new_machine_id(), name, host_name(), 0)
-    answer = _ask_to_join(address, key, join_request, patience)
-    if isinstance(answer, Offer):
-        # Whatever speaks against it is said before anybody counts with these workers.
-        backend, settings, _warnings = accept(answer, own)
-        gpus = visible_gpus() if uses_gpus(backend, settings.args) else []
-        each = settings.gpus_per_replica
-        asked = Asked(each if each > 1 else None, settings.parallelism)
-        if gpus and each * (replicas or 1) > len(gpus):
-            raise ConfigurationError(
-                f"the run's replicas have {each} GPU(s) each, and {len(gpus)} are visible here: lower --replicas, make "
-                "more visible (CUDA_VISIBLE_DEVICES), or pass --model-args device=cpu"
-            )
-        count, _shape = replicas_here(asked, replicas, len(gpus))
-        share(gpus, 0, count, asked.gpus)
-        join_request = msgspec.structs.replace(join_request, replicas=count)
-        answer = _ask_to_join(address, key, join_request, 0.0)
-    if isinstance(answer, Stop):
-        _say(f"nothing is left to do at {address}: {answer.reason}")
-        return 0
-    accepted = accept(answer, own)
-    check_places(answer, join_request.replicas)
+    asked_for = _ask_to_join(address, key, join_request, patience)
+    if isinstance(asked_for, Stop):
+        return _too_late(address, asked_for)
+    # Whatever speaks against it is said before anybody counts with these workers.
+    accepted = accept(asked_for, own)
+    count, gpus = _room(accepted.backend, accepted.settings, replicas)
+    offer = _ask_to_join(address, key, msgspec.structs.replace(join_request, replicas=count), 0.0)
+    if isinstance(offer, Stop):
+        return _too_late(address, offer)
+    if msgspec.structs.replace(offer, places=[]) != asked_for:
+        raise RunError(f"the run at {address} was started again just now: join it again")
+    check_places(offer, count)
     for warning in accepted.warnings:
         _say(warning)
-    names = ", ".join(answer.places)
-    _say(f"joining the run of {answer.model} at {address} as {names}")
-    status = asyncio.run(
-        JoinedReplicas(address, key, join_request.machine_id, _say).work(answer, accepted, gpus)
-    )
+    _say(f"joining the run of {offer.model} at {address} as {', '.join(offer.places)}")
+    joined = JoinedReplicas(address, key, join_request.machine_id, _say)
+    status = asyncio.run(joined.work(offer, accepted, gpus))
     _say("left the run" if status else "the run is over")
     return status
+
+
+def _too_late(address: Endpoint, stop: Stop) -> int:
+    _say(f"nothing is left to do at {address}: {stop.reason}")
+    return 0
+
+
+def _room(backend: str, settings: ModelSettings, replicas: int | None) -> tuple[int, list[str]]:
+    """How many replicas work here, and the GPUs for them. Raises `ConfigurationError`."""
+    from muster.engines.placement import Asked, replicas_here
+    from muster.machine.gpus import share, visible_gpus
+    from muster.models.registry import uses_gpus
+
+    gpus = visible_gpus() if uses_gpus(backend, settings.args) else []
+    each = settings.gpus_per_replica
+    asked = Asked(each if each > 1 else None, settings.parallelism)
+    if gpus and each * (replicas or 1) > len(gpus):
+        raise ConfigurationError(
+            f"the run's replicas have {each} GPU(s) each, and {len(gpus)} are visible here: lower --replicas, make "
+            "more visible (CUDA_VISIBLE_DEVICES), or pass --model-args device=cpu"
+        )
+    count, _shape = replicas_here(asked, replicas, len(gpus))
+    share(gpus, 0, count, asked.gpus)
+    return count, gpus
 
 
 def _ask_to_join(address: Endpoint, key: bytes, join_request: JoinRequest, patience: float) -> Offer | Stop:
