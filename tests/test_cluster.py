@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from muster.core import ConfigurationError, InterruptedRunError
+from muster.engines.children import Child
 from muster.engines.cluster import Cluster, Expected
 from muster.engines.job import Job
 from muster.engines.replica import Replica
 from muster.models.protocol import ModelSettings
 from muster.results.folder import RunFolder
 from muster.worker.joining import Start
+from processes import DEADLINE, fake
 from served import SECRET, serving
 
 
@@ -86,3 +88,34 @@ def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
 
         with pytest.raises(InterruptedRunError, match="SIGINT"):
             asyncio.run(run())
+
+
+class StoppedAtFirst(Child):
+    """Its first process is stopped before it can say anything."""
+
+    starts = 0
+
+    async def launch(self) -> None:
+        await super().launch()
+        self.starts += 1
+        if self.starts == 1:
+            assert self.process is not None
+            self.process.send_signal(signal.SIGSTOP)
+
+
+def test_a_process_that_is_stopped_before_it_is_known_is_replaced(tmp_path: Path) -> None:
+    """The coordinator had never heard of it, so that its silence didn't count: a run with one replica never ended."""
+    with serving(4) as served:
+        settings = ModelSettings("demo", args={"seconds": 0.0})
+        job = Job(fake("Echo"), settings, RunFolder(tmp_path), 1, worker_timeout=0.5)
+
+        async def run() -> int:
+            cluster = Cluster(served.coordinator, job, SECRET, Expected())
+            port = await cluster.server.start("127.0.0.1")
+            start = Start("worker-0", 0, [("127.0.0.1", port)], SECRET.hex())
+            child = StoppedAtFirst(start, {}, tmp_path / "log")
+            await asyncio.wait_for(cluster.run([child], lambda: None), DEADLINE)
+            return child.starts
+
+        assert asyncio.run(run()) == 2
+        assert served.coordinator.finished

@@ -17,6 +17,7 @@ import msgspec
 
 from muster.core.child_process import describe_exit
 from muster.core.own_python import own_module
+from muster.engines.leftover_ranks import is_stopped
 from muster.engines.replica import Replica
 from muster.wire.worker_pipe import Report, read_report
 
@@ -44,6 +45,11 @@ class Child(Replica):
     def running(self) -> bool:
         """Whether the process exists."""
         return self.process is not None and self.process.returncode is None
+
+    @property
+    def stopped(self) -> bool:
+        """See `Replica`."""
+        return self.process is not None and self.running and is_stopped(self.process.pid)
 
     async def launch(self) -> None:
         """Start the process, in a session of its own so that Ctrl-C reaches the coordinator alone."""

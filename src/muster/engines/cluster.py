@@ -49,6 +49,7 @@ class Cluster:
         self._coordinator, self._job, self._expected = coordinator, job, expected
         self._children: dict[str, Replica] = {}
         self._failures: dict[str, str] = {}
+        self._stopped_since: dict[str, float] = {}
         self._told: set[str] = set()
         self._received: list[int] = []
         self._interrupted: signal.Signals | None = None
@@ -203,12 +204,24 @@ class Cluster:
             self.server.work_returned()
             if child is not None:
                 self._spawn(child.abort())
+        self._check_unknown(time.monotonic())
         if self._late() and not self._forgot_absent:
             self._forgot_absent = True
             if absent := self._absent():
                 log.warning("%s never came; going on without", ", ".join(absent))
                 self._coordinator.forget_absent()
                 self.server.unpark()
+
+    def _check_unknown(self, now: float) -> None:
+        """End a process that was stopped before the coordinator knew of it, whose silence would never count."""
+        for child in self._children.values():
+            worker = self._coordinator.workers.get(child.name)
+            if (worker is not None and worker.alive) or not child.stopped:
+                self._stopped_since.pop(child.name, None)
+            elif now - self._stopped_since.setdefault(child.name, now) > self._job.worker_timeout:
+                log.warning("%s was stopped by a signal: ending it", child.name)
+                del self._stopped_since[child.name]
+                self._spawn(child.abort())
 
     def _broken(self, worker: str, broken: Broken) -> None:
         if broken.configuration and not self._coordinator.workers[worker].joined:

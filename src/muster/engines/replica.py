@@ -32,6 +32,11 @@ class Replica(ABC):
     def running(self) -> bool:
         """Whether its process exists."""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether its process was stopped by a signal and stands still; False where that can't be seen."""
+        return False
+
     @abstractmethod
     async def launch(self) -> None:
         """Start it."""
