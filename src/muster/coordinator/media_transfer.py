@@ -8,9 +8,10 @@ alike. Only files that the plan, or a task's code, names are ever read for someb
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
+from typing import NamedTuple
 
 from muster.core import Completion, Failure, Media, Part, Request, SampleError
 from muster.core.encoded import Encoded
@@ -24,6 +25,7 @@ from muster.tasks.samples import IMAGES, VIDEOS
 from muster.wire.probes import Probe, digest_of
 
 PROBES_PER_TASK = 16
+_READERS = 4
 MOST_BYTES = 512 << 20
 """Of one request's media: a message must stay well below the longest frame."""
 
@@ -65,6 +67,42 @@ def with_media(request: Request) -> Request:
             parts.append(part)
         messages.append(replace(message, parts=tuple(parts)))
     return replace(request, messages=tuple(messages))
+
+
+class Filled(NamedTuple):
+    """Claimed requests by index, with their files' bytes; in the last one also all whose files can't be read."""
+
+    requests: list[tuple[int, Request]]
+    failed: list[tuple[int, Encoded]]
+    last: bool
+
+
+class MediaReaders:
+    """Threads that read media for workers; the journal's syncs have their own."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_READERS, "muster-media")
+
+    async def parts(self, requests: Iterable[tuple[int, Request]], most: int) -> AsyncIterator[Filled]:
+        """The requests with their files, in parts of about `most` bytes each; at least one part."""
+        ready: list[tuple[int, Request]] = []
+        failed: list[tuple[int, Encoded]] = []
+        size = 0
+        for index, request in requests:
+            filled = await filled_in(request, self._threads)
+            if isinstance(filled, Encoded):
+                failed.append((index, filled))
+                continue
+            if ready and size + media_bytes(filled) > most:
+                yield Filled(ready, [], last=False)
+                ready, size = [], 0
+            ready.append((index, filled))
+            size += media_bytes(filled)
+        yield Filled(ready, failed, last=True)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def needs_files(request: Request) -> bool:

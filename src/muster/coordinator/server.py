@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -16,8 +15,8 @@ import msgspec
 from muster.coordinator.coordinator import Coordinator
 from muster.coordinator.join_names import JoinNames, other_version
 from muster.coordinator.listener import Entry, Listener
-from muster.coordinator.media_transfer import filled_in, media_bytes, needs_files, probes
-from muster.core import ConfigurationError, MusterError, Request
+from muster.coordinator.media_transfer import MediaReaders, needs_files, probes
+from muster.core import ConfigurationError, MusterError
 from muster.core.encoded import Encoded
 from muster.wire.messages import (
     MORE_FOLLOWS,
@@ -54,8 +53,6 @@ _MOST_BUFFERED = 64 << 20
 """Bytes that may wait for a worker that doesn't read; then its messages are no longer taken."""
 _MOST_CLAIMED_WITH_MEDIA = 64
 """Requests that a worker may claim at a time where each brings its files' bytes."""
-_MEDIA_READERS = 4
-"""Threads that read media for workers; the journal's syncs have their own."""
 
 
 @dataclass(slots=True)
@@ -88,7 +85,7 @@ class CoordinatorServer:
         files = probes(coordinator.workload.planned)
         self._coordinator, self._inside = coordinator, Entry(secret)
         self._welcome = msgspec.structs.replace(welcome, probes=files)
-        self._media_readers = ThreadPoolExecutor(_MEDIA_READERS, "muster-media")
+        self._media = MediaReaders()
         self._sending: set[asyncio.Task[None]] = set()
         self._on_log, self._on_broken, self._on_given_up = on_log, on_broken, on_given_up
         self._missing, self._replicas = missing, replicas
@@ -162,7 +159,7 @@ class CoordinatorServer:
         """Hang up on everybody."""
         for task in self._sending:
             task.cancel()
-        self._media_readers.shutdown(wait=False, cancel_futures=True)
+        self._media.close()
         for peer in self._peers.values():
             peer.channel.close()
         self._peers.clear()
@@ -367,31 +364,24 @@ class CoordinatorServer:
 
     async def _send_with_media(self, peer: _Peer, pull: Pull, indices: Sequence[int]) -> None:
         """Send claimed requests with their files' bytes, as much at a time as may be buffered."""
-        batch: list[tuple[int, Request]] = []
-        size = 0
-        failed: list[tuple[int, Encoded]] = []
+        workload = self._coordinator.workload
+        requests = ((index, workload.request(index)) for index in indices)
         try:
-            for index in indices:
-                filled = await filled_in(self._coordinator.workload.request(index), self._media_readers)
+            async for part in self._media.parts(requests, _MOST_BUFFERED):
                 if self._peers.get(peer.name) is not peer:
                     return  # its claims went back to the queue
-                if isinstance(filled, Encoded):
-                    failed.append((index, filled))
-                    continue
-                if batch and size + media_bytes(filled) > _MOST_BUFFERED:
-                    self.send(peer.name, Grant(MORE_FOLLOWS, batch, "work"))
-                    batch, size = [], 0
+                if not part.last:
+                    self.send(peer.name, Grant(MORE_FOLLOWS, part.requests, "work"))
                     await peer.channel.drain()
-                batch.append((index, filled))
-                size += media_bytes(filled)
-            if batch:
-                self.send(peer.name, Grant(pull.number, batch, "work"))
-            if failed:
-                self._coordinator.answer(peer.name, failed, time.monotonic())
-            if not batch:
-                self._answer_pull(peer, pull)
-            if failed:
-                self._after_answers(peer)
+                    continue
+                if part.requests:
+                    self.send(peer.name, Grant(pull.number, part.requests, "work"))
+                if part.failed:
+                    self._coordinator.answer(peer.name, part.failed, time.monotonic())
+                if not part.requests:
+                    self._answer_pull(peer, pull)
+                if part.failed:
+                    self._after_answers(peer)
         except ConnectionError as error:
             log.debug("%s went away while it was sent media: %s", peer.name, error)
         except MusterError as error:
