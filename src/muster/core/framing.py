@@ -1,7 +1,7 @@
 """Frames over a socket between two of Muster's own processes on one machine: two lengths, a header, a payload.
 
-The lengths are eight bytes each, the header is MessagePack. Both ends are of one version, so there is neither a
-handshake nor a schema version.
+The lengths are eight bytes each, the header is MessagePack (JSON to and from a toolkit's own interpreter). Both ends
+are of one version, so there is neither a handshake nor a schema version.
 """
 
 from __future__ import annotations
@@ -20,8 +20,14 @@ def send_frame(connection: socket.socket, header: object, payload: Sequence[memo
 
     Raises `OSError` when the other end is gone, and what msgspec raises for the header.
     """
-    encoded = msgspec.msgpack.encode(header)
-    connection.sendall(_LENGTHS.pack(len(encoded), sum(map(len, payload))) + encoded)
+    send_encoded(connection, msgspec.msgpack.encode(header), payload)
+
+
+def send_encoded(
+    connection: socket.socket, header: bytes, payload: Sequence[memoryview | bytes] = ()
+) -> None:
+    """The same with a header that is encoded already. Raises `OSError`."""
+    connection.sendall(_LENGTHS.pack(len(header), sum(map(len, payload))) + header)
     for part in payload:
         connection.sendall(part)
 

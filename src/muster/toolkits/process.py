@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import tempfile
 import weakref
@@ -22,12 +21,11 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from muster.core import JSON, ConfigurationError, RunError
-from muster.core.framing import receive_into
+from muster.core.framing import receive_header, receive_into, send_encoded
 from muster.core.own_python import SAFE_PATH
 from muster.toolkits.messages import Done, Failed, Message, Question, Row, decode
 
 INSIDE = Path(__file__).parent / "inside"
-_LENGTHS = struct.Struct(">QQ")
 _LONGEST_LOG = 2000
 _GOODBYE_SECONDS = 2.0
 T = TypeVar("T")
@@ -110,8 +108,7 @@ class ToolkitProcess:
     def send(self, message: Mapping[str, JSON]) -> None:
         """Ask something whose rows `receive` gives. Raises as `ask`."""
         try:
-            encoded = msgspec.json.encode(message)
-            self._connection.sendall(_LENGTHS.pack(len(encoded), 0) + encoded)
+            send_encoded(self._connection, msgspec.json.encode(message))
         except OSError:
             raise self._gone() from None
 
@@ -170,13 +167,10 @@ class ToolkitProcess:
         )
 
     def _frame(self) -> tuple[bytes, bytes]:
-        lengths = bytearray(_LENGTHS.size)
-        receive_into(self._connection, memoryview(lengths))
-        header_size, payload_size = _LENGTHS.unpack(lengths)
-        header, payload = bytearray(header_size), bytearray(payload_size)
-        receive_into(self._connection, memoryview(header))
+        header, size = receive_header(self._connection)
+        payload = bytearray(size)
         receive_into(self._connection, memoryview(payload))
-        return bytes(header), bytes(payload)
+        return header, bytes(payload)
 
 
 def _read(header: bytes) -> Message:
