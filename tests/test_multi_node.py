@@ -336,10 +336,12 @@ def test_an_interface_that_does_not_join_the_nodes(two: Network) -> None:
     ip("-n", first.namespace, "link", "add", "eth1", "type", "bridge")
     ip("-n", first.namespace, "addr", "add", "192.168.55.1/24", "dev", "eth1")
     ip("-n", first.namespace, "link", "set", "eth1", "up")
-    options: dict[str, Any] = {"rendezvous_timeout": 12, "model_args": "seconds=1"}
+    options = gated(first, rendezvous_timeout=12)
     run = start_on(first, ALONE, task, env=rank(0, 2) | STORE | {"NCCL_SOCKET_IFNAME": "eth1"}, **options)
+    run.until_answered(1)  # what it has to say is in its store
     lost = start_on(second, ALONE, task, env=rank(1, 2) | STORE, **options)
     assert lost.wait() == 1
+    open_gate(first)
     assert "cannot reach the coordinator, which rank 0 says is at 192.168.55.1:" in lost.stderr
     assert "set GLOO_SOCKET_IFNAME" in lost.stderr
     assert "eth0 (10.77.0.2)" in lost.stderr
