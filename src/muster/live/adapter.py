@@ -12,7 +12,7 @@ from muster.core import ConfigurationError
 from muster.core.choices import RequestedBatch
 from muster.live.copies import Copy
 from muster.live.fsdp2 import forget_forward, gather_for_features
-from muster.live.in_step import InStep, Leading, SharedTokens
+from muster.live.in_step import InStep, Leading
 from muster.models.transformers.backend import TransformersModel
 from muster.models.transformers.batch_size import CPU_BATCH, BatchSize
 from muster.models.transformers.generation import Generator
@@ -24,6 +24,7 @@ from muster.models.transformers.interfaces import (
 )
 from muster.models.transformers.loading import Loaded, context_limit
 from muster.models.transformers.processor import pad_for_generation
+from muster.models.transformers.tensor.lockstep import SharedChoice
 
 GPU_BATCH = 8
 """Of `auto`. It is not found out by trying here, because that would reset the job's own record of peak memory."""
@@ -122,11 +123,11 @@ def leader(loaded: Loaded, batch_size: RequestedBatch, group: InStep | None) -> 
     generator = (
         Generator(loaded, tokenizer)
         if group is None
-        else Leading(Generator(loaded, tokenizer, [SharedTokens(group)]), group)
+        else Leading(Generator(loaded, tokenizer, [SharedChoice(group.share)]), group)
     )
     return TransformersModel.of_loaded(loaded, generator, LiveMemory(), BatchSize(size, size))
 
 
 def follower(loaded: Loaded, group: InStep) -> Generator:
     """What `follow` runs."""
-    return Generator(loaded, loaded.processor.tokenizer, [SharedTokens(group)])
+    return Generator(loaded, loaded.processor.tokenizer, [SharedChoice(group.share)])

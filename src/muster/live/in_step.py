@@ -18,11 +18,11 @@ import msgspec
 import torch
 import torch.distributed as dist
 
-from muster.core import LostMemberError, ReplicaError, Request
+from muster.core import LostMemberError, ReplicaError
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.generation import Answer, Generator
-from muster.models.transformers.preparation import Batch, Row
-from muster.models.transformers.tensor.lockstep import describe_tensors, empty_tensors
+from muster.models.transformers.preparation import Batch
+from muster.models.transformers.tensor.lockstep import empty_tensors, order_for, ordered_batch
 from muster.models.transformers.tensor.orders import Order
 
 if TYPE_CHECKING:
@@ -63,9 +63,14 @@ class InStep:
             raise LostMemberError(f"the ranks of one copy of the model can't meet: {error}") from error
 
     def share(self, tensor: torch.Tensor) -> None:
-        """The first rank's contents of a contiguous CPU tensor, on all."""
-        if tensor.numel():  # as bytes: Gloo doesn't know every type
-            self._finish(self._group.broadcast(tensor.reshape(-1).view(torch.uint8), 0), self._timeout)
+        """The first rank's contents of a contiguous tensor, on all."""
+        if not tensor.numel():
+            return
+        here = tensor.cpu()  # the tensor itself, where it is there already
+        # As bytes: Gloo doesn't know every type.
+        self._finish(self._group.broadcast(here.reshape(-1).view(torch.uint8), 0), self._timeout)
+        if here is not tensor:
+            tensor.copy_(here)
 
     def order(self, order: Order | None) -> None:
         """The first rank: tell the others of a batch, or that there are no more."""
@@ -146,19 +151,6 @@ def _gloo(store: Store, position: int, size: int, *, on_one_machine: bool, timeo
     return group
 
 
-class SharedTokens:
-    """A logits processor that leaves only the token which the first rank has chosen; see `tensor.lockstep`."""
-
-    def __init__(self, group: InStep) -> None:
-        self._group = group
-
-    def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (rows, vocabulary) in which one token per row is finite, the same on all ranks."""
-        token = scores.argmax(dim=-1, keepdim=True).cpu()
-        self._group.share(token)
-        return torch.full_like(scores, float("-inf")).scatter_(-1, token.to(scores.device), 0.0)
-
-
 class Leading:
     """Answers batches as a `Generator` does, with the other ranks of its copy."""
 
@@ -168,8 +160,7 @@ class Leading:
     def answer(self, batch: Batch) -> list[Answer]:
         """Answers in the batch's order. Raises what all ranks have met alike, else `ReplicaError`."""
         inputs = {name: value.contiguous() for name, value in batch.inputs.items()}
-        rows = [(row.request.key, row.request.generation) for row in batch.rows]
-        self._group.order(Order(rows, batch.prompt_tokens, describe_tensors(inputs)))
+        self._group.order(order_for(batch, inputs))
         return _together(self._generator, self._group, batch, inputs)
 
 
@@ -177,9 +168,8 @@ def follow(generator: Generator, group: InStep) -> None:
     """Do what the first rank orders until it orders no more. Raises `ReplicaError` when the ranks fall out of step."""
     while (order := group.next_order()) is not None:
         inputs = empty_tensors(order.tensors, _CPU)
-        rows = tuple(Row(Request(key, (), generation)) for key, generation in order.rows)
         try:
-            _together(generator, group, Batch(rows, inputs, order.prompt_tokens), inputs)
+            _together(generator, group, ordered_batch(order, inputs), inputs)
         except ReplicaError:
             raise
         except Exception:  # noqa: BLE001, S112  the first rank has met the same, and decides what it means

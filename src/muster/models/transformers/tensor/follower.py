@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from muster.core import ConfigurationError, Request, start_up
+from muster.core import ConfigurationError, start_up
 from muster.core.child_process import Parent
 from muster.models.transformers.device_errors import classify
 from muster.models.transformers.imports import import_transformers
 from muster.models.transformers.options import parse_options
-from muster.models.transformers.preparation import Batch, Row
 from muster.models.transformers.tensor.orders import Order, Report, Setup
 
 if TYPE_CHECKING:
@@ -42,7 +41,12 @@ class Follower:
         from muster.models.transformers.generation import Generator
         from muster.models.transformers.loading import load
         from muster.models.transformers.memory import watch_memory
-        from muster.models.transformers.tensor.lockstep import SharedChoice, join_group, reach_store
+        from muster.models.transformers.tensor.lockstep import (
+            SharedChoice,
+            broadcast,
+            join_group,
+            reach_store,
+        )
 
         device = join_group(reach_store(setup.port, setup.timeout), setup.position, setup.size, setup.timeout)
         loaded = load(
@@ -51,7 +55,7 @@ class Follower:
             trust_remote_code=setup.trust_remote_code,
             tensor_parallel=setup.size,
         )
-        generator = Generator(loaded, loaded.processor.tokenizer, [SharedChoice()])
+        generator = Generator(loaded, loaded.processor.tokenizer, [SharedChoice(broadcast)])
         return cls(generator, watch_memory([device]), device)
 
     def obey(self, order: Order) -> Report:
@@ -70,12 +74,12 @@ class Follower:
             broadcast_tensors,
             collectives_begun,
             empty_tensors,
+            ordered_batch,
         )
 
         try:
             inputs = broadcast_tensors(empty_tensors(order.tensors, self._device))
-            rows = tuple(Row(Request(key, (), generation)) for key, generation in order.rows)
-            self._generator.generate(Batch(rows, inputs, order.prompt_tokens), inputs)
+            self._generator.generate(ordered_batch(order, inputs), inputs)
         except Exception as error:  # noqa: BLE001 - the first member decides what it means
             return Report(
                 classify(error), f"{type(error).__name__}: {error}", collectives=collectives_begun()

@@ -11,7 +11,6 @@ from muster.models.transformers.interfaces import Tokenizer
 from muster.models.transformers.options import Options
 from muster.models.transformers.preparation import Batch
 from muster.models.transformers.tensor.members import Members
-from muster.models.transformers.tensor.orders import Order
 
 if TYPE_CHECKING:
     from muster.models.transformers.generation import Answer
@@ -59,18 +58,17 @@ class LeadingGenerator:
 
     def __init__(self, loaded: Loaded, tokenizer: Tokenizer, members: Members) -> None:
         from muster.models.transformers.generation import Generator
-        from muster.models.transformers.tensor.lockstep import SharedChoice
+        from muster.models.transformers.tensor.lockstep import SharedChoice, broadcast
 
-        self._generator = Generator(loaded, tokenizer, [SharedChoice()])
+        self._generator = Generator(loaded, tokenizer, [SharedChoice(broadcast)])
         self._members = members
 
     def answer(self, batch: Batch) -> list[Answer]:
         """Answers in the batch's order. Raises what all members have met alike, else `ReplicaError`."""
-        from muster.models.transformers.tensor.lockstep import broadcast_tensors, describe_tensors
+        from muster.models.transformers.tensor.lockstep import broadcast_tensors, order_for
 
         inputs = self._generator.place(batch.inputs)
-        rows = [(row.request.key, row.request.generation) for row in batch.rows]
-        self._members.order(Order(rows, batch.prompt_tokens, describe_tensors(inputs)))
+        self._members.order(order_for(batch, inputs))
         try:
             answers = self._generator.generate(batch, broadcast_tensors(inputs))
         except Exception as error:

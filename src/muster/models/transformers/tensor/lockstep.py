@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -14,8 +14,9 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 from torch.distributed import distributed_c10d
 
-from muster.core import ConfigurationError, ReplicaError
-from muster.models.transformers.tensor.orders import TensorShape
+from muster.core import ConfigurationError, ReplicaError, Request
+from muster.models.transformers.preparation import Batch, Row
+from muster.models.transformers.tensor.orders import Order, TensorShape
 
 LOOPBACK = "127.0.0.1"
 
@@ -106,12 +107,20 @@ def collectives_begun() -> int:
     return sum(group._get_sequence_number_for_group() for group in groups)
 
 
-def describe_tensors(inputs: Mapping[str, torch.Tensor]) -> list[TensorShape]:
-    """What the others must know to receive these tensors."""
-    return [
+def order_for(batch: Batch, inputs: Mapping[str, torch.Tensor]) -> Order:
+    """What the others must know of a batch to do the same, whose `inputs` they will receive."""
+    rows = [(row.request.key, row.request.generation) for row in batch.rows]
+    tensors = [
         TensorShape(name, str(value.dtype).removeprefix("torch."), tuple(value.shape))
         for name, value in inputs.items()
     ]
+    return Order(rows, batch.prompt_tokens, tensors)
+
+
+def ordered_batch(order: Order, inputs: dict[str, torch.Tensor]) -> Batch:
+    """The batch that was ordered, with its inputs."""
+    rows = tuple(Row(Request(key, (), generation)) for key, generation in order.rows)
+    return Batch(rows, inputs, order.prompt_tokens)
 
 
 def empty_tensors(described: Sequence[TensorShape], device: torch.device) -> dict[str, torch.Tensor]:
@@ -122,15 +131,17 @@ def empty_tensors(described: Sequence[TensorShape], device: torch.device) -> dic
     }
 
 
-def broadcast_tensors(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The first member's contents of these tensors, on every member.
+def broadcast(tensor: torch.Tensor) -> None:
+    """The first member's contents of a contiguous tensor, on every member. As bytes: no backend knows every type."""
+    if tensor.numel():
+        dist.broadcast(tensor.reshape(-1).view(torch.uint8), src=0)
 
-    As bytes, since not every backend knows every type.
-    """
+
+def broadcast_tensors(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same for all these tensors."""
     shared = {name: value.contiguous() for name, value in inputs.items()}
     for value in shared.values():
-        if value.numel():
-            dist.broadcast(value.reshape(-1).view(torch.uint8), src=0)
+        broadcast(value)
     return shared
 
 
@@ -141,8 +152,12 @@ class SharedChoice:
     would then wait for each other in different collectives.
     """
 
+    def __init__(self, share: Callable[[torch.Tensor], object]) -> None:
+        """`share` gives a tensor the first member's contents, on all."""
+        self._share = share
+
     def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores (rows, vocabulary) in which one token per row is finite, the same on all members."""
         token = scores.argmax(dim=-1, keepdim=True)
-        dist.broadcast(token, src=0)
+        self._share(token)
         return torch.full_like(scores, float("-inf")).scatter_(-1, token, 0.0)
