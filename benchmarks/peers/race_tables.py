@@ -83,21 +83,13 @@ def _again(row: Row) -> int:
 
 
 def _disturbed(title: str, part: str, rows: Sequence[Row], spoilt: int) -> None:
-    table(
-        title,
-        ("tool", "answers saved", "seconds", "exit", "score"),
-        [
-            [
-                row.tool,
-                f"{row.saved} of {row.samples - spoilt}",
-                f"{row.seconds:.1f}",
-                _exit(row),
-                _score(row),
-            ]
-            for row in rows
-            if row.part == part
-        ],
-    )
+    shown = [
+        [row.tool, f"{row.saved} of {row.samples - spoilt}", f"{row.seconds:.1f}", _exit(row), _score(row)]
+        for row in rows
+        if row.part == part
+    ]
+    if shown:
+        table(title, ("tool", "answers saved", "seconds", "exit", "score"), shown)
 
 
 def _seconds(value: float | None) -> str:
@@ -154,7 +146,7 @@ def _loss_aims(rows: Sequence[Row]) -> list[bool]:
     return [
         verdict(
             f"nothing lost and nothing made again after a kill ({row.answered - row.kept} and {_again(row)})",
-            row.kept >= row.answered and _again(row) == 0,
+            0 < row.answered <= row.kept and _again(row) == 0 and row.status == 0,
         )
         for row in rows
         if row.tool == OURS
