@@ -41,7 +41,7 @@ def check_division(model: str, revision: str | None, size: int, *, trust_remote_
 
 
 def divide_tied_output(folder: Path, *, trust_remote_code: bool) -> None:
-    """Have the output layer divided where it shares its weights with the embeddings, which are.
+    """Have the output layer divided where it shares its weights with embeddings that are.
 
     Before 5.20, transformers' classes of models with images don't say so themselves, and each answer fails.
     """
@@ -50,7 +50,8 @@ def divide_tied_output(folder: Path, *, trust_remote_code: bool) -> None:
     if tuple(map(int, transformers.__version__.split(".")[:2])) >= (5, 20):
         return
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    if not getattr(config, "tie_word_embeddings", False):
+    plan = config.get_text_config().base_model_tp_plan or {}
+    if not getattr(config, "tie_word_embeddings", False) or "embed_tokens" not in plan:
         return
     for name in getattr(config, "architectures", None) or ():
         kind = getattr(transformers, name, None)
