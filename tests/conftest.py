@@ -24,12 +24,12 @@ settings.load_profile("muster")
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     """The processes of `-n` are forks: what they import, they import once."""
     from fork_server import start_servers
 
     program = Path(__file__).parent / "forked_python.py"
-    python = shlex.join([sys.executable, "-I", "-S", str(program), str(start_servers() / "tests")])
+    python = shlex.join([sys.executable, "-I", "-S", str(program), str(start_servers(config.args) / "tests")])
     for spec in specs:
         spec.python = python
 

@@ -25,17 +25,18 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from forked_children import LONGEST, become, fork, have_children_forked, retitle
+from forked_children import LAUNCHERS, LONGEST, become, enter, fork, have_children_forked, retitle, take_on
 from muster.core.child_process import launch as start_afresh
 
 _WAITING = 64
 """Connections that a server hasn't accepted yet."""
 SERVERS = "TESTS_FORK_SERVERS"
 """The variable that says where the sockets of the servers are that all processes of one pytest share."""
+_COLLECTED = "TESTS_COLLECTED"
 _ROOM = 4096, 1 << 15
 """Bytes to spare for command lines, and for variables: see `forked_children.retitle`."""
 _OF_THREADS_AND_GPUS = (
@@ -55,7 +56,7 @@ HEAVY = (
     *LIGHT, "torch", "transformers", "muster.models.transformers.backend", "muster.models.transformers.loading",
     "muster.models.transformers.generation", "muster.models.transformers.continuous", "transformers.generation",
     "transformers.models.llava.modeling_llava", "transformers.models.llava.processing_llava",
-    "transformers.models.clip.modeling_clip", "transformers.models.llama.modeling_llama",
+    "transformers.models.clip.modeling_clip", "transformers.models.llama.modeling_llama", *LAUNCHERS,
 )  # fmt: skip
 TESTS = (
     *HEAVY, "pytest", "hypothesis", "safetensors.torch", "anthropic", "google.genai", "muster.models.anthropic",
@@ -68,12 +69,17 @@ _BEFORE_IMPORT = (
     "CUDA",
 )  # fmt: skip
 """Variables that are read while something is imported begin so."""
+_OF_LAUNCHERS = ("TORCH_NCCL_ASYNC_ERROR_HANDLING", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE")
+"""Such variables that torchrun sets for its ranks, or reads itself when it begins."""
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 """The servers'."""
 
 
-def start_servers() -> Path:
-    """Start one server of each kind; they end when this process does. Returns the folder of their sockets."""
+def start_servers(collected: Sequence[str] = ()) -> Path:
+    """Start one server of each kind; they end when this process does. Returns the folder of their sockets.
+
+    `collected`: what pytest is asked to run; the last server, which its processes are forks of, imports those modules.
+    """
     folder = Path(tempfile.mkdtemp(prefix="fork-"))
     lifeline, theirs = socket.socketpair()
     with contextlib.ExitStack() as stack:
@@ -89,7 +95,7 @@ def start_servers() -> Path:
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno(), *listeners],
             start_new_session=True,  # Ctrl-C reaches what it has started through whoever started that
-            env={**_ENVIRONMENT, "TESTS_ROOM": "-" * _ROOM[1]},
+            env={**_ENVIRONMENT, _COLLECTED: json.dumps(collected), "TESTS_ROOM": "-" * _ROOM[1]},
         )
 
     def end() -> None:
@@ -195,28 +201,47 @@ class _Forked(subprocess.Popen[Any]):
 
 
 class ForkedMuster(_Forked):
-    """`subprocess.Popen([python, "-m", "muster", …], text=True)`, forked."""
+    """`subprocess.Popen([python, "-m", "muster", …], text=True)`, forked. `on`: a host's `forked_children.Place`."""
 
     def __init__(
-        self, arguments: Sequence[str], *, heavy: bool = False, own_session: bool = False, **options: Any
+        self,
+        arguments: Sequence[str],
+        *,
+        heavy: bool = False,
+        own_session: bool = False,
+        on: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
-        order = {"module": "muster", "arguments": list(arguments), "own_session": own_session}
+        order = {"module": "muster", "arguments": list(arguments), "own_session": own_session, "host": on}
         super().__init__(order, heavy=heavy, text=True, **options)
 
 
 class ForkedProgram(_Forked):
     """`Popen([python, FILE, …], text=True)`, or with `-m MODULE` in the place of the file, forked.
 
-    What it starts of Muster's own is forked, too, unless it is a module.
+    What it starts of Muster's own is forked, too.
     """
 
-    def __init__(self, program: str, *arguments: str, heavy: bool = False, **options: Any) -> None:
-        super().__init__({"program": program, "arguments": arguments}, heavy=heavy, text=True, **options)
+    def __init__(
+        self,
+        program: str,
+        *arguments: str,
+        heavy: bool = False,
+        on: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        order = {"program": program, "arguments": arguments, "host": on}
+        super().__init__(order, heavy=heavy, text=True, **options)
 
 
 def may_be_forked(env: Mapping[str, str]) -> bool:
     """Whether a worker with these variables may be a fork; those who start workers set some."""
-    return can_be_forked(env, (*_OF_THREADS_AND_GPUS, "PYTHONPATH", "PYTHONSAFEPATH"))
+    return can_be_forked(env, (*_OF_THREADS_AND_GPUS, *_OF_LAUNCHERS, "PYTHONPATH", "PYTHONSAFEPATH"))
+
+
+def may_be_forked_on_a_host(env: Mapping[str, str]) -> bool:
+    """The same on a host of `netns`: its home is empty, and no fake model looks for anything there."""
+    return may_be_forked({**env, "HOME": _ENVIRONMENT["HOME"]})
 
 
 def fork_child(
@@ -279,24 +304,29 @@ def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:
     for target, stream in enumerate(streams[:3]):
         os.dup2(stream, target)
         os.close(stream)
+    may_be = may_be_forked
+    if (host := order.get("host")) is not None:
+        enter(host)
+        may_be = may_be_forked_on_a_host
     if "module" in order:
-        become({"arguments": [*map(str, streams[3:])], **order}, may_be_forked)
+        become({"arguments": [*map(str, streams[3:])], **order}, may_be)
         return
     os.chdir(order["cwd"])
-    os.environ.clear()
-    os.environ.update(order["env"])
+    take_on(order["env"])
     if "program" in order:
-        _run(order["program"], order["arguments"])
+        _run(order["program"], order["arguments"], may_be)
         return
     sys.argv = ["-c"]
     exec(compile(order["code"], "<string>", "exec"), {"__name__": "__main__"})
     _leave(0)
 
 
-def _run(program: str, arguments: Sequence[str]) -> None:
+def _run(program: str, arguments: Sequence[str], may_be: Callable[[Mapping[str, str]], bool] | None) -> None:
+    """`may_be`: which of its children are forked, if any."""
     sys.argv = [program, *arguments]
+    if may_be is not None:
+        have_children_forked(may_be)
     if Path(program).is_file():
-        have_children_forked(may_be_forked)
         retitle([sys.executable, program, *arguments], os.environ)
         runpy.run_path(program, run_name="__main__")
         return
@@ -322,6 +352,7 @@ def main() -> None:
     lifeline, *listeners = [socket.socket(fileno=int(word)) for word in sys.argv[1:-1]]
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests were started by nohup
     del os.environ["TESTS_ROOM"]
+    collected = json.loads(os.environ.pop(_COLLECTED))
     sys.path.remove(str(Path(__file__).parent))  # python put it there; `python -m muster` has none of it
     last = len(listeners) - 1
     for place, (imported, listener) in enumerate(zip(KINDS.values(), listeners, strict=True)):
@@ -336,10 +367,20 @@ def main() -> None:
             if not fork():
                 listener.close()
                 continue
+        elif collected:
+            collect(collected)
         for other in listeners[place + 1 :]:
             other.close()
         _become(*_Server(lifeline, listener).serve())
         return
+
+
+def collect(asked: Sequence[str]) -> None:
+    """Have pytest import the modules of tests, which is most of what collecting them takes."""
+    import pytest
+
+    with Path(os.devnull).open("w") as no, contextlib.redirect_stdout(no), contextlib.redirect_stderr(no):
+        pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *asked])
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ import fcntl
 import importlib
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +25,16 @@ from pathlib import Path
 from typing import Any
 
 LONGEST = 1 << 17
+LAUNCHERS = ("torch.distributed.run", "accelerate.commands.launch")
 _MOST_STREAMS = 16
 _ABOVE = 256
 """Where file descriptors are out of the way of those that are to get a certain number."""
 _PR_SET_MM, _PR_SET_MM_ARG_END = 35, 9
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
-_libc = ctypes.CDLL(None)
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWNET = 0x00020000, 0x04000000, 0x40000000
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
+_TESTS = Path(__file__).parent
+_libc = ctypes.CDLL(None, use_errno=True)
 _execute = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 Order = Mapping[str, Any]
 
@@ -70,15 +76,20 @@ def have_children_forked(may_be: Callable[[Mapping[str, str]], bool]) -> None:
 
 
 def become(order: Order, may_be: Callable[[Mapping[str, str]], bool]) -> None:
-    """Be `python -m MODULE ARGUMENTS`, with these variables."""
+    """Be `python -m MODULE ARGUMENTS`, or `python FILE ARGUMENTS`, with these variables."""
     if order["own_session"]:
         os.setsid()
     os.chdir(order["cwd"])
-    os.environ.clear()
-    os.environ.update(order["env"])
+    take_on(order["env"])
     added = [word for word in os.environ.get("PYTHONPATH", "").split(os.pathsep) if word]
     sys.path[:0] = [word for word in added if word not in sys.path]
     name, arguments = order["module"], order["arguments"]
+    if Path(name).is_file():
+        sys.path.insert(0, str(Path(name).parent))
+        sys.argv = [name, *arguments]
+        retitle([sys.executable, *sys.argv], os.environ)
+        runpy.run_path(name, run_name="__main__")
+        return
     if name == "muster" or "torch" in sys.modules:  # other workers start none
         have_children_forked(may_be)
     retitle([sys.executable, "-m", name, *arguments], os.environ)
@@ -89,6 +100,31 @@ def become(order: Order, may_be: Callable[[Mapping[str, str]], bool]) -> None:
         module = importlib.import_module(name)
         sys.argv = [module.__file__ or "", *arguments]
     module.main()
+
+
+def take_on(env: Mapping[str, str]) -> None:
+    """Have these variables and no others."""
+    os.environ.clear()
+    os.environ.update(env)
+    tempfile.tempdir = None  # it may have been looked up with others
+
+
+def enter(host: Mapping[str, Any]) -> None:
+    """Be on a host, as `netns.Host.command` has programs be: in its network, with its name, without others' disks."""
+    with Path(host["network"]).open() as network:
+        _call("setns", network.fileno(), _CLONE_NEWNET)
+    _call("unshare", _CLONE_NEWNS | _CLONE_NEWUTS)
+    _call("mount", None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
+    name = os.fsencode(host["name"])
+    _call("sethostname", name, ctypes.c_size_t(len(name)))
+    for folder in host["hidden"]:
+        _call("mount", b"none", os.fsencode(folder), b"tmpfs", ctypes.c_ulong(0), None)
+
+
+def _call(name: str, *arguments: object) -> None:
+    """A function of the C library; 0 is success."""
+    if getattr(_libc, name)(*arguments):
+        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
 class _Starter:
@@ -150,13 +186,20 @@ class _Starter:
 
 
 def own_words(args: object) -> list[str] | None:
-    """Module and arguments of a command line that starts a module of Muster with this Python; else None."""
+    """Module and arguments of a command line that starts a module of Muster with this Python; else None.
+
+    Also of one that starts a launcher, where torch is loaded, or a file of the tests.
+    """
     if not isinstance(args, list | tuple) or not args or args[0] != sys.executable:
         return None
     words = [os.fspath(word) for word in args[1:]]
-    if words[:1] == ["-P"]:
+    if words[:1] in (["-P"], ["-u"]):
         del words[0]
-    if len(words) < 2 or words[0] != "-m" or words[1].partition(".")[0] != "muster":
+    if words and Path(words[0]).parent == _TESTS:
+        return words
+    if len(words) < 2 or words[0] != "-m":
+        return None
+    if words[1].partition(".")[0] != "muster" and not (words[1] in LAUNCHERS and "torch" in sys.modules):
         return None
     return words[1:]
 

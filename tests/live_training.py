@@ -122,7 +122,7 @@ def on_forward(model: Any, name: str, act: Callable[[], object]) -> Any:
 
     def before_forward(*_args: object) -> None:
         (FOLDER / "begun" / f"{name}-{dist.get_rank()}").touch()
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 240
         while len(list((FOLDER / "begun").glob(f"{name}-*"))) < 2 and time.monotonic() < limit:
             time.sleep(0.01)
         act()

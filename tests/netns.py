@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -61,6 +62,11 @@ class Host:
         # Not `ip netns exec`: that hides /sys/fs/cgroup, which slurmd wants.
         enter = ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--uts"]
         return [*enter, "sh", "-c", script, "sh", *command]
+
+    def place(self) -> dict[str, Any]:
+        """What `command` says of the host, for a process that is forked."""
+        hidden = [str(folder) for folder in self.hidden]
+        return {"network": f"/run/netns/{self.namespace}", "name": self.name, "hidden": hidden}
 
     def environment(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
         """The test's own environment with this host's home and temporary folder."""

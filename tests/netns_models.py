@@ -37,15 +37,19 @@ class Gated:
 
 
 class Unhurried:
-    """Answers as `fake_models.Echo`, each in `seconds`, until the file `until` exists; then at once."""
+    """Answers as `fake_models.Echo`: three requests at once, then each in `seconds`, until the file `until` exists."""
 
     def __init__(self, settings: ModelSettings) -> None:
         self.until = Path(str(settings.args["until"]))
         self.seconds = float(str(settings.args["seconds"]))
+        self.free = 3
 
     def generate(self, requests: RequestStream) -> Iterator[Completion]:
         for request in requests:
-            time.sleep(0 if self.until.exists() else self.seconds)
+            done = time.monotonic() + (self.seconds if self.free <= 0 else 0)
+            self.free -= 1
+            while time.monotonic() < done and not self.until.exists():
+                time.sleep(0.05)
             yield Completion(request.key, f"answer {request.key.sample_id}")
 
 

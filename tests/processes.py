@@ -18,12 +18,16 @@ from typing import Any
 import psutil
 
 from fork_server import ForkedMuster, ForkedProgram, can_be_forked, may_be_forked
+from forked_children import LAUNCHERS
 from muster.engines import resume_watch
 from muster.results.journal import Record, read_journal
 from muster.results.results import Results
+from netns import Host
 
 FAKES = Path(__file__).parent / "fake_models.py"
 SMALL_LAUNCHER = Path(__file__).parent / "small_launcher.py"
+_OUR_FOLDERS = {str(FAKES.parents[1] / name) for name in ("", "src", "tests", "tests/fake_vllm")}
+"""A path with no other folders takes no library's place."""
 _SMALL = [sys.executable, "-I", "-S", str(SMALL_LAUNCHER)]
 DEADLINE = 240.0
 """Seconds after which a process that should have ended counts as hung, also on a machine that is full of others."""
@@ -188,25 +192,41 @@ def start(
     `heavy`: whether torch loads the model, where the arguments don't tell.
     """
     heavy = holds_the_model(arguments) if heavy is None else heavy
-    words = ["run", "--output", str(output), *arguments]
+    words = [*(launcher or [sys.executable]), "-m", "muster", "run", "--output", str(output), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment}
     process: subprocess.Popen[str]
-    if list(launcher[:4]) == _SMALL and may_be_forked(environment):
-        launched = [*launcher[4:], "-m", "muster", *words]
-        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment}
-        process = ForkedProgram(str(SMALL_LAUNCHER), *launched, heavy=heavy, **streams)
-    elif launcher or preexec is not None:
-        process = subprocess.Popen(
-            [*(launcher or [sys.executable]), "-m", "muster", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            preexec_fn=preexec,
-        )
+    if preexec is None:
+        process = start_program(words, heavy=heavy, **streams)
     else:
-        process = start_muster(*words, heavy=heavy, env=environment)
+        process = subprocess.Popen(words, text=True, preexec_fn=preexec, **streams)
     return Run(process, output)
+
+
+def start_program(
+    words: Sequence[str],
+    *,
+    heavy: bool = False,
+    on: Host | None = None,
+    env: Mapping[str, str],
+    **streams: Any,
+) -> subprocess.Popen[str]:
+    """Start a command line, as a fork where it is this Python's and that makes no difference.
+
+    `heavy`: its imports are those of torch, too. `on`: the host where it runs. `env`: all of its variables.
+    """
+    words = list(words)
+    options = {"heavy": heavy, "env": env, "on": on and on.place(), **streams}
+    but_for = ("PYTHONPATH",) if {*env.get("PYTHONPATH", "").split(os.pathsep)} <= _OUR_FOLDERS else ()
+    compared = {**env, "HOME": os.environ["HOME"]} if on else env
+    if words[:3] == [sys.executable, "-m", "muster"] and can_be_forked(compared, but_for):
+        return ForkedMuster(words[3:], **options)
+    if words[:1] == [sys.executable] and may_be_forked(compared):
+        if words[1:4] == _SMALL[1:]:
+            return ForkedProgram(*words[3:], **options)
+        if words[1:2] == ["-m"] and words[2] in LAUNCHERS:
+            return ForkedProgram(*words[2:], **{**options, "heavy": True})
+    return subprocess.Popen(on.command(*words) if on else words, text=True, env=env, **streams)
 
 
 def holds_the_model(arguments: Sequence[str]) -> bool:
@@ -227,11 +247,13 @@ def start_muster(
     `heavy`: those of torch and transformers too. `env`: all of its variables (default: this process's).
     """
     variables = {**os.environ, "OMP_NUM_THREADS": "1"} if env is None else env
-    streams: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    streams |= {"env": variables, "cwd": cwd}
-    if can_be_forked(variables):
-        return ForkedMuster(arguments, heavy=heavy, **streams)
-    return subprocess.Popen([sys.executable, "-m", "muster", *arguments], text=True, **streams)
+    streams: dict[str, Any] = {
+        "stdin": stdin,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "cwd": cwd,
+    }
+    return start_program([sys.executable, "-m", "muster", *arguments], heavy=heavy, env=variables, **streams)
 
 
 def run_muster(
@@ -247,14 +269,16 @@ def run_muster(
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
+def watches_of(rank: psutil.Process) -> list[psutil.Process]:
+    """The process beside a launcher's rank that has it go on when it is stopped."""
+    return [child for child in rank.children() if resume_watch.__file__ in command_of(child)]
+
+
 def stop_for_good(rank: psutil.Process) -> None:
     """SIGSTOP a launcher's rank, and kill the process beside it that would have it go on."""
-    limit = time.monotonic() + DEADLINE
-    while not (watches := [child for child in rank.children() if resume_watch.__file__ in command_of(child)]):
-        assert time.monotonic() < limit, f"nobody looks after rank {rank}"
-        time.sleep(0.01)
+    until(lambda: watches_of(rank), f"who looks after rank {rank}")
     rank.send_signal(signal.SIGSTOP)
-    for watch in watches:
+    for watch in watches_of(rank):
         watch.kill()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import psutil
 from processes import DEADLINE, command_of, until
 
 ADDRESS = "10.78.0.1"
+STARTED = "Ray runtime started"
+ATTEMPTS = 4
+"""Ray gives a node thirty seconds to start, which on a full machine may not be enough."""
 _SETUP = f"""
 set -e
 ip link set lo up
@@ -70,7 +74,13 @@ class RayHost:
     @property
     def env(self) -> Mapping[str, str]:
         """For everything that starts in the namespace."""
-        return {"RAY_TMPDIR": str(self._folder), "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": ""}
+        return {
+            "RAY_TMPDIR": str(self._folder),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_ADDRESS": "",
+            "RAY_prestart_worker_first_driver": "0",  # actors get processes of their own
+            "RAY_agent_register_timeout_ms": "200000",  # a raylet ends itself when its agents are slow to start
+        }
 
     @property
     def launcher(self) -> list[str]:
@@ -90,18 +100,30 @@ class RayHost:
             "--object-store-memory=80000000",
             "--include-log-monitor=false",
         ]
-        before = self.nodes() if not head else 0
-        process = subprocess.Popen(
-            [*self.launcher, "-m", "ray.scripts.scripts", "start", *options, *common, "--block"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **self.env},
-        )
-        until(lambda: self.nodes() > before, "the node to come up")
+        command = [*self.launcher, "-m", "ray.scripts.scripts", "start", *options, *common, "--block"]
+        for _attempt in range(ATTEMPTS):
+            process, said = self._start(command)
+            if process.poll() is None:
+                break
+        else:
+            raise AssertionError(said)
         if gpus:  # a raylet runs a moment before the cluster knows what it has
             seen = [*self.launcher, "-c", _SEES_GPUS, self.address, str(gpus)]
-            subprocess.run(seen, env={**os.environ, **self.env}, check=True, timeout=60)
+            subprocess.run(seen, env={**os.environ, **self.env}, check=True, timeout=DEADLINE)
         return RayNode(process)
+
+    def _start(self, command: Sequence[str]) -> tuple[subprocess.Popen[bytes], str]:
+        """Wait until it says that the node is up, or ends."""
+        log = Path(tempfile.mkstemp(dir=self._folder)[1])
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, env={**os.environ, **self.env}, start_new_session=True
+            )
+        until(lambda: STARTED in log.read_text() or process.poll() is not None, "the node to come up")
+        if process.poll() is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        return process, log.read_text()
 
     def nodes(self) -> int:
         """Raylets that run."""

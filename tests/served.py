@@ -27,6 +27,7 @@ from muster.tasks.plan import PlannedTask
 from muster.wire.messages import Hello, Offer, Ready, Welcome
 from muster.wire.transport import Connection
 from muster.worker.link import SocketLink
+from processes import DEADLINE
 from toy_task import ToyMetric, ToyPrompt, ToySource
 
 SECRET = b"s" * 32
@@ -47,7 +48,7 @@ class Served:
 
 
 @contextmanager
-def serving(count: int, reconnect: float = 10.0, samples: Sequence[Sample] | None = None) -> Iterator[Served]:
+def serving(count: int, reconnect: float = 60.0, samples: Sequence[Sample] | None = None) -> Iterator[Served]:
     samples = samples or [Sample(str(i), f"question {i}") for i in range(count)]
     task = Task("toy", 1, ToySource(samples), ToyPrompt(), ToyMetric())
     workload = Workload([PlannedTask(task, task.source.load(), Generation())])
@@ -89,12 +90,12 @@ def serving(count: int, reconnect: float = 10.0, samples: Sequence[Sample] | Non
     over = asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
     thread.start()
-    started.wait(10)
+    assert started.wait(DEADLINE)
     try:
         yield served[0]
     finally:
         loop.call_soon_threadsafe(over.set)
-        thread.join(10)
+        thread.join(DEADLINE)
         loop.close()
 
 
@@ -102,7 +103,7 @@ def loading_link_to(port: Callable[[], int]) -> SocketLink:
     """A worker that has connected and whose model isn't loaded."""
     hello = Hello("worker-0", 0, "host", os.getpid())
     return SocketLink(
-        lambda: Connection.connect(("127.0.0.1", port()), SECRET, 2.0), hello, lambda stop, lost: None
+        lambda: Connection.connect(("127.0.0.1", port()), SECRET, 20.0), hello, lambda stop, lost: None
     )
 
 

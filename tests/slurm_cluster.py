@@ -23,7 +23,7 @@ TOOLS = ("slurmctld", "slurmd", "srun", "sbatch", "scontrol", "munged")
 needs_slurm = pytest.mark.skipif(
     not all(shutil.which(tool) for tool in TOOLS), reason="needs Slurm (Debian: slurm-wlm munge)"
 )
-START_SECONDS = 60.0
+START_SECONDS = 240.0
 GPUS = 2
 
 CONFIGURATION = """\

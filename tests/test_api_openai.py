@@ -19,6 +19,7 @@ from muster.core import JSON, ConfigurationError, RunError
 from muster.models.api import retry_policy
 from muster.models.openai import OpenAIModel
 from muster.models.protocol import ModelSettings
+from processes import DEADLINE
 
 KEY = "a-key-that-must-not-be-seen"
 
@@ -454,7 +455,7 @@ def test_a_stream_that_blocks_holds_up_no_answer() -> None:
     class Withholding(Stream):
         def __next__(self) -> object:  # type: ignore[override]
             if self.pulled == 1:
-                assert answered.wait(20), "the first answer didn't get out"
+                assert answered.wait(DEADLINE), "the first answer didn't get out"
             return super().__next__()
 
     with serving(lambda _: chat()) as server:

@@ -23,6 +23,7 @@ from muster.models.api.proxies import proxy_of
 from muster.models.api.reach import _looked_up
 from muster.models.gemini import GeminiModel
 from muster.models.protocol import ModelSettings
+from processes import DEADLINE
 from test_api_openai import model
 from test_api_vendors import gemini
 
@@ -148,7 +149,7 @@ def test_a_name_that_nobody_knows_is_said_at_once(monkeypatch: pytest.MonkeyPatc
 def test_a_look_up_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system's resolver took 40 s a time, whatever the limit."""
     over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(DEADLINE) and [])
     with pytest.raises(TimeoutError):
         _looked_up("nobody.example", 80, 0.05)
     with pytest.raises(ConfigurationError, match=r"could not be looked up .*no name server answered"):
@@ -190,7 +191,7 @@ def plain_server() -> Iterator[int]:
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         yield listening.getsockname()[1]
-        thread.join(5)
+        thread.join(DEADLINE)
 
 
 def test_a_netrc_file_for_the_host_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

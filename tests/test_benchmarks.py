@@ -22,7 +22,7 @@ NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 def run(name: str) -> str:
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with ForkedProgram(f"benchmarks.{name}", "--quick", heavy=True, cwd=ROOT, **streams) as process:
-        output, errors = process.communicate(timeout=DEADLINE)
+        output, errors = process.communicate(timeout=3 * DEADLINE)
     assert process.returncode in (0, 1), errors  # 1: an aim was missed, which --quick can't judge
     assert "Traceback" not in errors, errors
     assert "**Aim: " in output, errors

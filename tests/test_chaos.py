@@ -7,11 +7,13 @@ results are written.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import get_args
@@ -21,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.chaos import attempts
 from benchmarks.chaos.__main__ import main, record
 from benchmarks.chaos.audit import Audit, answers_in, audit, is_complete
 from benchmarks.chaos.calls import Call, seconds_redone
@@ -34,7 +37,7 @@ from muster.core import Completion, RequestKey, RunError
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, Record, read_journal
 from muster.results.manifest import Attempt, Manifest
-from processes import fake, launched
+from processes import fake, launched, start, start_program
 from toy_task import toy_plan
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root (a small disk)")
@@ -44,9 +47,11 @@ SAMPLES = 8
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
-    """The undisturbed run, by the demo model itself."""
-    return record(tmp_path_factory.mktemp("chaos"), SAMPLES, "recorded")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
+    """The undisturbed run, by the demo model itself. What is started from now on is forked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attempts, "START", functools.partial(start_program, heavy=True))
+        yield record(tmp_path_factory.mktemp("chaos"), SAMPLES, "recorded")
 
 
 def tried(engine: str, fault: str, setting: Setting) -> Outcome:
@@ -117,20 +122,22 @@ def test_a_full_disk_under_standard_error_changes_no_exit_code(
 ) -> None:
     """`muster run … 2> run.log`: progress that could not be written once ended the run with a traceback."""
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(muster(tmp_path / "run", task=task), stderr=full, stdout=subprocess.DEVNULL)
-    assert done.returncode == status
+        words, env = muster(tmp_path / "run", task=task), {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = start_program(words, env=env, stderr=full, stdout=subprocess.DEVNULL)
+    assert process.wait() == status
     assert is_complete(tmp_path / "run") == (status == 0)
 
 
 def test_a_log_that_cant_be_written_costs_no_worker(tmp_path: Path) -> None:
     """A rank that was refused for it took the launcher's whole group with it."""
     (tmp_path / "run" / "logs" / "worker-1.log").mkdir(parents=True)
-    command = [*launched(2), *muster(tmp_path / "run", "--model-args", "seconds=0.05")[1:]]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    options = ["--model", "demo", "--backend", fake("Echo"), "--tasks", "digits_read", "--limit", "30"]
+    options += ["--progress", "plain", "--model-args", "seconds=0.05"]
+    run = start(tmp_path / "run", *options, launcher=launched(2))
+    assert run.wait() == 0, run.stderr
     assert is_complete(tmp_path / "run")
-    assert "a line of worker-1 is missing from its log" in done.stderr
-    assert not shows_traceback(done.stderr)
+    assert "a line of worker-1 is missing from its log" in run.stderr
+    assert not shows_traceback(run.stderr)
 
 
 def test_a_full_disk_at_the_very_end_is_told_without_a_traceback(

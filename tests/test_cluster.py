@@ -59,7 +59,7 @@ def test_nobody_is_started_again_for_a_run_that_is_over(tmp_path: Path) -> None:
             cluster = Cluster(served.coordinator, job, SECRET, Expected())
             await cluster.server.start("127.0.0.1")
             asyncio.get_running_loop().call_later(0.3, cluster.fail, ConfigurationError("no such thing"))
-            await asyncio.wait_for(cluster.run([child], lambda: None), 60)
+            await asyncio.wait_for(cluster.run([child], lambda: None), DEADLINE)
 
         with pytest.raises(ConfigurationError, match="no such thing"):
             asyncio.run(run())
@@ -84,7 +84,7 @@ def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
             await asyncio.sleep(0.5)
             assert not running.done(), "the first lets it finish"
             signal.raise_signal(signal.SIGINT)
-            await asyncio.wait_for(running, 60)
+            await asyncio.wait_for(running, DEADLINE)
 
         with pytest.raises(InterruptedRunError, match="SIGINT"):
             asyncio.run(run())

@@ -230,7 +230,7 @@ def test_lost_late_and_doubled_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
         return Collective(backend, ok=True)
 
     def dies(store: Store, position: int, size: int, backend: Backend) -> Collective:
-        gone.wait(30)
+        gone.wait(DEADLINE)
         raise RunError("killed")
 
     def follow(rank: int, pid: int, test: exchange.Test) -> None:
@@ -249,7 +249,7 @@ def test_lost_late_and_doubled_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = exchange.lead(*member(0, 4), lambda observations: "gloo", works, 1)
     gone.set()
     for thread in others:
-        thread.join(30)
+        thread.join(DEADLINE)
     follow(3, 3, works)
     assert "rank 3 came too late" in said[-1]
     assert [(each.rank, each.pid) for each in seen] == [(0, 100), (1, 1), (2, 2), (1, 11)]

@@ -17,7 +17,7 @@ from muster.core import ConfigurationError
 from muster.engines import registry
 from muster.engines.choose import choose_engine
 from muster.engines.registry import BUILTIN, launcher_of, list_engines, load_engine, takes_ranks
-from processes import fake, start, write_benchmark
+from processes import DEADLINE, fake, start, write_benchmark
 
 PAGE = Path(__file__).parent.parent / "docs" / "own-engine.md"
 
@@ -34,7 +34,7 @@ def test_the_pages_engine_runs_its_workers_politely(tmp_path: Path) -> None:
     file = example(tmp_path)
     words = ["--model", "echo", "--backend", fake("Echo"), "--tasks", str(task), "--progress", "none"]
     run = start(tmp_path / "run", *words, "--engine", f"{file}:choose", "--replicas", "2")
-    done = run.process.communicate(timeout=120)
+    done = run.process.communicate(timeout=DEADLINE)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     [attempt] = manifest["attempts"]
     assert (attempt["engine"], attempt["world_size"], attempt["exit_status"]) == ("polite", 2, 0), done

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from muster.results.results import Results
-from processes import Run, fake, start, until_gone, write_benchmark
+from processes import DEADLINE, Run, fake, start, until_gone, write_benchmark
 
 
 @pytest.fixture
@@ -362,7 +362,7 @@ def test_from_a_notebook_or_a_thread(tmp_path: Path, where: str) -> None:
     }[where]
     code = f"import asyncio, threading, muster\n{inside}"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=False
     )
     assert done.returncode == 0, done.stderr
     assert Results.load(output / "results.json").complete, done.stderr

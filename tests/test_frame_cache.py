@@ -19,6 +19,7 @@ from muster.media import frame_cache, video
 from muster.media.decoded_video import Video
 from muster.media.packed_frames import MAGIC, is_packed, pack, unpack
 from muster.media.video import load_video
+from processes import DEADLINE
 from video_files import number_of, write_video
 
 
@@ -151,7 +152,7 @@ def test_what_is_too_much_to_keep_is_not_waited_for_twice(
 ) -> None:
     monkeypatch.setenv("MUSTER_FRAME_CACHE", "0.000000001")
     decoded = counted(monkeypatch, 0.3)
-    together = threading.Barrier(4, timeout=60)
+    together = threading.Barrier(4, timeout=DEADLINE)
     started: list[float] = []
     decode = video._read
 

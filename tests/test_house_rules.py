@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,6 @@ import pytest
 from scripts.house import circles, imports_of
 
 ROOT = Path(__file__).parents[1]
-IMPORTS = imports_of(ROOT / "src")
 
 ONLY = {
     "core": set(),
@@ -33,6 +34,12 @@ NEVER = {
 WITHOUT_CLOCKS = ("muster.scheduling", "muster.metrics", "muster.compare", "muster.coordinator.coordinator")
 
 
+@functools.cache
+def imports() -> Mapping[str, set[str]]:
+    """Read when a test asks: each process of `-n` collects these tests, and one runs them."""
+    return imports_of(ROOT / "src")
+
+
 def room(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
@@ -41,7 +48,7 @@ def known_to(wanted: str) -> dict[str, set[str]]:
     """By module of a room, the modules of other rooms that it imports."""
     return {
         module: {other for other in named if room(other) not in ("", wanted)}
-        for module, named in IMPORTS.items()
+        for module, named in imports().items()
         if room(module) == wanted
     }
 
@@ -67,7 +74,7 @@ def test_a_wall_between_rooms(wanted: str, forbidden: set[str]) -> None:
 
 
 def test_no_circles() -> None:
-    assert circles(IMPORTS) == []
+    assert circles(imports()) == []
     assert circles(imports_of(ROOT / "benchmarks")) == []
 
 

@@ -16,7 +16,7 @@ from joiners import Joiner, until_open
 from muster.demo import demo_model_path
 from netns import Host, Network, needs_namespaces, network
 from netns_models import write_pictures
-from processes import Run
+from processes import Run, start_program
 
 pytestmark = [pytest.mark.root, needs_namespaces]
 SAMPLES = 60
@@ -31,13 +31,14 @@ def two(tmp_path: Path) -> Iterator[Network]:
 
 def on(host: Host, *words: str, secret: str | None = None) -> subprocess.Popen[str]:
     """Start `muster` on a host; `secret` goes to its standard input."""
-    process = subprocess.Popen(
-        host.command(sys.executable, "-m", "muster", *words),
+    process = start_program(
+        [sys.executable, "-m", "muster", *words],
+        on=host,
+        cwd=host.disk,
+        env=host.environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        env=host.environment(),
     )
     assert process.stdin is not None
     process.stdin.write(secret + "\n" if secret else "")

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from muster.results.results import Results
+from processes import DEADLINE
 from small_launcher import hold_port
 from test_docs_commands import muster_arguments, parse
 
@@ -172,7 +173,7 @@ def _run_the_joining_example(tmp_path: Path, port: int) -> None:
         more = ["--limit", "20"] if " run " in f" {line} " else ["--model-args", "device=cpu"]
         command = [sys.executable, "-m", *shlex.split(line), *more]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    outputs = [process.communicate(timeout=120)[0] for process in started]
+    outputs = [process.communicate(timeout=DEADLINE)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], "\n".join(outputs)
     assert Results.load(tmp_path / "run" / "results.json").complete
     assert not (tmp_path / "run" / "join-secret").exists()

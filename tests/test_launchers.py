@@ -13,12 +13,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gates import gate, open_when_all_answer
 from netns import Host, Network, listing, needs_namespaces, network
-from processes import Run, fake, write_benchmark
+from processes import Run, fake, start_program, write_benchmark
 from slurm_cluster import Slurm, needs_slurm, start_slurm
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -51,9 +52,9 @@ def muster(task: Path, output: Path | str, **options: object) -> list[str]:
     return ["-m", "muster", "run", *words]
 
 
-def start(command: Sequence[str], output: Path, env: Mapping[str, str]) -> Run:
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    return Run(process, output)
+def start(command: Sequence[str], output: Path, env: Mapping[str, str], on: Host | None = None) -> Run:
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": on and on.disk}
+    return Run(start_program(command, on=on, env=env, **streams), output)
 
 
 def assert_complete(run: Run, workers: int | None = None) -> None:
@@ -115,10 +116,8 @@ def test_mpirun_on_two_hosts(two: Network, tmp_path: Path) -> None:
     task = write_benchmark(first.disk / "bench", SAMPLES)
     launcher = mpirun("--mca", "plm_rsh_agent", str(agent), "--mca", "oob_tcp_if_include", "eth0")
     launcher += ["--host", f"{first.address}:2,{second.address}:2", "-x", f"MASTER_ADDR={first.address}"]
-    command = first.command(
-        *launcher, sys.executable, *muster(task, first.disk / "run", **gate(first.disk, 0.2))
-    )
-    run = start(command, first.disk / "run", first.environment())
+    command = [*launcher, sys.executable, *muster(task, first.disk / "run", **gate(first.disk, 0.2))]
+    run = start(command, first.disk / "run", first.environment(), first)
     open_when_all_answer(run, 4, first.disk)
     assert run.wait() == 0, run.stderr
     assert_complete(run, 4)
@@ -160,7 +159,7 @@ def test_accelerate_on_two_machines(two: Network, kind: str) -> None:
     task = write_benchmark(first.disk / "bench", SAMPLES)
     options = muster(task, "run", **gate(first.disk, 0.2))
     runs = [
-        start(host.command(*accelerate(host, kind, 2), *options), host.disk / "run", host.environment())
+        start([*accelerate(host, kind, 2), *options], host.disk / "run", host.environment(), host)
         for host in two.hosts
     ]
     open_when_all_answer(runs[0], 2, first.disk)
@@ -190,11 +189,11 @@ def test_srun(two: Network, slurm: Slurm) -> None:
         sys.executable,
         *muster(task, first.disk / "run", **gate(first.disk, 0.2)),
     ]
-    run = start(first.command(*command), first.disk / "run", slurm.environment())
+    run = start(command, first.disk / "run", slurm.environment(), first)
     open_when_all_answer(run, 4, first.disk)
     assert run.wait() == 0, run.stderr + slurm.logs()
     assert_complete(run, 4)
     assert listing(second.disk) == set()
     wrong = ["srun", "-N2", "-n4", sys.executable, *muster(first.disk / "no.yaml", first.disk / "no")]
-    run = start(first.command(*wrong), first.disk / "no", slurm.environment())
+    run = start(wrong, first.disk / "no", slurm.environment(), first)
     assert run.wait() == 2, run.stderr  # at once: the other ranks are told that nothing will come

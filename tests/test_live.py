@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +32,7 @@ from muster.live.rank_group import Arrival, Meeting, Outcome, RankGroup
 from muster.live.restored import restored
 from muster.results.journal import read_journal
 from muster.results.results import Results
+from processes import start_program, torchrun
 from video_files import write_video
 
 JOB = Path(__file__).parent / "live_training.py"
@@ -59,15 +59,10 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """One job of two ranks that goes through all cases."""
     folder = tmp_path_factory.mktemp("job")
     cases = ",".join(["data_parallel", "failures", *DIVIDED])
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    ended = subprocess.run(
-        [*launcher, str(JOB), cases, str(folder)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=850,
-    )
-    assert ended.returncode == 0, ended.stderr[-6000:]
+    words = [*torchrun(2), str(JOB), cases, str(folder)]
+    job = start_program(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    _stdout, stderr = job.communicate()
+    assert job.returncode == 0, stderr[-6000:]
     return Job(folder)
 
 

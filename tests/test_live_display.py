@@ -40,7 +40,7 @@ from muster.results.running_mean import RunningMean
 from muster.results.snapshot import Snapshot, SnapshotFile, TaskSnapshot, WorkerSnapshot, load_snapshot
 from muster.results.status import read_status
 from muster.run import run
-from processes import fake, start, write_benchmark
+from processes import DEADLINE, fake, start, write_benchmark
 from test_compare import made, right
 from test_report import illustrated
 
@@ -201,7 +201,7 @@ def test_short_phases_that_follow_one_another_are_not_silent() -> None:
     """Each of them is over before its first line would be due."""
     console = Console(file=io.StringIO(), width=100)
     display = PlainDisplay(console, every=0.3)
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + DEADLINE
     with shown_by(display.phase):
         while "reading" not in console.file.getvalue():  # type: ignore[attr-defined]
             assert time.monotonic() < limit
@@ -325,7 +325,7 @@ def test_following_ends_with_the_run_and_its_exit_status(tmp_path: Path) -> None
     assert "0/40 answered" in follower.stdout.readline()  # at once, and from now on it follows
     (tmp_path / "gate").touch()
     assert running.wait() == 0
-    said, wrong = follower.communicate(timeout=120)
+    said, wrong = follower.communicate(timeout=DEADLINE)
     assert follower.returncode == 0, wrong
     assert "40/40 answered" in said
     assert "complete, 40/40 finished" in said

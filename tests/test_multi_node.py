@@ -21,7 +21,7 @@ import pytest
 from gates import MODELS, answers_of, gate, open_gate_in
 from netns import Host, Network, ip, listing, needs_namespaces, network
 from netns_models import write_pictures
-from processes import DEADLINE, SMALL_LAUNCHER, Run, fake, write_benchmark
+from processes import DEADLINE, SMALL_LAUNCHER, Run, fake, start_program, watches_of, write_benchmark
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, needs_namespaces]
 SAMPLES = 120
@@ -55,12 +55,13 @@ def start_on(
         **options,
     }
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    process = subprocess.Popen(
-        host.command(*launcher, "-m", "muster", "run", *words),
+    process = start_program(
+        [*launcher, "-m", "muster", "run", *words],
+        on=host,
+        cwd=host.disk,
+        env=host.environment(env),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        env=host.environment(env),
     )
     return Run(process, host.disk / "run")
 
@@ -127,6 +128,11 @@ def gated(host: Host, seconds: float = 0.05, **options: object) -> dict[str, Any
 
 def open_gate(host: Host) -> None:
     open_gate_in(host.disk)
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether somebody listens there on the host of a process."""
+    return f":{port:04X} 00000000:0000 0A" in Path(f"/proc/{pid}/net/tcp").read_text()
 
 
 def attempts_of(run: Run) -> int:
@@ -248,7 +254,7 @@ def test_a_rank_that_was_stopped_before_it_had_a_worker_goes_on(two: Network) ->
     runs = [start_on(host, small(host, [1, 1]), task, **gated(first)) for host in two.hosts]
     runs[1].until(second.workers, "the rank")
     (rank,) = second.workers()
-    runs[1].until(rank.children, "who looks after it")
+    runs[1].until(lambda: watches_of(rank), "who looks after it")
     rank.send_signal(signal.SIGSTOP)
     runs[0].until(lambda: answers_of(runs[0], "worker-1") > 0, "answers of the second node")
     open_gate(first)
@@ -345,6 +351,7 @@ def test_an_interface_that_does_not_join_the_nodes(two: Network) -> None:
     assert "cannot reach the coordinator, which rank 0 says is at 192.168.55.1:" in lost.stderr
     assert "set GLOO_SOCKET_IFNAME" in lost.stderr
     assert "eth0 (10.77.0.2)" in lost.stderr
+    open_gate(first)
     assert run.wait() == 0
     assert "worker-1 never came" in run.stderr
     assert_complete(run, 20)

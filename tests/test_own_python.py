@@ -14,7 +14,7 @@ import pytest
 
 import muster
 from muster.core.own_python import SAFE_PATH, own_module
-from processes import fake, write_benchmark
+from processes import DEADLINE, fake, write_benchmark
 
 SOURCE = Path(muster.__file__).parent
 SHADOWS = (
@@ -141,5 +141,5 @@ def test_the_last_word_is_said_beside_them(shadowed: Path, monkeypatch: pytest.M
         monkeypatch.delenv(name, raising=False)
     late_ranks = LateRanks(0, {})
     assert late_ranks._process is not None
-    assert late_ranks._process.wait(60) == 0
+    assert late_ranks._process.wait(DEADLINE) == 0
     late_ranks.end(0.0)

@@ -18,7 +18,7 @@ import pytest
 
 from muster.engines.ray_actor import describe_death
 from muster.engines.ray_resources import Need, Node, need_of_replica, room
-from processes import Run, fake, start, until, write_benchmark
+from processes import DEADLINE, Run, fake, start, until, write_benchmark
 from ray_hosts import RayHost, ray_host
 
 Test = TypeVar("Test", bound=Callable[..., None])
@@ -46,12 +46,16 @@ def host() -> Iterator[RayHost]:
         yield namespace
 
 
-@pytest.fixture
-def cluster() -> Iterator[RayHost]:
-    """Not Muster's own: a head node with two CPUs. One for each test: what is killed lingers in Ray's view."""
+def a_cluster() -> Iterator[RayHost]:
+    """Not Muster's own: a head node with two CPUs."""
     with ray_host() as namespace:
         namespace.start_node(2, head=True)
         yield namespace
+
+
+lasting = pytest.fixture(a_cluster, scope="module")
+cluster = pytest.fixture(a_cluster)
+"""For tests with more nodes: one that is killed lingers in Ray's view."""
 
 
 @pytest.fixture
@@ -130,22 +134,22 @@ def test_a_ray_of_its_own_gives_the_inline_score_and_ends_with_the_run(host: Ray
 
 @real
 def test_kill_9_of_an_actor_costs_nothing_and_the_users_cluster_stays(
-    cluster: RayHost, task: Path, tmp_path: Path
+    lasting: RayHost, task: Path, tmp_path: Path
 ) -> None:
-    options = ["--ray-address", cluster.address, "--replicas", "2"]
-    run = paced(tmp_path / "run", task, *options, host=cluster)
+    options = ["--ray-address", lasting.address, "--replicas", "2"]
+    run = paced(tmp_path / "run", task, *options, host=lasting)
     run.until(lambda: len(workers_of(run)) == 2, "answers of both")
-    victim = cluster.actors()[0]
+    victim = lasting.actors()[0]
     victim.kill()
-    run.until(lambda: len([a for a in cluster.actors() if a.pid != victim.pid]) == 2, "another actor")
+    run.until(lambda: len([a for a in lasting.actors() if a.pid != victim.pid]) == 2, "another actor")
     hurry(run)
     assert run.wait() == 0, run.stderr
     assert "was lost by Ray" in run.stderr
     assert "(raylet)" not in run.stdout + run.stderr
     assert "(raylet)" in (run.output / "logs" / "ray.log").read_text()  # where Ray's own reports go
     assert_complete(run)
-    until(lambda: not cluster.actors(), "the actors to end")
-    assert cluster.nodes() == 1
+    until(lambda: not lasting.actors(), "the actors to end")
+    assert lasting.nodes() == 1
 
 
 @real
@@ -218,26 +222,26 @@ def _replicas_of_several_gpus(cluster: RayHost, task: Path, tmp_path: Path) -> N
 
 @real
 def test_kill_9_of_the_driver_ends_its_actors_and_another_engine_goes_on(
-    cluster: RayHost, task: Path, tmp_path: Path
+    lasting: RayHost, task: Path, tmp_path: Path
 ) -> None:
-    options = ["--ray-address", cluster.address, "--replicas", "2"]
-    run = paced(tmp_path / "run", task, *options, host=cluster)
+    options = ["--ray-address", lasting.address, "--replicas", "2"]
+    run = paced(tmp_path / "run", task, *options, host=lasting)
     run.until_answered(10)
     driver_of(run).kill()
     run.wait()
-    until(lambda: not cluster.actors(), "the actors to end")
+    until(lambda: not lasting.actors(), "the actors to end")
     assert_goes_on_inline(run, task)
 
 
 @real
-def test_sigterm_drains_on_a_users_cluster(cluster: RayHost, task: Path, tmp_path: Path) -> None:
-    options = ["--ray-address", cluster.address, "--replicas", "2"]
-    run = paced(tmp_path / "run", task, *options, host=cluster)
+def test_sigterm_drains_on_a_users_cluster(lasting: RayHost, task: Path, tmp_path: Path) -> None:
+    options = ["--ray-address", lasting.address, "--replicas", "2"]
+    run = paced(tmp_path / "run", task, *options, host=lasting)
     run.until_answered(10)
     driver_of(run).send_signal(signal.SIGTERM)
     assert run.wait() == 143, run.stderr
     assert "To go on, run the same" in run.stderr
-    until(lambda: not cluster.actors(), "the actors to end")
+    until(lambda: not lasting.actors(), "the actors to end")
     assert_goes_on_inline(run, task)
 
 
@@ -273,15 +277,15 @@ def test_kill_9_of_the_driver_leaves_nothing_of_a_ray_of_its_own(
 
 
 @real
-def test_a_hung_replica_is_named_replaced_and_leaves_its_stack(cluster: RayHost, tmp_path: Path) -> None:
+def test_a_hung_replica_is_named_replaced_and_leaves_its_stack(lasting: RayHost, tmp_path: Path) -> None:
     task = write_benchmark(tmp_path / "bench", 200)
     run = start(
         tmp_path / "run",
         *("--model", "demo", "--tasks", str(task), "--progress", "plain", "--request-timeout", "2"),
         *("--backend", fake("Hangs"), "--model-args", f"seconds=0.01,hang=s77,once={tmp_path}/hung"),
-        *("--engine", "ray", "--ray-address", cluster.address, "--replicas", "2"),
-        launcher=cluster.launcher,
-        env=cluster.env,
+        *("--engine", "ray", "--ray-address", lasting.address, "--replicas", "2"),
+        launcher=lasting.launcher,
+        env=lasting.env,
     )
     assert run.wait() == 0, run.stderr
     assert_complete(run, 200)
@@ -291,12 +295,12 @@ def test_a_hung_replica_is_named_replaced_and_leaves_its_stack(cluster: RayHost,
 
 @real
 def test_a_run_that_ray_never_places_ends_and_says_what_it_needs(
-    cluster: RayHost, task: Path, tmp_path: Path
+    lasting: RayHost, task: Path, tmp_path: Path
 ) -> None:
-    options = ["--ray-address", cluster.address, "--replicas", "1"]
-    first = paced(tmp_path / "first", task, *options, host=cluster, threads=2)
+    options = ["--ray-address", lasting.address, "--replicas", "1"]
+    first = paced(tmp_path / "first", task, *options, host=lasting, threads=2)
     first.until_answered(1)
-    second = paced(tmp_path / "second", task, *options, "--rendezvous-timeout", "3", host=cluster)
+    second = paced(tmp_path / "second", task, *options, "--rendezvous-timeout", "3", host=lasting)
     assert second.wait() == 1, second.stderr
     assert "each needs 1 CPU on one node" in second.stderr
     hurry(first)
@@ -321,7 +325,7 @@ def muster_without_ray(folder: Path, task: Path, *options: str) -> subprocess.Co
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
     )
 
 
@@ -348,7 +352,7 @@ def test_ray_client_addresses_and_elastic_static_schedules_are_refused(task: Pat
             [*command, "--engine", "ray", *options, "--output", str(tmp_path / "run")],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=DEADLINE,
         )
         assert done.returncode == 2
         assert reason in done.stderr

@@ -28,7 +28,7 @@ from muster.run import run
 from muster.sinks import sending
 from muster.sinks.record import record_of
 from muster.sinks.registry import parse_sinks
-from processes import fake, gone, write_benchmark
+from processes import DEADLINE, fake, gone, write_benchmark
 
 OFFLINE = {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 
@@ -135,7 +135,7 @@ def test_a_sink_that_hangs_is_ended_with_what_it_started(
     real = subprocess.Popen.communicate
 
     def impatient(self: subprocess.Popen[str], *args: object, **given: object) -> object:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + DEADLINE
         while not (pid.exists() and pid.read_text()):
             assert time.monotonic() < limit
             time.sleep(0.02)

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from processes import DEADLINE
 from sizing_models import LLAVA_NEXT_34B, llava_next_34b_tensors, write_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -107,7 +108,7 @@ def muster_plan(
         "HF_HUB_DISABLE_XET": "1", **environment,
     }  # fmt: skip
     words = [sys.executable, "-m", "muster", "plan", *arguments]
-    return subprocess.run(words, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(words, env=variables, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
 
 def test_headers_come_by_range_requests(hub: Hub, tmp_path: Path) -> None:

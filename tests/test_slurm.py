@@ -22,7 +22,7 @@ from gates import gate, open_gate_in
 from muster.results.journal import read_journal
 from muster.results.results import Results
 from netns import Host, Network, needs_namespaces, network
-from processes import DEADLINE, command_of, fake, write_benchmark
+from processes import DEADLINE, command_of, fake, start_program, write_benchmark
 from slurm_cluster import Slurm, needs_slurm, start_slurm, start_slurmd
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, needs_namespaces, needs_slurm]
@@ -49,12 +49,13 @@ class Cluster:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """A command on the login node."""
-        return subprocess.Popen(
-            self.login.command(*words),
+        return start_program(
+            words,
+            on=self.login,
+            cwd=self.login.disk,
             env=self.slurm.environment_of(self.login),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     def muster(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -141,7 +142,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_interruptions_of_every_kind_end_in_a_complete_run(cluster: Cluster) -> None:
     """All at the same time, because Slurm takes its time: what it does to one job doesn't depend on the others."""
     hurry = cluster.shared / "hurry"
-    slow = {"backend": f"{MODELS}:Unhurried", "model_args": f"seconds=1.5,until={hurry}"}
+    slow = {"backend": f"{MODELS}:Unhurried", "model_args": f"seconds=6,until={hurry}"}
     on_first, on_second = ("--sbatch", "nodelist=n1"), ("--sbatch", "nodelist=n2")
     two_ranks = ("--tasks-per-node", "2", *on_first)
     limit = cluster.submit("limit", *on_first, "--time", "90", "--stop-before", "600", **slow)

@@ -14,6 +14,7 @@ import pytest
 from muster.core import ConfigurationError
 from muster.tasks import registry
 from muster.tasks.registry import group_names, groups, list_tasks, load_tasks, task_names
+from processes import DEADLINE
 
 YAML = "groups: [{group}]\nsource: {{file: d.csv}}\nmetric: exact_match\ntasks:\n"
 
@@ -199,4 +200,4 @@ def test_finding_tasks_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'transformers', 'pandas', 'pyarrow', 'PIL', 'jinja2', 'pydantic'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLINE)

@@ -34,7 +34,7 @@ from muster.models.transformers.tensor.division import check_heads
 from muster.models.transformers.tensor.members import Members
 from muster.models.transformers.tensor.orders import Order, Report
 from muster.results.journal import read_journal
-from processes import Run, command_of, gone, launched, start, until_gone
+from processes import DEADLINE, Run, command_of, gone, launched, start, until_gone
 from tiny_models import model_folder
 from tiny_requests import ListStream, answers, ask, noise, texts
 
@@ -199,14 +199,14 @@ m.FAIL_SECONDS = 0.2
 child_process.launch = lambda _, socket, *__, **___: subprocess.Popen(["sleep", "1"], pass_fds=[socket.fileno()])
 crew = m.Members.start(2)
 crew._wait_together(m.FAIL_SECONDS)  # the follower is gone, and the driver doesn't say so
-time.sleep(60)
+time.sleep(600)
 """
 
 
 def test_a_first_member_that_waits_inside_the_driver_ends_its_process() -> None:
     """Under NCCL nothing else would end it before the time-out of the collective, ten minutes later."""
     done = subprocess.run(
-        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=DEADLINE, check=False
     )
     assert done.returncode == os.EX_SOFTWARE, done.stderr
     assert "waits for it in a collective" in done.stderr

@@ -34,6 +34,7 @@ from muster.toolkits.metric import ToolkitMetric
 from muster.toolkits.options import ToolkitOptions, toolkit_of
 from muster.toolkits.process import INSIDE, ToolkitProcess
 from muster.toolkits.scoring import answered_by, keep_files
+from processes import DEADLINE
 
 HERE = Path(__file__).parent
 
@@ -188,7 +189,7 @@ def test_the_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     assert process.alive
     seen = psutil.Process(process.pid)
     process._connection.close()
-    assert psutil.wait_procs([seen], timeout=20)[0] == [seen]
+    assert psutil.wait_procs([seen], timeout=DEADLINE)[0] == [seen]
     process.end()
     assert not process.scratch.exists()
 
@@ -284,7 +285,7 @@ class TestInside:
             f"{endpoint.base_url}/chat/completions", b'{"messages": []}', {"Authorization": "Bearer guess"}
         )
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20)
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=DEADLINE)
         assert refused.value.code == 401
 
     def test_dialogues_are_turns_and_rows_again(self, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from processes import DEADLINE
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
     "config.json": b'{"model_type": "llava"}',
@@ -135,7 +137,7 @@ def start(model: str, endpoint: str, home: Path, **environment: str) -> subproce
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, _ = process.communicate("go\n", timeout=120)
+    out, _ = process.communicate("go\n", timeout=DEADLINE)
     return process.returncode, out.strip()
 
 

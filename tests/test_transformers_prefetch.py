@@ -14,7 +14,7 @@ from muster.models.transformers.prefetch import OneAhead
 from tiny_models import model_folder
 from tiny_requests import ListStream, ask, noise
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which a test that waits for a thread has failed."""
 
 

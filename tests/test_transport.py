@@ -20,6 +20,7 @@ from muster.wire.messages import Hello, Ready, Stop
 from muster.wire.transport import Connection, HandshakeError
 from muster.worker.link import LostCoordinatorError, SocketLink
 from muster.worker.stream import ClaimedRequests
+from processes import DEADLINE
 from served import SECRET, Proxy, answer_all, link_to, serving
 from toy_task import ToyPrompt
 
@@ -84,7 +85,7 @@ def test_a_coordinator_that_is_gone_ends_the_worker() -> None:
         link = link_to(lambda: served.port)
         stream = ClaimedRequests(link)
         next(stream)
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + DEADLINE
     with pytest.raises(LostCoordinatorError, match="has been gone"):
         while time.monotonic() < limit:
             link.pull(1, idle=True, park=True)
@@ -249,7 +250,7 @@ def test_a_drained_worker_starts_nothing_more_and_gives_back_what_it_has_not_sta
         with pytest.raises(StopIteration):
             next(stream)
         link.leave()
-        limit = time.monotonic() + 10
+        limit = time.monotonic() + DEADLINE
         while served.coordinator.workers["worker-0"].state != "left" and time.monotonic() < limit:
             time.sleep(0.01)
         assert served.coordinator.outstanding == 0

@@ -40,6 +40,7 @@ from muster.view.selection import Query, matching, ordered
 from muster.view.server import ViewServer
 from muster.view.summary import Score, Summary, summarise
 from muster.view.trends import step_of, trend
+from processes import DEADLINE
 from scripts.chromium import chromium, console, is_installed, open_page, wait_for
 from test_compare import made, right, wrong_from
 from test_report import elements, hostile, shard
@@ -63,7 +64,7 @@ class Viewer:
         self.port = server.server_address[1]
 
     def ask(self, target: str, method: str = "GET", **headers: str) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         connection.putrequest(method, target, skip_host="Host" in headers)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
@@ -74,7 +75,7 @@ class Viewer:
             connection.close()
 
     def raw(self, request: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -464,11 +465,11 @@ def test_the_command_says_where_it_is_and_ends_by_ctrl_c(root: Path) -> None:
             assert process.stdout is not None
             url = process.stdout.readline().split(" at ")[1].split(" ")[0]
             port = int(url.rstrip("/").rpartition(":")[2])
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
             connection.request("GET", "/index.json")
             assert json.loads(connection.getresponse().read())["all"] == 4
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 130
+            assert process.wait(DEADLINE) == 130
             assert process.stderr is not None
             assert process.stderr.read() == "muster: interrupted by SIGINT\n"
         finally:

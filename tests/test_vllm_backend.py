@@ -268,6 +268,7 @@ def test_a_killed_engine_and_a_killed_worker_are_replaced_and_leave_nothing_behi
         *("--model-args", model_args, "--progress", "plain", "--max-failures", "0"),
         env={"PYTHONPATH": f"{FAKE}:{Path(__file__).parents[1] / 'src'}", "FAKE_VLLM_SECONDS": "0.05"}
         | {"FAKE_VLLM_RECORD": str(tmp_path / "arguments.json")},
+        heavy=True,
     )
 
     def engines() -> list[psutil.Process]:

@@ -30,7 +30,7 @@ from muster.models.vllm.options import (
     parse_options,
 )
 from muster.models.vllm.room import Room
-from processes import gone, until
+from processes import DEADLINE, gone, until
 from tiny_requests import ask
 
 # Settings
@@ -285,7 +285,7 @@ def test_what_is_watched_ends_with_whoever_started_it(then: str, stubborn: bool)
     processes = [psutil.Process(pid) for pid in started]
     if then.startswith("time"):
         starter.send_signal(signal.SIGKILL)
-    starter.wait(20)
+    starter.wait(DEADLINE)
     until(lambda: not any(not gone(each) for each in processes))
 
 

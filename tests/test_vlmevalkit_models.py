@@ -39,6 +39,7 @@ from muster.core import (
 from muster.models.protocol import ModelSettings
 from muster.models.registry import check_settings, load_backend, served_by, starts_processes, uses_gpus
 from muster.toolkits.model import VlmevalkitModel
+from processes import DEADLINE
 
 FILES = {
     "vlmeval/__init__.py": "from .tools import cli\n__version__ = '9'\n",
@@ -150,7 +151,7 @@ FILES = {
             def generate(self, message, **options):
                 text = message[-1]["value"]
                 if text.startswith("together"):
-                    self.met.wait(60)
+                    self.met.wait(DEADLINE)
                 if text == "refused":
                     return self.fail_msg
                 return json.dumps({"message": message, "tokens": self.max_tokens, "t": self.temperature, **options})
@@ -402,9 +403,9 @@ signal.pause()
     worker.kill()
     worker.wait()
     worker.stdout.close()
-    _gone, alive = psutil.wait_procs(started, timeout=60)
+    _gone, alive = psutil.wait_procs(started, timeout=DEADLINE)
     assert alive == []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + DEADLINE
     while Path(scratch).exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not Path(scratch).exists()

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from benchmarks.chaos import attempts
 from benchmarks.chaos.attempts import LAUNCHER_SECONDS
 from benchmarks.chaos.audit import truth_of
 from benchmarks.chaos.faults import FAULTS, WORKER_TIMEOUT, Fault, Missed
@@ -87,7 +88,9 @@ def record(folder: Path, limit: int, model: ModelName, keep: Path | None = None)
         "inline",
     ]
     command += ["--limit", str(limit), "--batch-size", "4", "--output", str(output), "--progress", "none"]
-    subprocess.run(command, env={**os.environ, **ENVIRONMENT}, check=True, stdout=subprocess.DEVNULL)
+    process = attempts.START(command, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.DEVNULL)
+    if process.wait():
+        raise subprocess.CalledProcessError(process.returncode, command)
     truth = truth_of(output)
     recording = folder / "answers.json"
     recording.write_text(json.dumps({str(RequestKey(*key)): text for key, text in truth.texts.items()}))

@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import psutil
 
 MARK = "MUSTER_CHAOS"
 """The environment variable by which an attempt's processes are known, orphans included."""
 POLL_SECONDS = 0.02
+START: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
+"""How processes are started; the tests fork them."""
 LAUNCHER_SECONDS = 20.0
 """How long a launcher may take to end after all that it started has ended."""
 
@@ -51,7 +53,7 @@ class Ended(NamedTuple):
 class Attempt:
     """A started command, or one per host."""
 
-    commands: list[subprocess.Popen[bytes]]
+    commands: list[subprocess.Popen[Any]]
     said: Path
     """Its standard output and error."""
     actors: Callable[[], list[psutil.Process]]
@@ -69,7 +71,7 @@ class Attempt:
         with said.open("ab") as output:
             for command in commands:
                 env = {**os.environ, **command.env, MARK: said.name}
-                started.append(subprocess.Popen(command.words, env=env, stdout=output, stderr=output))
+                started.append(START(command.words, env=env, stdout=output, stderr=output))
         return cls(started, said, actors)
 
     def members(self) -> list[Member]:
@@ -138,7 +140,7 @@ class Attempt:
         for command in self.commands:
             command.wait()
 
-    def _are_launchers(self, running: Sequence[subprocess.Popen[bytes]]) -> bool:
+    def _are_launchers(self, running: Sequence[subprocess.Popen[Any]]) -> bool:
         launchers = {member.process.pid for member in self.members() if member.part == "launcher"}
         return all(command.pid in launchers for command in running)
 
