@@ -29,6 +29,7 @@ from api_servers import Answer, Call, chat, error
 from video_files import write_frame_folder, write_video
 
 FOLDER = Path(__file__).parent / "catalog"
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C takes a tenth of the time
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def fixture_names() -> list[str]:
 
 def write_fixture(task: str, folder: Path) -> Fixture:
     """Write the task's data into `folder`."""
-    content = yaml.safe_load((FOLDER / task / "fixture.yaml").read_text(encoding="utf-8"))
+    content = yaml.load((FOLDER / task / "fixture.yaml").read_text(encoding="utf-8"), _Loader)
     for each in content["files"]:
         file = folder / each["path"]
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -99,6 +99,7 @@ def become(order: Order, may_be: Callable[[Mapping[str, str]], bool]) -> None:
     else:
         module = importlib.import_module(name)
         sys.argv = [module.__file__ or "", *arguments]
+    sys.modules["__main__"] = module  # which children of multiprocessing import
     module.main()
 
 

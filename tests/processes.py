@@ -217,7 +217,9 @@ def start_program(
     """
     words = list(words)
     options = {"heavy": heavy, "env": env, "on": on and on.place(), **streams}
-    but_for = ("PYTHONPATH",) if {*env.get("PYTHONPATH", "").split(os.pathsep)} <= _OUR_FOLDERS else ()
+    but_for = {"TOKENIZERS_PARALLELISM"}  # which is read when a tokenizer is used
+    if {*env.get("PYTHONPATH", "").split(os.pathsep)} <= _OUR_FOLDERS:
+        but_for.add("PYTHONPATH")
     compared = {**env, "HOME": os.environ["HOME"]} if on else env
     if words[:3] == [sys.executable, "-m", "muster"] and can_be_forked(compared, but_for):
         return ForkedMuster(words[3:], **options)
