@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.chaos import attempts
+from benchmarks.chaos import attempts, trial
 from benchmarks.chaos.__main__ import main, record
 from benchmarks.chaos.audit import Audit, answers_in, audit, is_complete
 from benchmarks.chaos.calls import Call, seconds_redone
@@ -37,7 +37,7 @@ from muster.core import Completion, RequestKey, RunError
 from muster.results.folder import RunFolder
 from muster.results.journal import Journal, Record, read_journal
 from muster.results.manifest import Attempt, Manifest
-from processes import fake, launched, start, start_program
+from processes import DEADLINE, fake, launched, start, start_program
 from toy_task import toy_plan
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root (a small disk)")
@@ -51,6 +51,8 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
     """The undisturbed run, by the demo model itself. What is started from now on is forked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attempts, "START", functools.partial(start_program, heavy=True))
+        patch.setattr(attempts, "LAUNCHER_SECONDS", DEADLINE)
+        patch.setattr(trial, "LIMIT_SECONDS", DEADLINE)
         yield record(tmp_path_factory.mktemp("chaos"), SAMPLES, "recorded")
 
 

@@ -45,7 +45,7 @@ def muster(task: Path, output: Path | str, **options: object) -> list[str]:
         "progress": "plain",
         "output": output,
         "worker_timeout": 20,
-        "rendezvous_timeout": 60,
+        "rendezvous_timeout": 200,
         **options,
     }
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]

@@ -51,7 +51,7 @@ def start_on(
         "progress": "plain",
         "output": "run",
         "worker_timeout": 20,
-        "rendezvous_timeout": 60,
+        "rendezvous_timeout": 200,
         **options,
     }
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]

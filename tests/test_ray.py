@@ -16,6 +16,8 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from muster.core import ConfigurationError
+from muster.engines.ray import _connected
 from muster.engines.ray_actor import describe_death
 from muster.engines.ray_resources import Need, Node, need_of_replica, room
 from processes import DEADLINE, Run, fake, start, until, write_benchmark
@@ -313,6 +315,23 @@ def test_an_address_where_no_ray_is(host: RayHost, task: Path, tmp_path: Path) -
     run = paced(tmp_path / "run", task, "--ray-address", "10.78.0.1:6399", host=host)
     assert run.wait() == 2, run.stderr
     assert "no Ray cluster at 10.78.0.1:6399" in run.stderr
+
+
+def test_a_ray_that_does_not_start_in_time_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray gives it thirty seconds, and raises a bare Exception."""
+    ray = pytest.importorskip("ray")
+
+    def times_out(*_: object, **__: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", times_out)
+    with (
+        pytest.raises(ConfigurationError, match="Ray could not be started: The current node timed out"),
+        _connected(None, 1),
+    ):
+        pass
 
 
 def muster_without_ray(folder: Path, task: Path, *options: str) -> subprocess.CompletedProcess[str]:

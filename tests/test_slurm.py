@@ -80,7 +80,7 @@ class Cluster:
             "backend": fake("Echo"),
             "output": self.shared / run,
             "worker_timeout": 20,
-            "rendezvous_timeout": 60,
+            "rendezvous_timeout": 200,
             **settings,
         }
         return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]

@@ -212,7 +212,7 @@ def _connected(address: str | None, replicas: int) -> Iterator[str]:
             else:
                 _check_reached(address)
                 ray.init(address, **_QUIET)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises this itself where a node isn't up in thirty seconds
         what = f"no Ray cluster at {address}" if address else "Ray could not be started"
         raise ConfigurationError(
             f"{what}: {error}. --ray-address is the address of the head node (HOST:6379), or `auto` on a node of "
