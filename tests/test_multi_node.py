@@ -7,6 +7,7 @@ barrier for a node that is gone, or that think every node has the benchmark's im
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -132,7 +133,8 @@ def open_gate(host: Host) -> None:
 
 def listens(pid: int, port: int) -> bool:
     """Whether somebody listens there on the host of a process."""
-    return f":{port:04X} 00000000:0000 0A" in Path(f"/proc/{pid}/net/tcp").read_text()
+    sockets = "".join(Path(f"/proc/{pid}/net/{kind}").read_text() for kind in ("tcp", "tcp6"))
+    return re.search(rf":{port:04X} 0+:0000 0A", sockets) is not None
 
 
 def attempts_of(run: Run) -> int:
