@@ -46,7 +46,7 @@ def hello(_request: dict[str, Any]) -> Frames:
 
 def load(request: dict[str, Any]) -> Frames:
     for name in request["names"]:
-        if name not in ("colours", "judged", "likelihood", "talk", "rounds", "endless"):
+        if name not in ("colours", "judged", "likelihood", "talk", "rounds", "endless", "agent"):
             raise RefusedError(f"there is no task {name!r}")
         yield (
             {
@@ -91,6 +91,12 @@ def render(request: dict[str, Any]) -> Frames:
             said = {"role": "user", "parts": [{"text": f"document {place}"}]}
             yield {"id": place, "messages": [said]}, ()
         return
+    if request["task"] == "likelihood":
+        for place in range(len(COLOURS)) if docs is None else docs:
+            said = {"role": "user", "parts": [{"text": f"Which colour has {place}?"}]}
+            options = [f" {each}" for each in ("red", "green and yellow", "blue")]
+            yield {"id": place, "messages": [said], "choices": options}, ()
+        return
     for place in range(len(COLOURS)) if docs is None else docs:
         if place == 2 and request["task"] == "judged":
             yield {"id": place, "fault": "its image isn't there"}, ()
@@ -115,6 +121,15 @@ def next_round(request: dict[str, Any]) -> Frames:
     [item] = media.media(png(len(answers)), "image")
     parts = [{"text": f"after {answers[-1]}"}, {"media": item}, {"media": {**item, "fresh": False}}]
     yield {"messages": [{"role": "user", "parts": parts}]}, media.take()
+
+
+def score_likelihoods(request: dict[str, Any]) -> Frames:
+    places = []
+    for name, [options] in request["answers"]:
+        means = [summed / tokens for summed, tokens, _greedy in options]
+        places.append(float(means.index(max(means))))
+        yield {"id": int(name), "scores": {"place": places[-1]}}, ()
+    yield {"about": "task", "values": {"place": sum(places) / len(places)}, "means": {"place": 1.0}}, ()
 
 
 def score_rounds(request: dict[str, Any]) -> Frames:
@@ -145,6 +160,9 @@ def ask_judge(text: str) -> str | None:
 def score(request: dict[str, Any]) -> Frames:
     if request["task"] in ("rounds", "endless"):
         yield from score_rounds(request)
+        return
+    if request["task"] == "likelihood":
+        yield from score_likelihoods(request)
         return
     values = {}
     for name, texts in request["answers"]:

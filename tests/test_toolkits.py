@@ -208,8 +208,8 @@ def test_what_the_toolkit_wrote_is_kept_and_nothing_from_elsewhere(tmp_path: Pat
 def test_names_and_kinds_that_are_not_run_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="there is no task 'nothing'"):
         task("nothing")
-    with pytest.raises(ConfigurationError, match="log-likelihoods"):
-        task("likelihood")
+    with pytest.raises(ConfigurationError, match="generate_until_agentic, which isn't run"):
+        task("agent")
     with pytest.raises(ConfigurationError, match="--lmms-eval-python"):
         task(lmms_eval_python="/nowhere/python")
     assert isinstance(task().name, str), "a refusal leaves the process as it is"

@@ -20,6 +20,7 @@ class Replaying:
 
     models: ModelKind = "any"
     uses_gpus = False
+    likelihoods = True
 
     def __init__(self, settings: ModelSettings) -> None:
         self._answers = json.loads(Path(str(settings.args["answers"])).read_text(encoding="utf-8"))

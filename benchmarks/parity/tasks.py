@@ -76,6 +76,7 @@ PLAIN = [
     "textcaps_val",
     "ovo_forward",
     "parity_guess",
+    "seedbench_ppl",
 ]
 JUDGED = [
     "mathvista_testmini_cot",

@@ -85,6 +85,22 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
     return planned
 
 
+def check_likelihoods(planned: Sequence[PlannedTask], backend: object, name: str, *, divided: bool) -> None:
+    """Raise `ConfigurationError` where a task asks how likely texts are and the backend can't say."""
+    asking = [each.task.name for each in planned if each.task.likelihoods]
+    if asking and divided:
+        raise ConfigurationError(
+            f"{', '.join(asking)}: asks how likely each option is after the prompt, which replicas of --parallelism "
+            "tensor can't say: leave it out"
+        )
+    if asking and not getattr(backend, "likelihoods", False):
+        raise ConfigurationError(
+            f"{', '.join(asking)}: asks how likely each option is after the prompt, which the backend {name} can't "
+            "say; --backend transformers can. Where the task has a form that is answered in text, that one runs with "
+            "any backend (docs/other-catalogues.md, What isn't run)"
+        )
+
+
 def _family(model: str) -> str | None:
     """A toolkit's model is known by the toolkit's name for it alone."""
     return None if toolkit_of(model) else model_family(model)

@@ -33,7 +33,7 @@ from muster.judging.judge import judge_spec
 from muster.judging.run_judge import RunJudge, judge_of_run
 from muster.models.protocol import ModelKind, ModelSettings
 from muster.models.registry import check_settings, load_backend, model_kind, resolve_model, served_by
-from muster.planning import groups_of, plan
+from muster.planning import check_likelihoods, groups_of, plan
 from muster.report.display import Display
 from muster.report.events import Both, EventFile
 from muster.results.data_faults import record_faults
@@ -101,6 +101,9 @@ def _run(config: RunConfig, folder: RunFolder, display: Display, last: ExitStack
                 request_timeout=config.request_timeout,
             )
             planned = plan(config)
+            check_likelihoods(
+                planned, backend, config.backend, divided=shape.gpus > 1 and shape.parallelism == "tensor"
+            )
             if config.backend != "replay":
                 check_reach(planned)
                 check_videos(planned, config.model_args)

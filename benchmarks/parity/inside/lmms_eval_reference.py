@@ -34,6 +34,20 @@ def texts(targets: list[Any]) -> Iterator[str]:
         )[place % 9]
 
 
+def likelihoods(place: int, options: int) -> str:
+    """Sums of log-probabilities, tokens and whether these were the likeliest, as a backend of Muster writes them."""
+    return json.dumps(
+        [
+            [-0.37 * (1 + (7 * place + 3 * k) % 11), 1 + (place + k) % 5, (place + k) % 3 == 0]
+            for k in range(options)
+        ]
+    )
+
+
+def losses(text: str) -> list[tuple[float, bool]]:
+    return [(-summed / tokens, greedy) for summed, tokens, greedy in json.loads(text)]
+
+
 def in_rounds(said: dict[str, str]) -> dict[str, list[str]]:
     """As many answers as there may be rounds: by turns colours, numbers, yes and no, among what else is said."""
     usual, others = ("Yes", "No", "2", "red", "It is blue.", "3 times", "Yes."), list(said.values())
@@ -87,8 +101,14 @@ def main() -> None:
         def _chat_once(self, _messages: Any, _settings: Any) -> str:
             return str(next(self.left))
 
-        def loglikelihood(self, requests: Any) -> Any:
-            raise NotImplementedError
+        def loglikelihood(self, requests: Any) -> list[tuple[float, bool]]:
+            """The mean loss of each option, as lmms-eval's models have it."""
+            return [losses(answers[each.args[-2]][str(each.args[-3])])[each.idx] for each in requests]
+
+    class RecordedSimply(Recorded):
+        """Its chat models are asked for no likelihoods."""
+
+        is_simple = True
 
     sleep = time.sleep
     time.sleep = lambda seconds: sleep(min(float(seconds), 0.02))  # before it asks a judge again
@@ -102,7 +122,7 @@ def main() -> None:
     if "process_docs_parallel" in inspect.signature(simple_evaluate).parameters:
         options["process_docs_parallel"] = 1  # with four threads a guess at random is anybody's
     for name in names:
-        began = time.time()
+        began, simply = time.time(), False
         try:
             for task_name, task in _leaves(get_task_dict([name], manager, "chat")):
                 docs = task.eval_docs_no_media
@@ -110,7 +130,12 @@ def main() -> None:
                 answers[task_name] = {str(each): text for each, text in enumerate(made)}
                 if "multi_round" in task.OUTPUT_TYPE:
                     answers[task_name] = in_rounds(answers[task_name])
-            found = simple_evaluate(model=Recorded(), tasks=[name], task_manager=manager, **options)
+                if task.OUTPUT_TYPE == "multiple_choice":
+                    simply = True
+                    counts = [len(task.doc_to_choice(docs[each])) for each in range(len(docs))]
+                    answers[task_name] = {str(i): likelihoods(i, count) for i, count in enumerate(counts)}
+            model = RecordedSimply() if simply else Recorded()
+            found = simple_evaluate(model=model, tasks=[name], task_manager=manager, **options)
             scores[name] = {task: _numbers(values) for task, values in found["results"].items()}
         except BaseException as error:
             scores[name] = {"error": f"{type(error).__name__}: {_inner(error)}"[:300]}

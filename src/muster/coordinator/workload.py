@@ -100,8 +100,10 @@ class Workload:
         self._followers: dict[int, list[int]] = {}
         self._answers: dict[RequestKey, str] = {}
         self.rounds = RoundsInProgress()
-        generations: dict[Generation, int] = {}
-        batch_keys = [generations.setdefault(task.generation, len(generations)) for task in planned]
+        kinds: dict[tuple[Generation, bool], int] = {}
+        batch_keys = [
+            kinds.setdefault((task.generation, task.task.likelihoods), len(kinds)) for task in planned
+        ]
         known = history or TokenHistory()
         indices: dict[RequestKey, int] = {}
         talks = [task.has_dialogues for task in planned]
@@ -232,7 +234,7 @@ def _requests(
                 if request is None or task.continues(sample):
                     request = task.request(sample, key.repeat, filler)
                 else:
-                    request = Request(key, request.messages, task.generation)
+                    request = replace(request, key=key)
                 yield request, _Place(position, number, key.repeat)
 
 

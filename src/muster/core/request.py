@@ -66,6 +66,8 @@ class Request:
     key: RequestKey
     messages: tuple[Message, ...]
     generation: Generation = Generation()
+    continuations: tuple[str, ...] = ()
+    """Where there are any, no answer is asked for, but how likely each of these texts is after the prompt."""
 
     @property
     def media(self) -> tuple[Media, ...]:

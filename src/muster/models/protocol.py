@@ -65,6 +65,10 @@ class Declaration(Protocol):
     """Whether a replica has processes beside its worker's (an engine, a server), of which one may be lost alone; false
     where it says nothing. Its worker is then a process of its own, which can be started again, under a launcher too."""
 
+    likelihoods: bool
+    """Whether it says how likely a request's `continuations` are, as `muster.core.likelihood.as_text` writes it; false
+    where it says nothing."""
+
     def identity(self, args: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """A static method: what tells the servers, or other code, apart that have a model of this name. The name and
         this are then all that is known of it.

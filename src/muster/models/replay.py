@@ -41,6 +41,7 @@ class Replay:
 
     models: ModelKind = "any"
     uses_gpus = False
+    likelihoods = True
 
     def __init__(self, settings: ModelSettings) -> None:
         """Index the journal. Raises `ConfigurationError` where there is none, or for unknown arguments."""

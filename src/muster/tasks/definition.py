@@ -80,6 +80,8 @@ class Task:
     """For dialogues."""
     rounds: Rounds | None = field(default=None, kw_only=True)
     """What is asked after an answer, where the task's code decides that; None: each sample is asked once."""
+    likelihoods: bool = field(default=False, kw_only=True)
+    """Whether models are asked how likely each of a sample's `choices` is after the prompt, and not for an answer."""
     repeats: int = field(default=1, kw_only=True)
     """How often each question is asked where the benchmark itself wants several answers."""
     description: str = ""

@@ -85,14 +85,15 @@ class PlannedTask:
                 yield (
                     self.request(sample, repeat, known)
                     if self.continues(sample)
-                    else Request(key, request.messages, self.generation)
+                    else replace(request, key=key)
                 )
 
     def request(self, sample: Sample, repeat: int, answer_to: AnswerTo) -> Request:
         """The request for one sample and repeat, with the turns before it where it is a turn of a dialogue."""
         messages = conversation(self.task, sample, lambda turn: answer_to(self.key(turn, repeat)))
         shown = with_settings(messages, self.video or self.task.video, self.image or self.task.image)
-        return Request(self.key(sample, repeat), shown, self.generation)
+        continuations = sample.choices if self.task.likelihoods else ()
+        return Request(self.key(sample, repeat), shown, self.generation, continuations)
 
     def later_round(self, key: RequestKey, messages: tuple[Message, ...]) -> Request:
         """The request for a further round of a sample, under the name of that round."""

@@ -23,6 +23,7 @@ from muster.toolkits.session import ToolkitSession, session
 log = logging.getLogger(__name__)
 
 ROUNDS = "generate_until_multi_round"
+LIKELIHOODS = "multiple_choice"
 MOST_TOKENS = 1024
 """Of an answer where the task doesn't say: the default of most of lmms-eval's model classes."""
 
@@ -91,14 +92,9 @@ def _read(frames: Sequence[Frame]) -> tuple[list[TaskFacts], list[_Group]]:
 
 
 def _why_not(facts: TaskFacts) -> str:
-    if facts.output in ("generate_until", ROUNDS):
+    if facts.output in ("generate_until", ROUNDS, LIKELIHOODS):
         return ""
-    if facts.output in ("loglikelihood", "multiple_choice"):
-        return (
-            "compares log-likelihoods of its options, which no backend of Muster computes; where it has a form that "
-            "is answered in text, that one runs (docs/other-catalogues.md, What isn't run)"
-        )
-    return f"is of the kind {facts.output}, which isn't run: only tasks that generate texts are"
+    return f"is of the kind {facts.output}, which isn't run: only tasks that generate texts or compare options are"
 
 
 def _task(
@@ -113,6 +109,7 @@ def _task(
         first=facts.metrics[0] if facts.metrics else "score",
         together=facts.repeats > 1,
         in_rounds=facts.output == ROUNDS,
+        likelihoods=facts.output == LIKELIHOODS,
         may_ask=facts.may_ask,
     )
     place = "/".join(part for part in (facts.dataset, facts.subset, facts.split) if part)
@@ -124,6 +121,7 @@ def _task(
         metric=metric,
         thinking=Thinking(()),  # the toolkit takes thoughts out by its own rule
         generation=generation_of(facts),
+        likelihoods=facts.output == LIKELIHOODS,
         rounds=ToolkitRounds(asked, facts.name) if facts.output == ROUNDS else None,
         repeats=facts.repeats,
         description=f"{facts.name} of {toolkit}, by its own code",

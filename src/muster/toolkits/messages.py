@@ -138,6 +138,8 @@ class Document(msgspec.Struct, frozen=True):
 
     id: int | str
     messages: list[MessageItem] = []
+    choices: list[str] = []
+    """Where likelihoods are asked: of which texts."""
     references: list[str] = []
     cells: dict[str, JSON] = {}
     previous: str = ""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muster.core import JSON, Sample
+from muster.core.likelihood import from_text
 from muster.metrics.protocol import Inquiry, MetricInfo, Score, ScoredSample, UnscoredError
 from muster.tasks.rounds import divided
 from muster.toolkits.messages import Aggregates, ScoredDocument
@@ -54,6 +55,8 @@ class ToolkitMetric:
     """Whether all answers to a document are scored together, as the task has it, rather than one by one."""
     in_rounds: bool = False
     """Whether an answer is a list of those of several rounds."""
+    likelihoods: bool = False
+    """Whether an answer is how likely each option is."""
     may_ask: bool = True
     answer: Answerer | None = None
     """Who answers for a judge."""
@@ -159,14 +162,19 @@ class ToolkitMetric:
         texts: dict[str, list[JSON]] = {}
         for row in rows:
             if self.together or row.repeat == repeat:
-                said: JSON = [*divided(row.prediction)] if self.in_rounds else row.prediction
-                texts.setdefault(row.sample.id, []).append(said)
+                texts.setdefault(row.sample.id, []).append(self._said(row.prediction))
         answers: list[JSON] = [[name, each] for name, each in texts.items()]
         asked: dict[str, JSON] = {"do": "score", "task": self.task, "repeat": repeat}
         request: dict[str, JSON] = {**asked, "answers": answers, "judge": self.judged}
         frames: list[Frame] = list(self.session.ask(request, self.answer))
         documents = [frame.read(ScoredDocument) for frame in frames[:-1]]
         return _Scored({str(each.id): each for each in documents}, frames[-1].read(Aggregates))
+
+    def _said(self, prediction: str) -> JSON:
+        """An answer as the toolkit's process gets it."""
+        if self.likelihoods:
+            return [list(each) for each in from_text(prediction)]
+        return [*divided(prediction)] if self.in_rounds else prediction
 
     def _shared_names(self) -> list[str]:
         """Scores that every document has."""

@@ -108,6 +108,7 @@ class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     messages: list[_KeptMessage] = []
     references: list[str] = []
+    choices: list[str] = []
     cells: dict[str, msgspec.Raw] = {}
     previous: str = ""
     fault: str = ""
@@ -128,6 +129,7 @@ def _placed(document: Document, places: dict[str, tuple[int, int]]) -> _Kept:
         str(document.id),
         [message(each) for each in document.messages],
         [valid_text(each) for each in document.references],
+        [valid_text(each) for each in document.choices],
         {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in document.cells.items()},
         document.previous,
         document.fault,
@@ -175,6 +177,7 @@ class RenderedDocuments:
             question="\n".join(part.text for part in parts if part.text),
             images=tuple(each for each in media if each.kind == "image"),
             videos=tuple(each for each in media if each.kind == "video"),
+            choices=tuple(kept.choices),
             answers=tuple(kept.references),
             metadata={name: msgspec.json.decode(value) for name, value in kept.cells.items()},
             previous=previous,

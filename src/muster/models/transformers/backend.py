@@ -54,6 +54,7 @@ class TransformersModel:
     """
 
     models: ClassVar[ModelKind] = "checkpoint"
+    likelihoods: ClassVar[bool] = True
     _static: str | None
     """Why rows aren't exchanged; None where they are."""
 
@@ -235,12 +236,26 @@ class TransformersModel:
         started = time.perf_counter()
         self._memory.begin()
         try:
-            answers = self._generator.answer(batch)
+            answers = self._answers_of(batch)
         except Exception as error:  # noqa: BLE001 - becomes a record, or ends the replica
             return failure_of(error, self._batch_size, len(batch))
         if self._batch_size.growing:
             self._batch_size.worked(len(batch), room_for_twice=self._memory.room_for_twice())
         return _completions(batch, answers, time.perf_counter() - started)
+
+    def _answers_of(self, batch: Batch) -> list[Answer]:
+        if not batch.rows[0].request.continuations:
+            return self._generator.answer(batch)
+        from muster.models.transformers.generation import Generator
+        from muster.models.transformers.likelihood import likelihoods
+
+        if not isinstance(self._generator, Generator):
+            raise ConfigurationError("how likely given texts are is told by a replica of one process only")
+        return likelihoods(self._generator, batch)
+
+    def answer_batch(self, batch: Batch) -> Iterator[Completion]:
+        """A batch that is prepared, by itself."""
+        return self._answer(Prepared((batch,), ()))
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """In static batches, by themselves."""

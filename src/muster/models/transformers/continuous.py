@@ -24,6 +24,10 @@ RECENT = 32
 class Fallback(Protocol):
     """Static batches."""
 
+    def answer_batch(self, batch: Batch) -> Iterator[Completion]:
+        """A batch that is prepared."""
+        ...
+
     def answer(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """As one batch where possible."""
         ...
@@ -83,6 +87,9 @@ class ContinuousBatching:
         return fits and not self._crowded and self._rows.accepts(batch)
 
     def _join(self, batch: Batch) -> Iterator[Completion]:
+        if batch.rows[0].request.continuations:
+            yield from self._fallback.answer_batch(batch)
+            return
         before = self._rows.requests
         running = len(before)
         if running == 0:

@@ -117,6 +117,24 @@ class Generator:
         begin = self._answers_begin(output, inputs["input_ids"], ends.steps)
         return [self._read(row, ends, index) for index, row in enumerate(output[:, begin:].tolist())]
 
+    def tokens_of(self, text: str) -> list[int]:
+        """The tokens of a text alone."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def lead(self, inputs: Mapping[str, torch.Tensor], leader: LogitsProcessor, steps: int) -> None:
+        """Have `leader` decide so many tokens after the prompts. Raises `ConfigurationError` where it can't be led."""
+        if self.own_generate:
+            raise ConfigurationError(
+                f"{type(self.model).__name__} decodes in its own way: how likely a text is can't be told"
+            )
+        with torch.inference_mode():
+            self.model.generate(
+                **inputs,
+                max_new_tokens=steps,
+                do_sample=False,
+                logits_processor=[leader],
+            )
+
     def prompts(self, inputs: Mapping[str, torch.Tensor]) -> Prompts:
         """What `model.generate` would begin with: positions, masks, an empty cache, its processors of logits."""
 

@@ -211,7 +211,9 @@ def _compatible(rows: Sequence[Row]) -> list[list[Row]]:
     for row in rows:
         frames = tuple(len(video.indices) for video in row.videos)
         marked = bool(marked_in(row.prompt))
-        groups.setdefault((row.request.generation, bool(row.images), frames, marked), []).append(row)
+        request = row.request
+        kind = (request.generation, bool(request.continuations), bool(row.images), frames, marked)
+        groups.setdefault(kind, []).append(row)
     return list(groups.values())
 
 

@@ -20,7 +20,7 @@ sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH
 
 from muster_lmms_eval_list import listing
 from muster_lmms_eval_score import Scorer
-from muster_lmms_eval_task import LoadedTask, command_line
+from muster_lmms_eval_task import LIKELIHOODS, LoadedTask, command_line
 from muster_toolkit_judge import JudgeEndpoint
 from muster_toolkit_media import MediaWriter
 from muster_toolkit_wire import RefusedError, Wire, described, serve, start
@@ -70,12 +70,21 @@ class LmmsEval:
             except Exception as error:
                 raise RefusedError(f"lmms-eval can't load {name}: {described(error)}") from error
             self._trees[name] = tree
-            for task_name, task in _leaves(tree):
+            for task_name, chat_task in _leaves(tree):
+                task = self._asked_simply(task_name, chat_task)
                 loaded = LoadedTask(task_name, task, self._manager, request["limit"], request["model_name"])
                 self._tasks[task_name] = loaded
                 yield {"about": "task", "asked": name, **loaded.facts()}, ()
             for group, members in _groups(tree).items():
                 yield {"about": "group", "name": group, "tasks": members}, ()
+
+    def _asked_simply(self, name: str, task: Any) -> Any:
+        """The task; one that compares options as lmms-eval's simple models get it, as its chat models don't."""
+        if str(task.OUTPUT_TYPE) != LIKELIHOODS:
+            return task
+        tasks: Any = importlib.import_module("lmms_eval.tasks")
+        [(_name, simple)] = _leaves(tasks.get_task_dict([name], self._manager, "simple"))
+        return simple
 
     def render(self, request: dict[str, Any]) -> Frames:
         """The documents of a task, each with its messages and media."""

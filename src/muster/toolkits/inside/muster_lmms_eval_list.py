@@ -14,13 +14,13 @@ from muster_toolkit_wire import described
 
 GENERATES = "generate_until"
 ROUNDS = "generate_until_multi_round"
+LIKELIHOODS = "multiple_choice"
 _PACKAGED = frozenset({"json", "csv", "parquet", "arrow", "text", "imagefolder", "webdataset", "generator"})
 _CLIENTS = frozenset(
     {"openai", "requests", "httpx", "anthropic", "aiohttp", "litellm", "google", "dashscope"}
 )
 _WHY_NOT = {
-    "loglikelihood": "log-likelihood, which isn't run",
-    "multiple_choice": "log-likelihood, which isn't run",
+    "loglikelihood": "log-likelihood of one text (not of options), which isn't run",
     "generate_until_agentic": "an agent's loop, which isn't run",
     "generate_visual_cot": "makes images, which isn't run",
 }
@@ -46,7 +46,7 @@ def _state(manager: Any, name: str) -> dict[str, str]:
     except BaseException as error:  # noqa: BLE001 - importing a task's code may do anything
         return {"state": "doesn't load", "why": _reason(error), "folder": folder}
     output = str(config.get("output_type") or GENERATES)
-    if output not in (GENERATES, ROUNDS):
+    if output not in (GENERATES, ROUNDS, LIKELIHOODS):
         return {"state": "isn't run", "why": _WHY_NOT.get(output, output), "folder": folder}
     judge = asks_judge(functions_of(config))
     if missing := _missing_data(config):

@@ -60,10 +60,10 @@ class Scorer:
         problems: dict[int, dict[str, str]] = {}
         for key in list(instances[0].filtered_resps):
             tags = self._reasoning_tags()
-            for doc_id, doc, instance in documents:
+            for doc_id, doc, each in documents:
                 if doc_id in problems:
                     continue
-                found = self._process(doc, instance, key, tags)
+                found = self._process(doc, each, key, tags)
                 if isinstance(found, list):
                     self.items.setdefault(doc_id, []).extend(found)
                 else:
@@ -71,7 +71,7 @@ class Scorer:
         for doc_id in problems:
             self.items.pop(doc_id, None)
         aggregated = self._aggregated()
-        for doc_id, _doc, _instance in documents:
+        for doc_id, _doc, _instances in documents:
             if doc_id in problems:
                 yield {"id": doc_id, **problems[doc_id]}
             else:
@@ -80,12 +80,19 @@ class Scorer:
 
     def _filtered(self) -> list[Any]:
         """The instances that have answers, with lmms-eval's filters applied to all of them together."""
-        by_id = {instance.doc_id: instance for instance in self._task.instances}
+        by_id: dict[int, list[Any]] = {}
+        for instance in self._task.instances:
+            by_id.setdefault(instance.doc_id, []).append(instance)
         chosen = []
         for doc_id, texts in self._answers:
-            instance = by_id[doc_id]
-            instance.resps, instance.filtered_resps, instance.raw_filtered_resps = list(texts), {}, {}
-            chosen.append(instance)
+            answered: Any
+            if str(self._task.OUTPUT_TYPE) == "multiple_choice":
+                answered = zip(sorted(by_id[doc_id], key=_place), map(_losses, texts[0]), strict=True)
+            else:
+                answered = zip(by_id[doc_id][-1:], [list(texts)], strict=True)
+            for instance, answers in answered:
+                instance.resps, instance.filtered_resps, instance.raw_filtered_resps = answers, {}, {}
+                chosen.append(instance)
         self._strip_thinking_where_asked()
         complete = len(chosen) == len(self._task.instances)
         docs = self._task.task_docs
@@ -109,30 +116,23 @@ class Scorer:
             task_value=getattr(self._task.config, "reasoning_tags", None),
         )
 
-    def _documents(self, instances: Sequence[Any]) -> list[tuple[int, Any, Any]]:
+    def _documents(self, instances: Sequence[Any]) -> list[tuple[int, Any, list[Any]]]:
+        """Each document with its instances: one, or where options are compared one for each."""
         docs = self._task.eval_docs_no_media
-        return [
-            (instance.doc_id, docs[instance.doc_id], instance) for instance in sorted(instances, key=_by_id)
-        ]
+        by_id: dict[int, list[Any]] = {}
+        for instance in sorted(instances, key=_by_id):
+            by_id.setdefault(int(instance.doc_id), []).append(instance)
+        return [(doc_id, docs[doc_id], each) for doc_id, each in by_id.items()]
 
     def _process(
-        self, doc: Any, instance: Any, key: str, tags: Any
+        self, doc: Any, instances: Sequence[Any], key: str, tags: Any
     ) -> list[tuple[tuple[str, str], Any]] | dict[str, str]:
         """What one document comes to by one filter, or why it has no score."""
-        reasoning: Any = importlib.import_module("lmms_eval.api.reasoning")
-        answer = instance.filtered_resps[key]
-        if tags is not None:
-            if isinstance(answer, str):
-                answer = reasoning.strip_reasoning_tags(answer, tags)
-            elif isinstance(answer, list):
-                answer = [
-                    reasoning.strip_reasoning_tags(each, tags) if isinstance(each, str) else each
-                    for each in answer
-                ]
-        self._judge.refused, self._judge.document = "", str(instance.doc_id)
+        answers = [_without_thoughts(instance.filtered_resps[key], tags) for instance in instances]
+        self._judge.refused, self._judge.document = "", str(instances[0].doc_id)
         try:
             with _impatient(self._judge):
-                metrics = self._task.process_results(doc, [answer])
+                metrics = self._task.process_results(doc, answers)
         except BaseException as error:  # noqa: BLE001 - the task's code, which may call sys.exit()
             if self._judge.refused:
                 return {"unscored": self._judge.refused}
@@ -258,6 +258,29 @@ class Scorer:
             if not found:
                 problems.append(f"{named(metric)}: no number (it gave {type(value).__name__})")
         return values, problems
+
+
+def _without_thoughts(answer: Any, tags: Any) -> Any:
+    if tags is None:
+        return answer
+    reasoning: Any = importlib.import_module("lmms_eval.api.reasoning")
+    if isinstance(answer, str):
+        return reasoning.strip_reasoning_tags(answer, tags)
+    if isinstance(answer, list):
+        return [
+            reasoning.strip_reasoning_tags(each, tags) if isinstance(each, str) else each for each in answer
+        ]
+    return answer
+
+
+def _losses(likelihood: Sequence[Any]) -> list[tuple[float, bool]]:
+    """How likely an option is, as lmms-eval's models have it: the mean loss of its tokens, the smaller the likelier."""
+    log_probability, tokens, greedy = likelihood
+    return [(-log_probability / tokens, bool(greedy))]
+
+
+def _place(instance: Any) -> int:
+    return int(instance.idx)
 
 
 def named(metric: tuple[str, str]) -> str:

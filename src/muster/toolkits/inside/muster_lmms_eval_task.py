@@ -20,6 +20,7 @@ from muster_toolkit_wire import RefusedError
 
 GENERATES = "generate_until"
 ROUNDS = "generate_until_multi_round"
+LIKELIHOODS = "multiple_choice"
 _SAMPLED = 2000
 """Documents whose text goes into the digest of a task's data."""
 _LONGEST_CELL = 200
@@ -46,9 +47,12 @@ class LoadedTask:
         self._messages: dict[int, Any] = {}
         self._rounds: dict[tuple[int, int], tuple[list[str], Any]] = {}
         """By document and repeat: the answers that the task's code was told, and what it wants to be told again."""
-        if self.output in (GENERATES, ROUNDS):
+        if self.output == LIKELIHOODS and _asks_otherwise(task):
+            self.output = "multiple_choice of several prompts"
+        if self.output in (GENERATES, ROUNDS, LIKELIHOODS):
             task.build_all_requests(limit=utils.get_sample_size(task, limit), rank=0, world_size=1)
-            self._messages = {instance.doc_id: instance for instance in task.instances}
+            for instance in task.instances:
+                self._messages.setdefault(instance.doc_id, instance)
         self.state = _random_state()
 
     def facts(self) -> dict[str, Any]:
@@ -88,9 +92,16 @@ class LoadedTask:
         return {
             "id": doc_id,
             "messages": messages,
+            "choices": self._choices(doc_id),
             "references": self._references(plain),
             "cells": _cells(plain),
         }
+
+    def _choices(self, doc_id: int) -> list[str]:
+        """The continuations whose likelihoods are asked, in the order of their requests."""
+        if self.output != LIKELIHOODS:
+            return []
+        return [each.args[1] for each in self.task.instances if each.doc_id == doc_id]
 
     def next_round(self, doc_id: int, repeat: int, answers: list[str], media: MediaWriter) -> dict[str, Any]:
         """What a document is asked after these answers, or that they were all.
@@ -210,6 +221,12 @@ class LoadedTask:
             if isinstance(value, (int, float)) and all(name in each.raw for each in scorers)
         }
         return {**common, **means}
+
+
+def _asks_otherwise(task: Any) -> bool:
+    """Whether options are compared by more than how likely they are after one and the same prompt."""
+    metrics = {str(each.get("metric")) for each in task.config.metric_list or ()}
+    return bool(getattr(task, "multiple_input", 0)) or "acc_mutual_info" in metrics
 
 
 def _texts(told: Any, answers: list[str]) -> list[str | None]:
