@@ -72,6 +72,7 @@ def main() -> None:
     """Write the answers and the scores."""
     answers_file, scores_file, names = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
     from lmms_eval import __main__ as command
+    from lmms_eval import evaluator
     from lmms_eval.api.model import lmms
     from lmms_eval.evaluator import simple_evaluate
     from lmms_eval.tasks import TaskManager, get_task_dict
@@ -110,6 +111,15 @@ def main() -> None:
 
         is_simple = True
 
+    unwrap = evaluator.unwrap_generation_output
+
+    def unwrapped(output: Any) -> Any:
+        """0.7.3 makes a text of a likelihood, which its own scoring then can't read; here it stays what it is."""
+        return (
+            (output, None) if isinstance(output, tuple) and isinstance(output[0], float) else unwrap(output)
+        )
+
+    evaluator.unwrap_generation_output = unwrapped
     sleep = time.sleep
     time.sleep = lambda seconds: sleep(min(float(seconds), 0.02))  # before it asks a judge again
     sys.argv = ["lmms_eval", "--output_path", "submissions"]
