@@ -125,7 +125,6 @@ def test_a_backend_that_cannot_say_is_refused_before_anything_is_loaded(tmp_path
 def test_no_digit_is_lost() -> None:
     values = [Likelihood(-0.1 - 0.2, 3, True), Likelihood(-1e-300, 1, False)]
     assert from_text(as_text(values)) == values
-    for other in ("", "Yes", "[1]", "{}", "[[1]]"):
-        if other != "{}":
-            with pytest.raises(ValueError, match=r""):
-                from_text(other)
+    for other in ("", "Yes", "[1]", "[[1]]"):
+        with pytest.raises(ValueError, match=r"."):
+            from_text(other)
