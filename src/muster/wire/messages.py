@@ -10,7 +10,7 @@ from muster.core import Failure, Request
 from muster.core.choices import CollectMode, ProcessGroup
 from muster.wire.probes import Probe
 
-SCHEMA = 4
+SCHEMA = 5
 """Raised with every incompatible change; both sides must agree."""
 MORE_FOLLOWS = 0
 """The number of no pull."""
