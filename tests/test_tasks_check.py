@@ -140,6 +140,22 @@ def test_what_may_be_meant_is_a_warning(tmp_path: Path) -> None:
     assert "warning: 1 of 2 samples have no reference answer" in done.output
     write_task(tmp_path, [{**ROW, "answer": "maybe", "choices": []}], metric="yes_no")
     done = CliRunner().invoke(app, ["tasks", "check", str(tmp_path / "t.yaml")])
+    assert "warning: 1 samples whose reference yes_no can't use, left unscored: sample 0" in done.output
+    assert "have no reference answer" not in done.output
+    (tmp_path / "digits_only.py").write_text(
+        "from muster.metrics.averages import mean_score\n"
+        "from muster.metrics.protocol import MetricInfo, Score\n"
+        "class DigitsOnly:\n"
+        "    info = MetricInfo('digits', 'mine', 1, 'right', {'right': '0-1'}, {'right': 'right'})\n"
+        "    def score(self, sample, prediction):\n"
+        "        return Score({'right': float(prediction.isdigit() and prediction == sample.answer)})\n"
+        "    def aggregate(self, rows):\n"
+        "        return {'right': mean_score(rows, 'right')}\n"
+    )
+    write_task(
+        tmp_path, [{**ROW, "answer": "four", "choices": []}], metric={"name": "./digits_only.py:DigitsOnly"}
+    )
+    done = CliRunner().invoke(app, ["tasks", "check", str(tmp_path / "t.yaml")])
     assert "warning: 1 reference answers that score nothing when a model gives them: sample 0" in done.output
 
 

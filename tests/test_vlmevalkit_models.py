@@ -151,7 +151,7 @@ FILES = {
             def generate(self, message, **options):
                 text = message[-1]["value"]
                 if text.startswith("together"):
-                    self.met.wait(DEADLINE)
+                    self.met.wait(60)
                 if text == "refused":
                     return self.fail_msg
                 return json.dumps({"message": message, "tokens": self.max_tokens, "t": self.temperature, **options})

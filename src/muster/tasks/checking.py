@@ -201,11 +201,17 @@ def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
         *spoilt[:NAMED],
         *([f"… and {len(spoilt) - NAMED} more like it"] if spoilt[NAMED:] else []),
     ]
-    answered = [sample for sample in samples if not sample.fault and has_reference(task.metric, sample)]
-    if without := len(samples) - len(spoilt) - len(answered):
+    sound = [sample for sample in samples if not sample.fault]
+    answered = [sample for sample in sound if has_reference(task.metric, sample)]
+    unscored = [sample for sample in sound if not has_reference(task.metric, sample)]
+    if without := sum(not sample.answers for sample in unscored):
         report.warnings.append(
             f"{without} of {len(samples)} samples have no reference answer and are left unscored"
         )
+    unusable = [_Case(sample.id, f"answer {shown(sample.answer)}") for sample in unscored if sample.answers]
+    report.warnings += _told(
+        f"samples whose reference {task.metric.info.name} can't use, left unscored", unusable
+    )
     answered = [sample for sample in answered if sample.answers]  # others have their reference elsewhere
     tried = answered[:: -(-len(answered) // MOST_GOLDS)] if answered else []
     worthless: list[_Case] = []
