@@ -64,6 +64,13 @@ class RayNode:
         self._process.wait(timeout=DEADLINE)
 
 
+def _takes(option: str) -> bool:
+    """Whether this release's `ray start` has an option."""
+    from ray.scripts.scripts import start
+
+    return any(option in parameter.opts for parameter in start.params)
+
+
 class RayHost:
     """The namespace and what runs in it."""
 
@@ -98,8 +105,9 @@ class RayHost:
             f"--num-cpus={cpus}",
             f"--num-gpus={gpus}",  # Ray believes it
             "--object-store-memory=80000000",
-            "--include-log-monitor=false",
         ]
+        if _takes("--include-log-monitor"):
+            common.append("--include-log-monitor=false")
         command = [*self.launcher, "-m", "ray.scripts.scripts", "start", *options, *common, "--block"]
         for _attempt in range(ATTEMPTS):
             process, said = self._start(command)

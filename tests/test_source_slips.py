@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -67,7 +68,7 @@ def test_short_floats_of_parquet_are_what_they_print(tmp_path: Path) -> None:
             "answer": pa.array([2.1, None, 3], pa.float32()),
             "box": pa.array([[0.1, None], None, []], pa.list_(pa.float32())),
             "about": pa.array([{"x": 0.3, "name": "a"}, None, {"x": None, "name": "b"}], nested),
-            "half": pa.array([0.1, 2.0, 3.5], pa.float16()),
+            "half": pa.array(np.array([0.1, 2.0, 3.5], np.float16)),
         }
     )
     pq.write_table(table, tmp_path / "t.parquet")

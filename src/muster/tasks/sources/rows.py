@@ -124,7 +124,7 @@ def _as_printed(kind: pa.DataType) -> Callable[[object], object] | None:
 
     if are.is_float32(kind) or are.is_float16(kind):
         short = np.float32 if are.is_float32(kind) else np.float16
-        return lambda value: float(str(short(value))) if isinstance(value, float) else value
+        return lambda value: None if value is None else float(str(short(value)))  # type: ignore[arg-type]
     if are.is_list(kind) or are.is_large_list(kind) or are.is_fixed_size_list(kind):
         item = _as_printed(kind.value_type)
         return item and (lambda value: [*map(item, value)] if isinstance(value, list) else value)
