@@ -115,7 +115,7 @@ def test_quick_and_alone_it_imports_no_torch(tmp_path: Path) -> None:
 
 def test_alone_with_an_interface_that_does_not_exist() -> None:
     """Both what is wrong and the real all_reduce that fails of it, explained."""
-    ended = doctor("--json", "--timeout", "30", env={"GLOO_SOCKET_IFNAME": "nope0"})
+    ended = doctor("--json", "--timeout", "150", env={"GLOO_SOCKET_IFNAME": "nope0"})
     assert ended.status == 1
     assert any("GLOO_SOCKET_IFNAME=nope0: no such network interface" in error for error in ended.errors)
     failed = next(f for f in ended.report.findings if "all_reduce over Gloo failed" in f.what)
@@ -123,7 +123,7 @@ def test_alone_with_an_interface_that_does_not_exist() -> None:
 
 
 def test_two_ranks_under_torchrun() -> None:
-    ended = doctor("--json", "--timeout", "60", launcher=torchrun(2))
+    ended = doctor("--json", "--timeout", "150", launcher=torchrun(2))
     assert ended.status == 0, ended.stdout + ended.stderr
     observations = ended.report.observations
     assert [each.rank for each in observations] == [0, 1]
