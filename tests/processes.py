@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -22,7 +22,11 @@ from forked_children import LAUNCHERS
 from muster.engines import resume_watch
 from muster.results.journal import Record, read_journal
 from muster.results.results import Results
+from muster.toolkits.process import INSIDE
 from netns import Host
+
+if TYPE_CHECKING:
+    import pytest
 
 FAKES = Path(__file__).parent / "fake_models.py"
 SMALL_LAUNCHER = Path(__file__).parent / "small_launcher.py"
@@ -299,3 +303,14 @@ def torchrun(ranks: int, *options: str) -> list[str]:
         f"--nproc-per-node={ranks}",
         *options,
     ]
+
+
+def with_fake_toolkit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An interpreter in `folder` whose lmms-eval is the fake toolkit."""
+    script = folder / "python"
+    fake_toolkit = Path(__file__).parent / "fake_toolkit.py"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake_toolkit}" "$2"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("MUSTER_TEST_INSIDE", str(INSIDE))
+    monkeypatch.setenv("MUSTER_CACHE", str(folder / "cache"))
+    return script

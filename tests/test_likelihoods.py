@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,8 @@ from muster.core import Completion, Generation, Media, Message, Part, Request, R
 from muster.core.likelihood import Likelihood, as_text, from_text
 from muster.demo import demo_model_path
 from muster.models.protocol import ModelSettings
-from muster.toolkits.process import INSIDE
-from processes import Run, fake, run_muster, start
+from processes import Run, fake, run_muster, start, with_fake_toolkit
 
-HERE = Path(__file__).parent
 OPTIONS = ((" red", " green and yellow", " 7"), (" 3",), (" the digit is 4, or it is 9", " 8"))
 
 
@@ -77,13 +74,7 @@ def test_likelihoods_are_those_of_a_plain_forward_pass(tmp_path: Path, batching:
 
 @pytest.fixture
 def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An interpreter whose lmms-eval is the fake toolkit."""
-    script = tmp_path / "python"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "fake_toolkit.py"}" "$2"\n')
-    script.chmod(0o755)
-    monkeypatch.setenv("MUSTER_TEST_INSIDE", str(INSIDE))
-    monkeypatch.setenv("MUSTER_CACHE", str(tmp_path / "cache"))
-    return script
+    return with_fake_toolkit(tmp_path, monkeypatch)
 
 
 def test_a_toolkits_task_that_compares_options_is_scored_by_its_code(tmp_path: Path, python: Path) -> None:

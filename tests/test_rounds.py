@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,25 +23,17 @@ from muster.scheduling.queue import WorkQueue
 from muster.tasks.definition import Task
 from muster.tasks.plan import PlannedTask
 from muster.tasks.rounds import Ended, NextRound, divided, joined
-from muster.toolkits.process import INSIDE
-from processes import Run, fake, start, until
+from processes import Run, fake, start, until, with_fake_toolkit
 from test_coordinator import Records
 from toy_task import ToyMetric, ToyPrompt, ToySource
 
-HERE = Path(__file__).parent
 ROUNDS = [1 + number % 4 for number in range(12)]
 """Of each document of the fake toolkit's task."""
 
 
 @pytest.fixture
 def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An interpreter whose lmms-eval is the fake toolkit."""
-    script = tmp_path / "python"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "fake_toolkit.py"}" "$2"\n')
-    script.chmod(0o755)
-    monkeypatch.setenv("MUSTER_TEST_INSIDE", str(INSIDE))
-    monkeypatch.setenv("MUSTER_CACHE", str(tmp_path / "cache"))
-    return script
+    return with_fake_toolkit(tmp_path, monkeypatch)
 
 
 def ask(output: Path, python: Path, *options: str, task: str = "rounds", model: str = "Repeats") -> Run:

@@ -14,6 +14,10 @@ from processes import fake, write_benchmark
 THRESHOLDS = """
 import gc, json, sys
 usual = gc.get_threshold()
+class Kept:
+    alive = 0
+    def __init__(self): self.me = self; Kept.alive += 1
+    def __del__(self): Kept.alive -= 1
 {work}
 print(json.dumps([gc.get_threshold() == usual, gc.get_freeze_count() == 0]))
 """
@@ -36,10 +40,6 @@ def test_the_usual_thresholds_come_back_and_nothing_is_exempted_for_good() -> No
 def test_garbage_is_still_found_while_it_starts() -> None:
     made = """
 from muster.core import start_up
-class Kept:
-    alive = 0
-    def __init__(self): self.me = self; Kept.alive += 1
-    def __del__(self): Kept.alive -= 1
 start_up.begin()
 for _ in range(1_500_000): Kept()
 assert Kept.alive < 1_500_000
@@ -51,10 +51,6 @@ start_up.done()
 def test_what_was_loaded_is_not_looked_through_at_once_and_is_found_later() -> None:
     made = """
 from muster.core import start_up
-class Kept:
-    alive = 0
-    def __init__(self): self.me = self; Kept.alive += 1
-    def __del__(self): Kept.alive -= 1
 start_up.begin()
 for _ in range(10_000): Kept()
 start_up.done()

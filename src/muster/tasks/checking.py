@@ -202,8 +202,10 @@ def _check_golds(task: Task, samples: Sequence[Sample], report: Report) -> None:
         *([f"… and {len(spoilt) - NAMED} more like it"] if spoilt[NAMED:] else []),
     ]
     sound = [sample for sample in samples if not sample.fault]
-    answered = [sample for sample in sound if has_reference(task.metric, sample)]
-    unscored = [sample for sample in sound if not has_reference(task.metric, sample)]
+    answered: list[Sample] = []
+    unscored: list[Sample] = []
+    for sample in sound:
+        (answered if has_reference(task.metric, sample) else unscored).append(sample)
     if without := sum(not sample.answers for sample in unscored):
         report.warnings.append(
             f"{without} of {len(samples)} samples have no reference answer and are left unscored"

@@ -18,9 +18,9 @@ from typing import Any
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - last: it shadows nothing
 
-from muster_lmms_eval_list import listing
+from muster_lmms_eval_list import LIKELIHOODS, listing
 from muster_lmms_eval_score import Scorer
-from muster_lmms_eval_task import LIKELIHOODS, LoadedTask, command_line
+from muster_lmms_eval_task import LoadedTask, command_line
 from muster_toolkit_judge import JudgeEndpoint
 from muster_toolkit_media import MediaWriter
 from muster_toolkit_wire import RefusedError, Wire, described, serve, start

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from muster_lmms_eval_list import LIKELIHOODS
 from muster_toolkit_judge import JudgeEndpoint
 from muster_toolkit_wire import described
 
@@ -86,7 +87,7 @@ class Scorer:
         chosen = []
         for doc_id, texts in self._answers:
             answered: Any
-            if str(self._task.OUTPUT_TYPE) == "multiple_choice":
+            if str(self._task.OUTPUT_TYPE) == LIKELIHOODS:
                 answered = zip(sorted(by_id[doc_id], key=_place), map(_losses, texts[0]), strict=True)
             else:
                 answered = zip(by_id[doc_id][-1:], [list(texts)], strict=True)

@@ -13,14 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from muster_lmms_eval_list import asks_judge, functions_of
+from muster_lmms_eval_list import GENERATES, LIKELIHOODS, ROUNDS, asks_judge, functions_of
 from muster_lmms_eval_score import Scorer
 from muster_toolkit_media import MediaWriter
 from muster_toolkit_wire import RefusedError
 
-GENERATES = "generate_until"
-ROUNDS = "generate_until_multi_round"
-LIKELIHOODS = "multiple_choice"
 _SAMPLED = 2000
 """Documents whose text goes into the digest of a task's data."""
 _LONGEST_CELL = 200
