@@ -49,7 +49,7 @@ class Cluster:
         self._coordinator, self._job, self._expected = coordinator, job, expected
         self._children: dict[str, Replica] = {}
         self._failures: dict[str, str] = {}
-        self._stopped_since: dict[str, float] = {}
+        self._unknown_since: dict[str, float] = {}
         self._told: set[str] = set()
         self._received: list[int] = []
         self._interrupted: signal.Signals | None = None
@@ -213,14 +213,19 @@ class Cluster:
                 self.server.unpark()
 
     def _check_unknown(self, now: float) -> None:
-        """End a process that was stopped before the coordinator knew of it, whose silence would never count."""
+        """End a process that the coordinator doesn't know: its silence never counts. A stopped one is ended sooner."""
         for child in self._children.values():
             worker = self._coordinator.workers.get(child.name)
-            if (worker is not None and worker.alive) or not child.stopped:
-                self._stopped_since.pop(child.name, None)
-            elif now - self._stopped_since.setdefault(child.name, now) > self._job.worker_timeout:
-                log.warning("%s was stopped by a signal: ending it", child.name)
-                del self._stopped_since[child.name]
+            if not child.running or (worker is not None and worker.alive):
+                self._unknown_since.pop(child.name, None)
+                continue
+            unknown = now - self._unknown_since.setdefault(child.name, now)
+            stopped = child.stopped
+            if unknown > (self._job.worker_timeout if stopped else self._expected.timeout):
+                reason = "was stopped by a signal" if stopped else f"said nothing for {unknown:.0f} s"
+                log.warning("%s %s: ending it", child.name, reason)
+                self._failures[child.name] = reason
+                del self._unknown_since[child.name]
                 self._spawn(child.abort())
 
     def _broken(self, worker: str, broken: Broken) -> None:
