@@ -5,56 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from muster.core import Completion, Generation, Media, Message, Part, Request, RequestKey
 from muster.core.likelihood import Likelihood, as_text, from_text
 from muster.demo import demo_model_path
 from muster.models.protocol import ModelSettings
 from processes import Run, fake, run_muster, start, with_fake_toolkit
-
-OPTIONS = ((" red", " green and yellow", " 7"), (" 3",), (" the digit is 4, or it is 9", " 8"))
-
-
-class Asked(list[Request]):
-    """A `RequestStream` of these."""
-
-    def __next__(self) -> Request:
-        if not self:
-            raise StopIteration
-        return self.pop(0)
-
-    def take(self, limit: int) -> list[Request]:
-        taken, self[:] = self[:limit], self[limit:]
-        return taken
-
-
-def asked(folder: Path) -> list[Request]:
-    """Prompts of different lengths, with and without a picture."""
-    Image.radial_gradient("L").resize((32, 32)).convert("RGB").save(folder / "a.png")
-    shown = Part(media=Media("image", path=str(folder / "a.png")))
-    requests = []
-    for number, options in enumerate(OPTIONS):
-        words = Part(text="Which digit is shown? " * (1 + number))
-        messages = (Message("user", (shown, words)),)
-        requests.append(Request(RequestKey("t", str(number)), messages, Generation(), options))
-    return requests
+from tiny_requests import answers, likelihood_requests, texts
 
 
 @pytest.mark.parametrize("batching", ["static", "auto"])
-def test_likelihoods_are_those_of_a_plain_forward_pass(tmp_path: Path, batching: str) -> None:
+def test_likelihoods_are_those_of_a_plain_forward_pass(batching: str) -> None:
     import torch
 
     from muster.models.transformers import TransformersModel
 
     settings = ModelSettings(str(demo_model_path()), {"device": "cpu", "batching": batching}, batch_size=4)
     model = TransformersModel(settings)
-    requests = asked(tmp_path)
-    answers: dict[RequestKey, Completion] = {each.key: each for each in model.generate(Asked(requests))}
-    assert len(answers) == len(requests)
+    requests = likelihood_requests()
+    said = texts(answers(model, requests))
     network, tokenizer = model._loaded.model, model._loaded.processor.tokenizer
     for request in requests:
-        found = from_text(answers[request.key].text or "")
+        found = from_text(said[request.key.sample_id])
         assert len(found) == len(request.continuations)
         batch = model._preparer.batch([request])
         for option, likelihood in zip(request.continuations, found, strict=True):

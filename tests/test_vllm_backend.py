@@ -29,11 +29,12 @@ from muster.core import (
     Request,
     VideoSettings,
 )
+from muster.core.likelihood import Likelihood, from_text
 from muster.demo import demo_model_path
 from muster.models.protocol import ModelSettings
 from muster.models.registry import BUILTIN, load_backend, model_kind
 from processes import command_of, gone, start, until
-from tiny_requests import ListStream, answers, ask, noise
+from tiny_requests import ListStream, answers, ask, likelihood_requests, noise
 from tiny_video_models import VIDEO_FAMILIES
 from video_files import number_of, write_frame_folder
 
@@ -184,6 +185,36 @@ def test_answers_carry_usage_and_settings(vllm: Any, behaviour: ModuleType) -> N
     assert settings["repetition_penalty"] == 1.1
     assert (settings["max_tokens"], settings["temperature"], settings["stop"]) == (5, 0.5, ["x"])
     assert getattr(settings["output_kind"], "name", "") == "FINAL_ONLY"
+
+
+def test_how_likely_continuations_are_is_told_of_the_prompts_last_tokens(
+    vllm: Any, behaviour: ModuleType
+) -> None:
+    """Each after the prompt alone: tokens of another, or one joined with the prompt's last, would be another's."""
+    from muster.models.transformers.options import Options
+    from muster.models.transformers.processor import load_processor
+
+    tokenizer = load_processor(demo_model_path(), Options(), trust_remote_code=False).tokenizer
+    requests = likelihood_requests()
+    empty = replace(ask("empty", "?", [noise(1)]), continuations=(" 7", ""))
+    got = answers(vllm(), [*requests, empty])
+    assert got.pop("empty").failure is not None
+    asked = [each["prompt_token_ids"] for each in behaviour.engines[0].prompts]
+    for request in requests:
+        completion = got[request.key.sample_id]
+        expected = [tokenizer.encode(text, add_special_tokens=False) for text in request.continuations]
+        assert all([1, 2, 3, *tokens] in asked for tokens in expected)
+        assert from_text(completion.text or "") == [
+            Likelihood(sum(-each / 8 for each in tokens), len(tokens), all(each % 2 == 0 for each in tokens))
+            for tokens in expected
+        ]
+        assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (
+            3,
+            sum(map(len, expected)),
+        )
+    for settings in behaviour.engines[0].settings:
+        assert (settings["prompt_logprobs"], settings["max_tokens"]) == (0, 1)
+        assert "repetition_penalty" not in settings
 
 
 def test_one_requests_error_is_its_own(vllm: Any, behaviour: ModuleType) -> None:

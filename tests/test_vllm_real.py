@@ -10,6 +10,7 @@ import importlib.util
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,8 +18,12 @@ import psutil
 import pytest
 
 import processes
-from muster.core import RequestKey
-from processes import Run, command_of, gone, start, torchrun
+from muster.core import JSON, RequestKey
+from muster.core.likelihood import from_text
+from muster.demo import demo_model_path
+from muster.models.protocol import ModelSettings
+from processes import Run, command_of, gone, start, torchrun, with_fake_toolkit
+from tiny_requests import answers, likelihood_requests
 
 pytestmark = [
     pytest.mark.vllm,
@@ -28,7 +33,7 @@ pytestmark = [
 ]
 
 CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_HOST_IP": "127.0.0.1"}
-ENGINE = {"dtype": "float32", "max_model_len": 256, "max_num_seqs": 4, "enforce_eager": True}
+ENGINE: dict[str, JSON] = {"dtype": "float32", "max_model_len": 256, "max_num_seqs": 4, "enforce_eager": True}
 SERVER = "--dtype float32 --max-model-len 256 --max-num-seqs 4 --enforce-eager"
 TASKS = ["digits_read", "digits_choice"]
 
@@ -68,6 +73,46 @@ def test_answers_are_those_of_the_transformers_backend(expected: Texts, tmp_path
     assert got.keys() == expected.keys()
     same = sum(got[key] == expected[key] for key in expected)
     assert same >= 0.98 * len(expected)  # other kernels round differently: now and then a token is another
+
+
+def test_likelihoods_are_those_of_the_transformers_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request twice, since a prompt that is in the engine's caches has no probabilities of its own there."""
+    from muster.models.transformers import TransformersModel
+    from muster.models.vllm.backend import VllmModel
+
+    for name, value in CPU.items():
+        monkeypatch.setenv(name, value)
+    asked = likelihood_requests()
+    demo = str(demo_model_path())
+    expected = answers(TransformersModel(ModelSettings(demo, {"device": "cpu", "dtype": "float32"})), asked)
+    again = [replace(each, key=each.key._replace(repeat=1)) for each in asked]
+    model = VllmModel(ModelSettings(demo, ENGINE, most_images=1))
+    try:
+        for round_ in (asked, again):
+            got = answers(model, round_)
+            for name, completion in got.items():
+                theirs = expected[name]
+                assert completion.usage.completion_tokens == theirs.usage.completion_tokens
+                pairs = zip(from_text(completion.text or ""), from_text(theirs.text or ""), strict=True)
+                for ours, other in pairs:
+                    assert ours.log_probability == pytest.approx(other.log_probability, rel=1e-4)
+                    assert (ours.tokens, ours.greedy) == (other.tokens, other.greedy)
+    finally:
+        model.close()
+
+
+def test_a_toolkits_task_that_compares_options_has_the_same_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = ["--model", "demo", "--tasks", "lmms-eval:likelihood,lmms-eval:colours", "--progress", "none"]
+    toolkit = ["--lmms-eval-python", str(with_fake_toolkit(tmp_path, monkeypatch))]
+    with_vllm = ["--backend", "vllm", "--model-args", json.dumps(ENGINE)]
+    scores = []
+    for name, backend in (("vllm", with_vllm), ("transformers", ["--model-args", "device=cpu"])):
+        going = start(tmp_path / name, *tasks, *toolkit, *backend, env=CPU)
+        assert going.wait() == 0, going.stderr + going.logs()
+        scores.append({task: dict(found.metrics) for task, found in going.results().tasks.items()})
+    assert scores[0] == scores[1]
 
 
 def test_torchruns_ranks_have_an_engine_each(tmp_path: Path) -> None:

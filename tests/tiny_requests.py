@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -55,6 +56,18 @@ def ask(
     instructions = () if system is None else (Message("system", (Part(text=system),)),)
     messages = (*instructions, Message("user", parts))
     return Request(RequestKey("tiny", name), messages, generation or Generation(max_new_tokens=12))
+
+
+def likelihood_requests() -> list[Request]:
+    """How likely texts are, several or one, after prompts of different lengths with a picture each."""
+    options = ((" red", " green and yellow", " 7"), (" 3",), (" the digit is 4, or it is 9", " 8"))
+    return [
+        replace(
+            ask(str(number), "Which digit is shown? " * (1 + number), [noise(number, 32, 32)]),
+            continuations=each,
+        )
+        for number, each in enumerate(options)
+    ]
 
 
 def answers(model: Model, requests: Iterable[Request]) -> dict[str, Completion]:

@@ -88,7 +88,8 @@ def plan(config: RunConfig, family: Callable[[], str | None] | None = None) -> l
 def check_likelihoods(planned: Sequence[PlannedTask], backend: object, name: str, *, divided: bool) -> None:
     """Raise `ConfigurationError` where a task asks how likely texts are and the backend can't say."""
     asking = [each.task.name for each in planned if each.task.likelihoods]
-    if asking and divided:
+    # An engine divides a model by itself; with transformers its ranks would have to be led together.
+    if asking and divided and not getattr(backend, "starts_processes", False):
         raise ConfigurationError(
             f"{', '.join(asking)}: asks how likely each option is after the prompt, which replicas of --parallelism "
             "tensor can't say: leave it out"
@@ -96,8 +97,8 @@ def check_likelihoods(planned: Sequence[PlannedTask], backend: object, name: str
     if asking and not getattr(backend, "likelihoods", False):
         raise ConfigurationError(
             f"{', '.join(asking)}: asks how likely each option is after the prompt, which the backend {name} can't "
-            "say; --backend transformers can. Where the task has a form that is answered in text, that one runs with "
-            "any backend (docs/other-catalogues.md, What isn't run)"
+            "say; --backend transformers and vllm can. Where the task has a form that is answered in text, that one "
+            "runs with any backend (docs/other-catalogues.md, What isn't run)"
         )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from muster.core.errors import SampleError
 
 
 class Likelihood(NamedTuple):
@@ -15,6 +17,12 @@ class Likelihood(NamedTuple):
     tokens: int
     greedy: bool
     """Whether each of its tokens is the most likely one in its place."""
+
+
+def check_tokens(continuations: Iterable[Sequence[int]]) -> None:
+    """Raise `SampleError` where one has no tokens."""
+    if not all(continuations):
+        raise SampleError("a continuation has no tokens: how likely it is isn't defined")
 
 
 def as_text(likelihoods: Sequence[Likelihood]) -> str:

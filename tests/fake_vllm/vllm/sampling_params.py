@@ -13,6 +13,7 @@ class RequestOutputKind(enum.Enum):
 class SamplingParams:
     KNOWN = frozenset(
         {"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "repetition_penalty", "output_kind"}
+        | {"prompt_logprobs", "skip_reading_prefix_cache"}
     )
 
     def __init__(self, **settings: object) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from muster.core import SampleError
-from muster.core.likelihood import Likelihood, as_text
+from muster.core.likelihood import Likelihood, as_text, check_tokens
 from muster.models.transformers.generation import Answer, Generator
 from muster.models.transformers.preparation import Batch
 
@@ -49,8 +48,8 @@ def likelihoods(generator: Generator, batch: Batch) -> list[Answer]:
     """
     inputs = generator.place(batch.inputs)
     asked = [[generator.tokens_of(text) for text in row.request.continuations] for row in batch.rows]
-    if not all(tokens for row in asked for tokens in row):
-        raise SampleError("a continuation has no tokens: how likely it is isn't defined")
+    for each in asked:
+        check_tokens(each)
     found: list[list[Likelihood]] = [[] for _row in asked]
     for number in range(max(map(len, asked))):
         # Of a row with fewer of them the last one again, which isn't noted.

@@ -59,6 +59,10 @@ class PromptRenderer:
             # Templates raise for what their model wasn't trained on, e.g. a system message.
             raise SampleError(f"the model's chat template refuses these messages: {error}") from error
 
+    def tokens_of(self, text: str) -> list[int]:
+        """The tokens of a text alone."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
     def images_argument(
         self, rows: Sequence[Sequence[Image]]
     ) -> Sequence[Image] | Sequence[Sequence[Image]] | None:

@@ -6,10 +6,30 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from muster.core import Completion, Request, TransientError, Usage
+from muster.core.likelihood import Likelihood, as_text
 from muster.models.api.prompts import seed_of
 
 KEPT_OF_MODEL = ("repetition_penalty",)
 """Of a model's generation config. Sampling and length the task decides, and end tokens vLLM reads itself."""
+
+
+LIKELIHOOD: Mapping[str, object] = {
+    "max_tokens": 1,  # as few as vLLM allows; it isn't looked at
+    "temperature": 0.0,
+    "prompt_logprobs": 0,  # of the prompt's own tokens alone
+    # vLLM does so by itself: what its cache has of a prompt has no probabilities.
+    "skip_reading_prefix_cache": True,
+}
+"""The arguments of `SamplingParams` that have a prompt's tokens weighed."""
+
+
+class Logprob(Protocol):
+    """What is used of vLLM's `Logprob`."""
+
+    logprob: float
+    """Natural logarithm, before temperature and the like."""
+    rank: int | None
+    """Among all tokens in this place, from 1."""
 
 
 class CompletionOutput(Protocol):
@@ -24,6 +44,8 @@ class RequestOutput(Protocol):
     """What is used of vLLM's `RequestOutput`."""
 
     prompt_token_ids: Sequence[int] | None
+    prompt_logprobs: Sequence[Mapping[int, Logprob] | None] | None
+    """Of each token of the prompt but the first, where they were asked for."""
     outputs: Sequence[CompletionOutput]
 
 
@@ -52,9 +74,7 @@ def completion_of(
     request: Request, output: RequestOutput, seconds: float, note: str | None = None
 ) -> Completion:
     """The completion in a finished output. Raises `TransientError` where the engine gave the request up."""
-    answer = output.outputs[0]
-    if answer.finish_reason in (None, "abort", "error"):
-        raise TransientError(f"vLLM gave the request up ({answer.finish_reason})")
+    answer = _finished(output)
     prompt_tokens = len(output.prompt_token_ids) if output.prompt_token_ids is not None else None
     return Completion(
         request.key,
@@ -64,3 +84,42 @@ def completion_of(
         finish_reason=answer.finish_reason,
         note=note,
     )
+
+
+def likelihood_of(output: RequestOutput, tokens: Sequence[int]) -> Likelihood:
+    """How likely the last tokens of a finished output's prompt are, each after those before it.
+
+    Raises `TransientError` where the engine gave the request up.
+    """
+    _finished(output)
+    assert output.prompt_logprobs is not None
+    found = [
+        (place or {})[token]
+        for place, token in zip(output.prompt_logprobs[-len(tokens) :], tokens, strict=True)
+    ]
+    return Likelihood(sum(each.logprob for each in found), len(tokens), all(each.rank == 1 for each in found))
+
+
+def likelihoods_as_completion(
+    request: Request,
+    found: Sequence[Likelihood],
+    prompt_tokens: int | None,
+    seconds: float,
+    note: str | None = None,
+) -> Completion:
+    """The completion of a request that asks how likely its continuations are."""
+    return Completion(
+        request.key,
+        text=as_text(found),
+        usage=Usage(prompt_tokens, sum(each.tokens for each in found)),
+        seconds=seconds,
+        finish_reason="stop",
+        note=note,
+    )
+
+
+def _finished(output: RequestOutput) -> CompletionOutput:
+    answer = output.outputs[0]
+    if answer.finish_reason in (None, "abort", "error"):
+        raise TransientError(f"vLLM gave the request up ({answer.finish_reason})")
+    return answer

@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,7 +20,14 @@ from muster.models.protocol import ModelKind, ModelSettings, RequestStream
 from muster.models.registry import require
 from muster.models.transformers.processor import load_processor, model_type
 from muster.models.transformers.prompts import PromptRenderer
-from muster.models.vllm.answers import completion_of, sampling_arguments
+from muster.models.vllm.answers import (
+    LIKELIHOOD,
+    RequestOutput,
+    completion_of,
+    likelihood_of,
+    likelihoods_as_completion,
+    sampling_arguments,
+)
 from muster.models.vllm.options import (
     check_settings,
     engine_arguments,
@@ -28,7 +35,7 @@ from muster.models.vllm.options import (
     gives_videos,
     parse_options,
 )
-from muster.models.vllm.prompts import Prompts
+from muster.models.vllm.prompts import Prompt, Prompts
 from muster.models.vllm.room import Room
 from muster.models.vllm.versions import check_version
 from muster.models.weights import check_weights
@@ -49,6 +56,7 @@ class VllmModel:
 
     models: ClassVar[ModelKind] = "checkpoint"
     starts_processes: ClassVar[bool] = True
+    likelihoods: ClassVar[bool] = True
 
     @staticmethod
     def check(settings: ModelSettings) -> None:
@@ -156,9 +164,10 @@ class _Desk:
         try:
             loop = asyncio.get_running_loop()
             prompt = await loop.run_in_executor(self._threads, self._prompts.make, request)
+            if request.continuations:
+                return await self._weighed(request, prompt, began)
             sampling = sampling_arguments(request, self._engine.facts.generation_config)
-            # A name of its own for each attempt: the same request may come back after a lost connection.
-            output = await self._engine.answer(f"{next(self._started)}", prompt, sampling)
+            output = await self._ask(prompt, sampling)
             return completion_of(request, output, time.monotonic() - began, prompt.note)
         except ReplicaError:
             raise
@@ -167,6 +176,21 @@ class _Desk:
         except Exception as error:
             log.exception("%s could not be asked", request.key)
             return _failed(request, error, began)
+
+    async def _weighed(self, request: Request, prompt: Prompt, began: float) -> Completion:
+        """How likely the request's continuations are: one after the other, since it has one place."""
+        found, prompt_tokens = [], None
+        for tokens in self._prompts.continuations(request):
+            output = await self._ask(prompt._replace(continuation=tokens), LIKELIHOOD)
+            found.append(likelihood_of(output, tokens))
+            if output.prompt_token_ids is not None:
+                prompt_tokens = len(output.prompt_token_ids) - len(tokens)
+        seconds = time.monotonic() - began
+        return likelihoods_as_completion(request, found, prompt_tokens, seconds, prompt.note)
+
+    async def _ask(self, prompt: Prompt, sampling: Mapping[str, object]) -> RequestOutput:
+        # A name of its own for each attempt: the same request may come back after a lost connection.
+        return await self._engine.answer(f"{next(self._started)}", prompt, sampling)
 
 
 def _failed(request: Request, error: Exception, began: float) -> Completion:

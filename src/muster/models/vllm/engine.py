@@ -132,6 +132,8 @@ class Engine:
         tokens = renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=prompt.add_special_tokens)
         parsed = parse_model_prompt(self._llm.model_config, content)
         (rendered,) = await renderer.render_cmpl_async([parsed], tokens)
+        if prompt.continuation:  # as tokens, so that none is joined with the prompt's last one
+            rendered["prompt_token_ids"] = [*rendered["prompt_token_ids"], *prompt.continuation]
         return rendered
 
     def close(self) -> None:

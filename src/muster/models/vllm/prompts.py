@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from muster.core import Request
+from muster.core.likelihood import check_tokens
 from muster.media.decoded_video import Video
 from muster.media.opening import open_prompt
 from muster.models.api.prompts import check_images
@@ -29,6 +30,8 @@ class Prompt(NamedTuple):
     """Whether the tokenizer still has to add BOS."""
     note: str | None
     """What had to be changed in the request."""
+    continuation: tuple[int, ...] = ()
+    """Tokens that follow it, of which it is asked how likely they are."""
 
 
 class Prompts:
@@ -37,6 +40,15 @@ class Prompts:
     def __init__(self, renderer: PromptRenderer, max_images: int | None, *, takes_videos: bool) -> None:
         """`takes_videos`: whether the engine gets videos as they are; else their frames are images."""
         self._renderer, self._max_images, self._takes_videos = renderer, max_images, takes_videos
+
+    def continuations(self, request: Request) -> list[tuple[int, ...]]:
+        """The tokens of each of a request's continuations, by themselves, as the transformers backend has them.
+
+        Not for several threads. Raises `SampleError` for one without tokens.
+        """
+        found = [self._renderer.tokens_of(text) for text in request.continuations]
+        check_tokens(found)
+        return [tuple(tokens) for tokens in found]
 
     def make(self, request: Request) -> Prompt:
         """The prompt of a request.

@@ -23,9 +23,16 @@ class Output:
 
 
 @dataclass
+class Logprob:
+    logprob: float
+    rank: int
+
+
+@dataclass
 class RequestOutput:
     prompt_token_ids: list[int]
     outputs: list[Output]
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
     finished: bool = True
 
 
@@ -53,7 +60,7 @@ class Renderer:
         if behaviour.REFUSED in prompts[0]["prompt"]:
             raise VLLMClientError("The prompt is too long (parameter=input_tokens, value=999)")
         self._asked.special_tokens.append(params.add_special_tokens)
-        return prompts
+        return [{**each, "prompt_token_ids": [1, 2, 3]} for each in prompts]
 
 
 @dataclass
@@ -118,7 +125,14 @@ class AsyncLLM:
                 self._record()
         asked.answered += 1
         reason = "abort" if behaviour.GIVEN_UP in text else "stop"
-        yield RequestOutput([1, 2, 3], [Output(f"answer to {text[-40:]}", [4, 5], reason)])
+        tokens = prompt["prompt_token_ids"]
+        output = RequestOutput(tokens, [Output(f"answer to {text[-40:]}", [4, 5], reason)])
+        if "prompt_logprobs" in sampling_params.settings:  # the even ones are the likeliest
+            output.prompt_logprobs = [
+                None,
+                *({each: Logprob(-each / 8, 1 + each % 2)} for each in tokens[1:]),
+            ]
+        yield output
 
     def _record(self) -> None:
         for each in self.loggers:
