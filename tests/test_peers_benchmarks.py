@@ -20,7 +20,8 @@ import muster
 from benchmarks.peers import connections, makespan, partitions, race, race_model
 from benchmarks.peers.race_questions import demo_questions, kernel_questions
 from benchmarks.peers.suite import SUITE, draw
-from benchmarks.peers.tools import LmmsEval, Muster, VLMEvalKit
+from benchmarks.peers.tools import LmmsEval, Muster, Questions, VLMEvalKit
+from benchmarks.peers.vllm_tools import RunBatch
 from benchmarks.peers.watching import Mark, Watched, phases, watch
 from muster.config import load_config
 from muster.core import Completion, Failure, RequestKey
@@ -31,6 +32,7 @@ from muster.scheduling.simulator import Replica, lower_bound
 from processes import gone
 
 ONES = np.ones(12)
+NOBODY = Questions(Path("nowhere"), 0, Path("nowhere"), 0, "")
 
 
 def test_shares_are_those_of_the_tools() -> None:
@@ -111,15 +113,19 @@ def test_all_tools_are_asked_the_same(tmp_path: Path) -> None:
     lmms_eval = pq.read_table(questions.folder / "lmms_eval" / "race.parquet").to_pylist()
     with (questions.folder / "vlmevalkit" / "race.tsv").open(newline="") as file:
         vlmevalkit = list(csv.DictReader(file, delimiter="\t"))
+    batch = list(map(json.loads, (questions.folder / "vllm" / "batch.jsonl").read_text().splitlines()))
     pictures = []
-    asked = zip(planned.samples, planned.requests(), lmms_eval, vlmevalkit, strict=True)
-    for sample, request, theirs, others in asked:
+    asked = zip(planned.samples, planned.requests(), lmms_eval, vlmevalkit, batch, strict=True)
+    for sample, request, theirs, others, line in asked:
         (message,) = request.messages
-        assert message.text == theirs["question"] == others["question"]
-        assert sample.id == theirs["id"] == others["index"]
+        shown, said = line["body"]["messages"][0]["content"]
+        assert message.text == theirs["question"] == others["question"] == said["text"]
+        assert sample.id == theirs["id"] == others["index"] == line["custom_id"]
+        assert line["body"]["max_tokens"] == request.generation.max_new_tokens
         assert sample.answer == theirs["answer"] == others["answer"]
         pictures.append((questions.folder / f"{sample.id}.png").read_bytes())
         assert pictures[-1] == theirs["picture"] == base64.b64decode(others["image"])
+        assert pictures[-1] == base64.b64decode(shown["image_url"]["url"].partition(",")[2])
     assert [picture.startswith(b"\x89PNG") for picture in pictures] == [True, True, False, True]
 
 
@@ -134,7 +140,7 @@ def test_what_muster_saved_is_its_answers_and_not_its_failures(tmp_path: Path) -
 
 def test_what_lmms_eval_saved_is_read_from_its_caches_and_logs(tmp_path: Path) -> None:
     tool = LmmsEval(sys.executable)
-    assert (tool.saved(tmp_path), tool.score(tmp_path)) == (0, None)
+    assert (tool.saved(tmp_path), tool.score(NOBODY, tmp_path)) == (0, None)
     (tmp_path / "cache" / "runs").mkdir(parents=True)
     for file, keys in (("runs/rank_0.db", "ab"), ("runs/rank_1.db", "cd"), ("cache.db", "abcd")):
         with contextlib.closing(sqlite3.connect(tmp_path / "cache" / file)) as db, db:
@@ -146,25 +152,56 @@ def test_what_lmms_eval_saved_is_read_from_its_caches_and_logs(tmp_path: Path) -
     (tmp_path / "logs" / "1_results.json").write_text(
         json.dumps({"results": {"race": {"accuracy,none": 0.5}}})
     )
-    assert (tool.saved(tmp_path), tool.score(tmp_path)) == (5, 0.5)
+    assert (tool.saved(tmp_path), tool.score(NOBODY, tmp_path)) == (5, 0.5)
 
 
 def test_what_vlmevalkit_saved_is_counted_without_loading_a_pickle(tmp_path: Path) -> None:
-    """Texts that repeat are references in a pickle, and numbers in texts are none of its keys."""
+    """Texts that repeat are references in a pickle, numbers in texts are none of its keys, and while it runs its keys
+    are numpy's, of which the second and later ones have no number of their own."""
     import pickle
 
     tool = VLMEvalKit(sys.executable, tmp_path)
     run = tmp_path / "work" / "race" / "T1"
     run.mkdir(parents=True)
-    assert (tool.saved(tmp_path), tool.score(tmp_path)) == (0, None)
+    assert (tool.saved(tmp_path), tool.score(NOBODY, tmp_path)) == (0, None)
     for rank in (0, 1):
         said = dict.fromkeys(range(rank, 600, 2), "7")
         (run / f"{rank}2_race.pkl").write_bytes(pickle.dumps(said))
     assert tool.saved(tmp_path) == 600
+    for kept in (
+        {np.int64(7): "7"},
+        {np.int64(key): "7" for key in range(1150)},
+        {"a": {"b": 1, "c": [2]}},
+        {},
+    ):
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            (run / "02_race.pkl").write_bytes(pickle.dumps(kept, protocol))
+            assert tool.saved(tmp_path) == 300 + len(kept)
+    (run / "02_race.pkl").write_bytes(pickle.dumps(dict.fromkeys(range(300), "7")))
     (run / "12_race.pkl").write_bytes(b"")  # it is being written
     assert tool.saved(tmp_path) == 300
     (run / "status.json").write_text('{"datasets": {"race": {"metrics": {"Overall": 0.25}}}}')
-    assert tool.score(tmp_path) == 0.25
+    assert tool.score(NOBODY, tmp_path) == 0.25
+
+
+def test_what_vllm_run_batch_saved_is_scored_by_us(tmp_path: Path) -> None:
+    """It scores nothing itself. A line that failed or is half written is no answer."""
+    questions = demo_questions(tmp_path / "q", 4)
+    tool, output = RunBatch(sys.executable), tmp_path / "run"
+    output.mkdir()
+    assert (tool.saved(output), tool.score(questions, output)) == (0, None)
+    right = [
+        json.loads(line)["answer"] for line in (questions.folder / "race.jsonl").read_text().splitlines()
+    ]
+    said = [
+        {"custom_id": "3", "response": {"status_code": 400, "body": None}, "error": {"message": "no"}}
+    ] + [
+        {"custom_id": str(place), "response": {"body": {"choices": [{"message": {"content": text}}]}}}
+        for place, text in enumerate([right[0], right[1], "no digit"])
+    ]
+    (output / "answers.jsonl").write_text("".join(json.dumps(each) + "\n" for each in said) + '{"custom_id')
+    assert tool.saved(output) == 3
+    assert tool.score(questions, output) == pytest.approx(2 / 3)
 
 
 def test_a_program_is_watched_and_killed_with_its_children_when_it_is_to_be(tmp_path: Path) -> None:
@@ -209,7 +246,7 @@ def test_the_random_model_counts_down_whoever_asks_in_whatever_batch(tmp_path: P
     output = tmp_path / "run"
     with contextlib.redirect_stdout(io.StringIO()):
         muster.evaluate(str(questions.model), [str(questions.folder / "race.yaml")], output=output)
-    assert Muster().score(output) == 1.0
+    assert Muster().score(questions, output) == 1.0
     said = [entry.completion.usage.completion_tokens or 0 for entry in read_entries(output / "journal.jsonl")]
     assert sorted(said) == sorted(length + 1 for length in race_model.lengths(6, 12))  # and the end token
 

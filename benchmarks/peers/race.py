@@ -1,4 +1,4 @@
-"""The same model and samples through Muster, lmms-eval and VLMEvalKit: time by phase, and what failures cost.
+"""The same model and samples through Muster, lmms-eval, VLMEvalKit and vLLM: time by phase, and what failures cost.
 
     python -m benchmarks.peers.race --lmms-eval-python PYTHON --vlmevalkit-python PYTHON --vlmevalkit-path CHECKOUT
     .ci/race CHECKOUT                 # makes the two environments first, where there are none
@@ -24,6 +24,7 @@ from benchmarks.peers.race_questions import demo_questions, kernel_questions
 from benchmarks.peers.race_rows import Race
 from benchmarks.peers.race_tables import print_tables
 from benchmarks.peers.tools import LmmsEval, Muster, Tool, VLMEvalKit
+from benchmarks.peers.vllm_tools import MusterWithVllm, RunBatch
 from benchmarks.runs import scratch
 from benchmarks.tables import machine
 
@@ -80,6 +81,8 @@ def _tools(given: argparse.Namespace) -> list[Tool]:
     if given.vlmevalkit_path:
         python = given.vlmevalkit_python or sys.executable
         tools.append(VLMEvalKit(python, given.vlmevalkit_path.resolve()))
+    if given.vllm_python:
+        tools += [MusterWithVllm(given.vllm_python), RunBatch(given.vllm_python)]
     return tools
 
 
@@ -90,6 +93,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lmms-eval-python", help="an interpreter that has lmms-eval")
     parser.add_argument("--vlmevalkit-path", type=Path, help="a checkout of VLMEvalKit")
     parser.add_argument("--vlmevalkit-python", help="an interpreter that has what it needs")
+    parser.add_argument(
+        "--vllm-python", help="an interpreter that has vLLM and what Muster needs (`.ci/vllm`)"
+    )
     parser.add_argument("--work", type=Path, help="a folder that keeps model, samples and finished rows")
     parser.add_argument("--device", default="cuda" if Path("/dev/nvidiactl").exists() else "cpu")
     parser.add_argument("--samples", type=int, default=200, help="of the demo model")

@@ -1,4 +1,4 @@
-"""The race's samples, each in the forms of Muster, lmms-eval and VLMEvalKit, from the same pictures."""
+"""The race's samples, each in the forms of Muster, lmms-eval, VLMEvalKit and vLLM, from the same pictures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.peers import race_model
 from benchmarks.peers.tools import Questions
+from benchmarks.peers.vllm_tools import SERVED_NAME
 from muster.demo import demo_model_path
 from muster.tasks.registry import load_tasks
 
@@ -73,8 +74,13 @@ def kernel_questions(folder: Path, model: Path, count: int, longest: int = race_
         )
     tokens = longest + 8
     _write(folder, rows, tokens=tokens)
-    pixels = f"min_pixels={28 * 28 * 4},max_pixels={28 * 28 * 16},attn_implementation=sdpa"
-    return Questions(folder, count, model, tokens, "qwen2_5_vl", pixels)
+    pixels = {"min_pixels": 28 * 28 * 4, "max_pixels": 28 * 28 * 16}
+    said = ",".join(f"{name}={value}" for name, value in pixels.items())
+    return Questions(
+        *(folder, count, model, tokens, "qwen2_5_vl", f"{said},attn_implementation=sdpa"),
+        context=tokens + 64,
+        pixels=pixels,
+    )
 
 
 def _picture(size: tuple[int, int], colour: tuple[int, int, int]) -> bytes:
@@ -88,11 +94,12 @@ def _picture(size: tuple[int, int], colour: tuple[int, int, int]) -> bytes:
 def _write(folder: Path, rows: Sequence[Row], tokens: int) -> None:
     if (folder / "done").exists():
         return
-    for part in (folder, folder / "lmms_eval", folder / "vlmevalkit"):
+    for part in (folder, folder / "lmms_eval", folder / "vlmevalkit", folder / "vllm"):
         part.mkdir(parents=True, exist_ok=True)
     _write_muster(folder, rows, tokens)
     _write_lmms_eval(folder / "lmms_eval", rows, tokens)
     _write_vlmevalkit(folder / "vlmevalkit", rows)
+    _write_vllm(folder / "vllm", rows, tokens)
     (folder / "done").touch()
 
 
@@ -136,3 +143,22 @@ def _write_vlmevalkit(folder: Path, rows: Sequence[Row]) -> None:
         for place, row in enumerate(rows):
             picture = base64.b64encode(row.picture).decode()
             lines.write(f'{place}\t{picture}\t"{row.question}"\t"{row.answer}"\n')
+
+
+def _write_vllm(folder: Path, rows: Sequence[Row], tokens: int) -> None:
+    """A batch in OpenAI's form, a request per line."""
+    with (folder / "batch.jsonl").open("w") as lines:
+        for place, row in enumerate(rows):
+            picture = "data:image/png;base64," + base64.b64encode(row.picture).decode()
+            content = [
+                {"type": "image_url", "image_url": {"url": picture}},
+                {"type": "text", "text": row.question},
+            ]
+            body = {
+                "model": SERVED_NAME,
+                "messages": [{"role": "user", "content": content}],
+                "max_tokens": tokens,
+                "temperature": 0,
+            }
+            request = {"custom_id": str(place), "method": "POST", "url": "/v1/chat/completions", "body": body}
+            lines.write(json.dumps(request) + "\n")

@@ -67,7 +67,7 @@ class Race:
     def clean(self, part: str, questions: Questions, processes: int, batch: int, repeat: int) -> None:
         """Each tool once, undisturbed. `batch` 0: its default."""
         for tool in self.tools:
-            if batch and not tool.has_batches:
+            if (batch and not tool.has_batches) or not _can(tool, processes):
                 continue
             if start := self._missing(part, tool, processes, batch, repeat):
                 self._keep(part, tool, start, questions, repeat, self._run(tool, questions, start))
@@ -98,7 +98,7 @@ class Race:
     def disturbed(self, part: str, questions: Questions, processes: int) -> None:
         """`broken`: a picture can't be decoded. `dies`: of the processes one with a model is killed (-9) halfway."""
         for tool in self.tools:
-            if start := self._missing(part, tool, processes, 1, 0):
+            if _can(tool, processes) and (start := self._missing(part, tool, processes, 1, 0)):
                 stop = _KillOne(questions.count) if part == "dies" else None
                 self._keep(part, tool, start, questions, 0, self._run(tool, questions, start, stop))
 
@@ -151,7 +151,7 @@ class Race:
             memory=found.memory,
             status=found.status,
             saved=tool.saved(output),
-            score=tool.score(output),
+            score=tool.score(questions, output),
             answered=answered,
             kept=kept,
             made=made,
@@ -159,6 +159,10 @@ class Race:
         self.rows.append(row)
         with self._file.open("a") as lines:
             lines.write(json.dumps(asdict(row)) + "\n")
+
+
+def _can(tool: Tool, processes: int) -> bool:
+    return tool.most_processes is None or processes <= tool.most_processes
 
 
 def answers(marks: Sequence[Mark]) -> int:

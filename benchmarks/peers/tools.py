@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pickletools
 import re
 import sqlite3
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.peers.pickled import entries
 from muster.core import ConfigurationError
 from muster.results.journal_read import read_entries
 
@@ -33,6 +33,10 @@ class Questions:
     """lmms-eval's model class for it."""
     wrapper_args: str = ""
     """Further arguments of that class, comma-separated."""
+    context: int = 256
+    """Tokens of a prompt and its answer, at most: for engines, which keep room for them."""
+    pixels: Mapping[str, int] = field(default_factory=dict)
+    """What the model's processor is told, where something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,12 @@ class Tool(Protocol):
 
     @property
     def has_batches(self) -> bool:
-        """Whether it can ask for several answers at once."""
+        """Whether it can be told how many answers to ask for at once."""
+        ...
+
+    @property
+    def most_processes(self) -> int | None:
+        """How many processes with a model it can have; None: any number."""
         ...
 
     def command(self, questions: Questions, start: Start) -> list[str]:
@@ -76,7 +85,7 @@ class Tool(Protocol):
         """When the last answer was there, unix seconds, where the end of `generate` doesn't say it."""
         ...
 
-    def score(self, output: Path) -> float | None:
+    def score(self, questions: Questions, output: Path) -> float | None:
         """The share of right answers; None without a result."""
         ...
 
@@ -86,6 +95,7 @@ class Muster:
 
     name = "Muster"
     has_batches = True
+    most_processes: int | None = None
 
     def command(self, questions: Questions, start: Start) -> list[str]:
         """One replica per process."""
@@ -113,8 +123,9 @@ class Muster:
             return max((entry.at for entry in read_entries(output / "journal.jsonl")), default=None)
         return None
 
-    def score(self, output: Path) -> float | None:
+    def score(self, questions: Questions, output: Path) -> float | None:
         """Of results.json, where the run was finished."""
+        del questions
         with contextlib.suppress(OSError, KeyError):
             found = json.loads((output / "results.json").read_text())["tasks"]["race"]
             return float(found["metrics"]["accuracy"]["value"])
@@ -128,6 +139,7 @@ class LmmsEval:
     python: str
     name: str = "lmms-eval"
     has_batches: bool = True
+    most_processes: int | None = None
 
     def command(self, questions: Questions, start: Start) -> list[str]:
         """On GPUs `accelerate launch`, as its README says; on a CPU that starts one process, so `torchrun` does it."""
@@ -176,8 +188,9 @@ class LmmsEval:
         del output
         return None
 
-    def score(self, output: Path) -> float | None:
+    def score(self, questions: Questions, output: Path) -> float | None:
         """Of its results file."""
+        del questions
         for path in sorted((output / "logs").rglob("*results.json")):
             for name, value in json.loads(path.read_text()).get("results", {}).get("race", {}).items():
                 if name.startswith("accuracy,"):
@@ -193,6 +206,7 @@ class VLMEvalKit:
     checkout: Path
     name: str = "VLMEvalKit"
     has_batches: bool = False
+    most_processes: int | None = None
 
     def command(self, questions: Questions, start: Start) -> list[str]:
         """`torchrun` for several processes, as its quickstart says; `--reuse` is what it resumes by."""
@@ -226,15 +240,16 @@ class VLMEvalKit:
     def _saved(self, run: Path) -> int:
         if table := next(run.glob("race_race.*"), None):
             return _xlsx_rows(table)
-        return sum(_keys(path) for path in run.glob("[0-9]*_race.pkl"))
+        return sum(entries(path) for path in run.glob("[0-9]*_race.pkl"))
 
     def last_answer(self, output: Path) -> float | None:
         """Each call of `generate` ends with its answer."""
         del output
         return None
 
-    def score(self, output: Path) -> float | None:
+    def score(self, questions: Questions, output: Path) -> float | None:
         """Of the newest run's status file."""
+        del questions
         for path in sorted((output / "work" / "race").glob("*/status.json"), reverse=True):
             found = re.search(r'"Overall": ([0-9.]+)', path.read_text())
             if found:
@@ -245,15 +260,6 @@ class VLMEvalKit:
 def torchrun(processes: int) -> list[str]:
     """The arguments of an interpreter that starts `processes` of what follows."""
     return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-
-
-def _keys(path: Path) -> int:
-    """The entries of a pickled dictionary from numbers to texts, which isn't loaded; 0 while it is being written."""
-    try:
-        codes = [code.name for code, _, _ in pickletools.genops(path.read_bytes())]
-    except (OSError, ValueError):
-        return 0
-    return sum(name in {"BININT", "BININT1", "BININT2"} for name in codes)
 
 
 def _xlsx_rows(path: Path) -> int:

@@ -66,7 +66,7 @@ def watch(
     given = {**os.environ, **ENVIRONMENT, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **environment}
     given.update(
         RACE_MARKS=str(marks),
-        PYTHONPATH=os.pathsep.join(filter(None, [str(INSIDE), os.environ.get("PYTHONPATH")])),
+        PYTHONPATH=os.pathsep.join(filter(None, [str(INSIDE), given.get("PYTHONPATH")])),
     )
     with said.open("wb") as file:
         process = subprocess.Popen(

@@ -130,12 +130,35 @@ def own_model(module: Any) -> None:
     module.RaceModel = model_class(module)
 
 
+def vllm_loading(module: Any) -> None:
+    """In an engine's process: the model is loaded."""
+    module.BaseModelLoader.load_model = marked(module.BaseModelLoader.load_model, "load", "loaded")
+
+
+def vllm_engine(module: Any) -> None:
+    """A request of vLLM's engine, in the process that asks it."""
+    inner = module.AsyncLLM.generate
+
+    @functools.wraps(inner)
+    async def generate(*args: Any, **options: Any) -> Any:
+        mark("ask")
+        try:
+            async for output in inner(*args, **options):
+                yield output
+        finally:
+            mark("answered")
+
+    module.AsyncLLM.generate = generate
+
+
 AFTER = {
     "transformers.modeling_utils": modeling,
     "transformers.generation.utils": generation,
     "torch.distributed.distributed_c10d": collectives,
     "muster.models.transformers.running": running_rows,
     "muster.models.transformers.backend": trial,
+    "vllm.model_executor.model_loader.base_loader": vllm_loading,
+    "vllm.v1.engine.async_llm": vllm_engine,
     "vlmeval.dataset": own_dataset,
     "vlmeval.vlm": own_model,
 }
