@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.parity.bench import Bench
 from muster.core import RequestKey
 from muster.demo import demo_model_path
 from muster.results.journal_read import JournalReader
-
-INSIDE = Path(__file__).parent / "inside"
 
 
 class Asked(NamedTuple):
@@ -57,39 +55,36 @@ def models(server: str) -> list[Asked]:
     ]
 
 
-def compare(
-    asked: Asked, python: Path, checkout: Path | None, environment: Mapping[str, str], root: Path
-) -> list[Answers]:
-    """Both sides, for each dataset; ours with one replica and with two."""
-    file, log = root / f"answers-{asked.model}.json", root / f"model-{asked.model}.log"
-    beside = [] if checkout is None else ["--vlmevalkit-path", str(checkout)]
-    with log.open("wb") as stream:
-        subprocess.run(
-            [
-                *(str(python), str(INSIDE / "vlmevalkit_model_reference.py"), str(checkout or "-")),
-                *(asked.model, json.dumps(asked.args), str(file), *asked.datasets),
-            ],
-            cwd=root,
-            env=environment,
-            stdout=stream,
-            stderr=stream,
-            check=True,
-        )
-    theirs: dict[str, dict[str, str]] = json.loads(file.read_text())
+def compare(asked: Asked, bench: Bench, folder: Path) -> list[Answers]:
+    """Both sides, for each dataset; ours with one replica and with two. What `folder` has isn't asked again."""
+    file = folder / f"{asked.model}.json"
+    if not file.exists():
+        shutil.rmtree(folder / "batch", ignore_errors=True)
+        (folder / "batch").mkdir(parents=True)
+        found = [each._asdict() for each in _compare(asked, bench, folder / "batch")]
+        beside = file.with_suffix(".part")
+        beside.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        beside.replace(file)
+    return [Answers(**each) for each in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def _compare(asked: Asked, bench: Bench, work: Path) -> list[Answers]:
+    file, log = work / "answers.json", work / "model.log"
+    beside = [] if bench.checkout is None else ["--vlmevalkit-path", str(bench.checkout)]
+    arguments = [bench.checkout or "-", asked.model, json.dumps(asked.args), file, *asked.datasets]
+    bench.inside("model_reference", arguments, log)
+    theirs: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
     ours: dict[str, dict[str, dict[str, str | None]]] = {}
     for way, replicas in (("1 replica", 1), ("2 replicas", 2)):
-        output = root / f"run-{asked.model}-{replicas}"
-        command = [
-            *(sys.executable, "-m", "muster", "run", "--model", f"vlmevalkit:{asked.model}"),
+        output = work / f"run-{replicas}"
+        run = [
+            *("run", "--model", f"vlmevalkit:{asked.model}"),
             *("--model-args", ",".join(f"{name}={value}" for name, value in asked.args.items())),
-            *("--vlmevalkit-python", str(python), *beside),
+            *("--vlmevalkit-python", str(bench.python), *beside),
             *("--tasks", ",".join(f"vlmevalkit:{name}" for name in asked.datasets)),
             *("--replicas", str(replicas), "--output", str(output), "--progress", "none"),
         ]
-        with log.open("ab") as stream:
-            done = subprocess.run(command, env=environment, stdout=stream, stderr=stream, check=False)
-        if done.returncode not in (0, 3):
-            raise SystemExit(f"muster run ended with {done.returncode}; see {log}")
+        bench.muster(run, log)
         with JournalReader(output / "journal.jsonl") as journal:
             ours[way] = {
                 name: {index: _said(journal, name, index) for index in answers}

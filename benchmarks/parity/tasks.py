@@ -1,8 +1,9 @@
-"""What is compared: what has fixtures; of lmms-eval by whether its scoring asks a judge."""
+"""What is compared: what has fixtures."""
 
 from __future__ import annotations
 
-PLAIN = [
+LMMS_EVAL = [
+    "pope",
     "pope_full",
     "mme",
     "gqa",
@@ -76,9 +77,29 @@ PLAIN = [
     "textcaps_val",
     "ovo_forward",
     "parity_guess",
+    "egoschema_subset",
+    "hallusion_bench_image",
+    "hrbench4k",
+    "charxiv_val_reasoning",
+    "charxiv_val_descriptive",
+    "llava_in_the_wild",
+    "mmerealworld",
+    "osworld_g",
+    "simplevqa",
+    "videomme_v2",
+    "vsibench",
+    "vsibench_debiased",
+    "video_mmmu_adaptation",
+    "longvideobench_val_v",
+    "coco2017_cap_val",
+    "flickr30k_test",
+    "nocaps_val",
     "seedbench_ppl",
-]
-JUDGED = [
+    "egoschema_subset_mcppl",
+    "perceptiontest_test_mcppl",
+    "perceptiontest_val_mcppl",
+    "worldqa_mc_ppl",
+    "worldvqa_mc_ppl",
     "mathvista_testmini_cot",
     "mathvista_testmini_format",
     "mathvista_testmini_solution",
@@ -87,6 +108,10 @@ JUDGED = [
     "mathvision_reason_test",
     "mathvision_reason_testmini",
 ]
+
+_MENDED = "with lmms-eval's line mended that makes texts of likelihoods"
+NOTES = dict.fromkeys(("seedbench_ppl", "egoschema_subset_mcppl", "worldqa_mc_ppl"), _MENDED)
+"""What has to be said about a task of lmms-eval."""
 
 VLMEVALKIT_JUDGED = ["MMVet", "MathVista_MINI", "MathVision_MINI", "MathVerse_MINI", "MMStar", "MMDU"]
 """By its judge; of MMStar the answers that no rule can read. MMDU's are dialogues."""

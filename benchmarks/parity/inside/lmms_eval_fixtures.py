@@ -127,11 +127,11 @@ def mathvista(i: int) -> Row:
     }
 
 
-def blink(i: int) -> Row:
+def blink(part: str, i: int) -> Row:
     return {
-        "idx": f"val_{i}",
+        "idx": f"val_{part}_{i}",
         "question": words(i),
-        "sub_task": "x",
+        "sub_task": part,
         "image_1": picture(i),
         "image_2": picture(i + 1) if i % 2 else None,
         "image_3": None,
@@ -447,6 +447,19 @@ VQA = {
     "answers_plain": lambda i: answer_word(
         i, answers=ten(i), image_id=str(i), ocr_tokens=[colour(i)], question_type="x", question_id=str(i)
     ),
+    "textvqa": lambda i: answer_word(
+        i,
+        answers=ten(i),
+        image_id=str(i),
+        ocr_tokens=[colour(i)],
+        question_tokens=words(i).split(),
+        image_classes=[thing(i)],
+        image_width=48,
+        image_height=32,
+        flickr_original_url="x",
+        flickr_300k_url="x",
+        set_name="val",
+    ),
     "answers_dicts": lambda i: answer_word(
         i,
         image_id=i,
@@ -480,6 +493,145 @@ def ovo_forward(i: int) -> Row:
     }
 
 
+def egoschema(i: int) -> Row:
+    return {
+        "question_idx": str(i),
+        "question": words(i),
+        "video_idx": f"clip{i % 2}",
+        "option": [f"{k}. {colour(i + place)} {thing(i)}" for place, k in enumerate("ABCDE")],
+        "answer": str(i * 7 % 5),
+    }
+
+
+def perception_test(i: int) -> Row:
+    return {
+        "video_name": f"clip{i % 2}",
+        "question": words(i),
+        "question_id": str(i),
+        "options": four(i)[:3],
+        "answer_id": str(i * 7 % 3),
+        "area": "physics",
+        "reasoning": "descriptive",
+        "tag": ["x"],
+    }
+
+
+def worldqa(i: int) -> Row:
+    options = [f"{k}. {v}" for k, v in lettered(i).items()]
+    return {
+        "video_idx": f"clip{i % 2}",
+        "question_idx": str(i),
+        "question": words(i),
+        "option": options,
+        "answer": options["ABCD".index(letter(i))],
+        "object_description": "x",
+    }
+
+
+def mme_realworld(i: int) -> Row:
+    areas = ("Perception/OCR with Complex Context", "Reasoning/Monitoring", "Perception/Autonomous_Driving")
+    return {
+        "index": str(i),
+        "bytes": encoded(i),
+        "question": words(i),
+        "multi-choice options": [f"({k}) {colour(i + place)} {thing(i)}" for place, k in enumerate("ABCDE")],
+        "answer": letter(i),
+        "category": areas[i % 3],
+        "l2-category": ("scene", "person/attribute/colour")[i % 2],
+    }
+
+
+def osworld_g(i: int) -> Row:
+    kind = ("bbox", "polygon", "refusal")[i % 3]
+    boxes = {"bbox": [4, 4, 20, 16], "polygon": [4, 4, 30, 6, 20, 28, 6, 20], "refusal": [-1, -1, -1, -1]}
+    return {
+        "id": str(i),
+        "image": picture(i),
+        "instruction": f"open the {thing(i)}",
+        "box_type": kind,
+        "box_coordinates": boxes[kind],
+        "image_size": [48, 32],
+    }
+
+
+def videomme_v2(i: int) -> Row:
+    related = i // 4 % 2 == 0
+    return {
+        "video_id": f"{i // 4:03}",
+        "question_id": f"{i // 4:03}-{i % 4 + 1}",
+        "group_type": "relevance" if related else "logic",
+        "group_structure": "None" if related else ("[1, 2, 3, 4]", "[[1, 2], 3, 4]")[i // 8 % 2],
+        "level": i // 4 % 3 + 1,
+        "second_head": ("seeing", "thinking")[i % 2],
+        "third_head": "x",
+        "question": words(i),
+        "options": "\n".join(
+            f"{k}. {colour(i + place)} {THINGS[place % 7]}." for place, k in enumerate("ABCDEFGH")
+        ),
+        "answer": "ABCDEFGH"[i * 5 % 8],
+    }
+
+
+def vsibench(i: int) -> Row:
+    kinds = (
+        *("object_rel_direction_easy", "object_rel_direction_medium", "object_rel_direction_hard"),
+        *("object_rel_distance", "route_planning", "obj_appearance_order", "object_abs_distance"),
+        *("object_counting", "object_size_estimation", "room_size_estimation"),
+    )
+    chosen = i % 10 < 6
+    return {
+        "id": i,
+        "dataset": "arkitscenes",
+        "scene_name": f"clip{i % 2}",
+        "question_type": kinds[i % 10],
+        "question": words(i),
+        "options": [f"{k}. {v}" for k, v in lettered(i).items()] if chosen else None,
+        "ground_truth": letter(i) if chosen else ("1.5", "4", "120", "23.7")[i % 10 - 6],
+        "pruned": bool(i % 4),
+    }
+
+
+def video_mmmu(i: int) -> Row:
+    kind = i % 4 != 3
+    return {
+        "id": f"validation_{('Art', 'Physics', 'Computer_Science')[i % 3]}_{i}",
+        "question": words(i),
+        "options": [f"{colour(i + k)} {THINGS[k % 7]}" for k in range(10)] if kind else [],
+        "answer": "ABCDEFGHIJ"[i * 3 % 10] if kind else str(i),
+        "question_type": "multiple-choice" if kind else "open",
+        "link_selected": "x",
+    }
+
+
+def longvideobench(i: int) -> Row:
+    options = [f"{colour(i + k)} {thing(i)}" for k in range(4 + i % 2)]
+    return {
+        "video_id": f"clip{i % 2}",
+        "question": words(i),
+        "question_wo_referring_query": words(i),
+        "candidates": options,
+        **{f"option{k}": options[k] if k < len(options) else "N/A" for k in range(5)},
+        "correct_choice": i * 7 % 4,
+        "position": [1],
+        "topic_category": "x",
+        "question_category": ("S2E", "T2O")[i % 2],
+        "level": "L1",
+        "id": f"clip{i % 2}_{i}",
+        "video_path": f"clip{i % 2}.mp4",
+        "subtitle_path": "x.json",
+        "duration_group": (15, 60, 600)[i % 3],
+        "starting_timestamp_for_subtitles": 0,
+        "duration": 2.0,
+        "view_count": 1,
+    }
+
+
+SCIENCE = {
+    **dict.fromkeys(("task", "grade", "topic", "category", "skill", "lecture", "solution"), "x"),
+    "subject": "natural science",
+}
+CONFIGS = {"Lin-Chen/MMStar": "val", "lmms-eval/Video-MME": "videomme"}
+"""The published names of configurations that lmms-eval takes as the default."""
 TABLES: dict[tuple[str, str, str], Maker] = {
     ("lmms-lab-encoder/POPE", "default", "test"): pope,
     ("lmms-lab-encoder/POPE", "Full", "adversarial"): lambda i: pope(3 * i),
@@ -488,16 +640,16 @@ TABLES: dict[tuple[str, str, str], Maker] = {
     ("lmms-lab-encoder/MME", "default", "test"): mme,
     ("lmms-lab-encoder/GQA", "testdev_balanced_instructions", "testdev"): lambda i: {"id": str(i), "imageId": str(i % 5), "question": words(i), "answer": colour(i), "fullAnswer": "x", "isBalanced": True},
     ("lmms-lab-encoder/GQA", "testdev_balanced_images", "testdev"): lambda i: {"id": str(i), "image": picture(i)},
-    ("lmms-lab-encoder/textvqa", "default", "validation"): VQA["answers_plain"],
-    ("lmms-lab-encoder/textvqa", "default", "test"): VQA["answers_plain"],
-    ("lmms-lab-encoder/DocVQA", "DocVQA", "validation"): lambda i: answer_word(i, questionId=str(i), answers=[f"{colour(i)} {thing(i)}", colour(i)], question_types=["x"], docId=i),
+    ("lmms-lab-encoder/textvqa", "default", "validation"): VQA["textvqa"],
+    ("lmms-lab-encoder/textvqa", "default", "test"): VQA["textvqa"],
+    ("lmms-lab-encoder/DocVQA", "DocVQA", "validation"): lambda i: answer_word(i, questionId=str(i), answers=[f"{colour(i)} {thing(i)}", colour(i)], question_types=["x"], docId=i, ucsf_document_id=f"doc{i // 3}", ucsf_document_page_no=str(i % 3), data_split="val"),
     ("lmms-lab-encoder/DocVQA", "DocVQA", "test"): lambda i: answer_word(i, questionId=str(i), answers=None if False else ["x"], docId=i),
-    ("lmms-lab-encoder/DocVQA", "InfographicVQA", "validation"): lambda i: answer_word(i, questionId=str(i), answers=[f"{i * 12} percent", f"{i * 12}%"]),
+    ("lmms-lab-encoder/DocVQA", "InfographicVQA", "validation"): lambda i: answer_word(i, questionId=str(i), answers=[f"{i * 12} percent", f"{i * 12}%"], answer_type=["single span"], image_url=f"{i // 2}.jpg", data_split="val", ocr="x", **{"operation/reasoning": []}),
     ("lmms-lab-encoder/ChartQA", "default", "test"): lambda i: {"type": ("human_test", "augmented_test")[i % 2], "question": words(i), "answer": (str(i * 3), f"{i}.5%", colour(i))[i % 3], "image": picture(i)},
     ("lmms-lab-encoder/ai2d", "default", "test"): lambda i: {"question": words(i), "options": four(i), "answer": str("ABCD".index(letter(i))), "image": picture(i)},
     ("Efficient-Large-Model/ai2d-no-mask", "default", "test"): lambda i: {"question": words(i), "options": four(i), "answer": str("ABCD".index(letter(i))), "image": picture(i)},
-    ("lmms-lab-encoder/ScienceQA", "ScienceQA-FULL", "test"): lambda i: {"image": picture(i) if i % 2 else None, "question": words(i), "choices": four(i), "answer": "ABCD".index(letter(i)), "hint": "x" if i % 3 else "", "task": "x", "grade": "x"},
-    ("lmms-lab-encoder/ScienceQA", "ScienceQA-IMG", "test"): lambda i: {"image": picture(i), "question": words(i), "choices": four(i), "answer": "ABCD".index(letter(i)), "hint": "x" if i % 3 else ""},
+    ("lmms-lab-encoder/ScienceQA", "ScienceQA-FULL", "test"): lambda i: {"image": picture(i) if i % 2 else None, "question": words(i), "choices": four(i), "answer": "ABCD".index(letter(i)), "hint": "x" if i % 3 else "", **SCIENCE},
+    ("lmms-lab-encoder/ScienceQA", "ScienceQA-IMG", "test"): lambda i: {"image": picture(i), "question": words(i), "choices": four(i), "answer": "ABCD".index(letter(i)), "hint": "x" if i % 3 else "", **SCIENCE},
     ("lmms-lab-encoder/SEED-Bench", "default", "test"): seed,
     ("doolayer/SEED-Bench-2-Plus", "default", "test"): lambda i: {"question_id": str(i), "question": words(i), "image": picture(i), **{f"choice_{k}": v for k, v in lettered(i).items()}, "answer": letter(i), "question_image_type": ("chart", "map", "web")[i % 3]},
     ("Lin-Chen/MMStar", "default", "val"): mmstar,
@@ -525,7 +677,7 @@ TABLES: dict[tuple[str, str, str], Maker] = {
     ("AI4Math/MathVista", "default", "testmini"): mathvista,
     ("MathLLMs/MathVision", "default", "test"): lambda i: {"id": str(i), "question": words(i), "options": four(i) if i % 2 else [], "image": "x", "decoded_image": picture(i), "answer": letter(i) if i % 2 else str(i), "solution": "", "level": i % 5 + 1, "subject": ("algebra", "counting")[i % 2]},
     ("MathLLMs/MathVision", "default", "testmini"): lambda i: {"id": str(i), "question": words(i), "options": four(i) if i % 2 else [], "image": "x", "decoded_image": picture(i), "answer": letter(i) if i % 2 else f"{i}.5", "solution": "", "level": i % 5 + 1, "subject": ("algebra", "counting")[i % 2]},
-    **{("BLINK-Benchmark/BLINK", part, "val"): partial(shifted, blink, 5 * k) for k, part in enumerate(BLINK)},
+    **{("BLINK-Benchmark/BLINK", part, "val"): partial(shifted, partial(blink, part), 5 * k) for k, part in enumerate(BLINK)},
     ("MUIRBENCH/MUIRBENCH", "default", "test"): lambda i: {"idx": str(i), "task": ("Counting", "Ordering")[i % 2], "image_relation": "x", "image_type": "x", "question": words(i), "options": four(i), "answer": letter(i), "image_list": [picture(i), picture(i + 1)], "counterpart_idx": "x"},
     ("FlagEval/ERQA", "default", "test"): lambda i: {"question_id": str(i), "question": words(i), "question_type": ("Trajectory", "State")[i % 2], "answer": letter(i), "images": [picture(i)] if i % 2 else [picture(i), picture(i + 1)], "visual_indices": [0]},
     ("FlagEval/EmbSpatial-Bench", "default", "test"): lambda i: {"question_id": str(i), "question": words(i), "relation": ("left", "above")[i % 2], "answer_options": four(i), "answer": "ABCD".index(letter(i)), "data_source": ("ai2thor", "mp3d", "scannet")[i % 3], "image": picture(i)},
@@ -535,7 +687,7 @@ TABLES: dict[tuple[str, str, str], Maker] = {
     ("jonathan-roberts1/zerobench", "default", "zerobench"): lambda i: {"question_id": str(i), "question_text": words(i), "question_images_decoded": [picture(i)], "question_answer": (str(i), colour(i))[i % 2], "question_images": ["x"], "image_attribution": "x"},
     ("HongxinLi/ScreenSpot_v2", "default", "test"): screenspot,
     ("rootsautomation/ScreenSpot", "default", "test"): screenspot,
-    ("TIGER-Lab/ScreenSpot-Pro", "default", "test"): lambda i: {**screenspot(i), "bbox": [4, 4, 20, 16], "img_size": [48, 32], "ui_type": "text" if i % 2 else "icon"},
+    ("TIGER-Lab/ScreenSpot-Pro", "default", "test"): lambda i: {**screenspot(i), "bbox": [4, 4, 20, 16], "img_size": [48, 32], "ui_type": "text" if i % 2 else "icon", "id": str(i), "application": "x", "platform": ("windows", "linux")[i % 2], "group": ("CAD", "Office")[i % 2], "instruction_cn": "x", "img_filename": f"{i}.png"},
     ("lmms-lab-encoder/RefCOCO", "default", "val"): refcoco,
     ("lmms-lab-encoder/RefCOCO", "default", "testA"): lambda i: refcoco(i + 40),
     ("lmms-lab-encoder/RefCOCOplus", "default", "val"): refcoco,
@@ -552,12 +704,45 @@ TABLES: dict[tuple[str, str, str], Maker] = {
     ("sy1998/MLVU_dev", "default", "test"): lambda i: video_choice(i, video_name="clip0.mp4", task_type=("anomaly_reco", "count", "ego", "needle", "order", "plotQA", "topic_reasoning")[i % 7], candidates=four(i), duration=1.0),
     ("lmms-eval/NExTQA", "MC", "test"): lambda i: {"video": "clip0", "frame_count": 8, "width": 48, "height": 32, "question": words(i), "answer": i % 5, "qid": i, "type": "CH", **{f"a{k}": f"{colour(i + k)}" for k in range(5)}},
     ("lmms-lab-encoder/MMVet", "default", "test"): lambda i: {"question_id": f"v1_{i}", "image": picture(i), "question": words(i), "answer": colour(i), "image_source": "x", "capability": "rec,ocr" if i % 2 else "math"},
-    ("lmms-lab-encoder/TextCaps", "default", "val"): lambda i: {"question_id": str(i), "question": "x", "image": picture(i), "image_id": str(i), "caption_str": caption(i), "answer": caption(i)},
+    ("lmms-lab-encoder/TextCaps", "default", "val"): lambda i: {"question_id": str(i), "question": "x", "image": picture(i), "image_id": str(i), "caption_str": caption(i), "answer": caption(i), "image_classes": [thing(i)], "image_width": 48, "image_height": 32, "set_name": "val", "image_name": str(i), "image_path": f"{i}.jpg", "caption_id": [0, 1], "reference_strs": caption(i)},
+    ("lmms-eval/egoschema", "Subset", "test"): egoschema,
+    ("lmms-eval/PerceptionTest", "mc_question", "test"): lambda i: {k: v for k, v in perception_test(i).items() if k != "answer_id"},
+    ("lmms-eval/PerceptionTest_Val", "mc_question_val", "validation"): perception_test,
+    ("lmms-eval/worldqa", "MC_PPL", "test"): worldqa,
+    ("yifanzhang114/MME-RealWorld-Lmms-eval", "default", "train"): mme_realworld,
+    ("MMInstruction/OSWorld-G", "default", "test"): osworld_g,
+    ("m-a-p/SimpleVQA", "default", "test"): lambda i: {"data_id": i, "image": encoded(i), "question": words(i), "answer": f"a {colour(i).title()} {thing(i)}", "language": "EN"},
+    ("MME-Benchmarks/Video-MME-v2", "default", "test"): videomme_v2,
+    ("nyu-visionx/VSI-Bench", "full", "test"): vsibench,
+    ("nyu-visionx/VSI-Bench", "debiased", "test"): lambda i: vsibench(i + 3),
+    ("lmms-eval/VideoMMMU", "Adaptation", "test"): video_mmmu,
+    ("longvideobench/LongVideoBench", "default", "validation"): longvideobench,
+    ("lmms-lab-encoder/COCO-Caption2017", "default", "val"): lambda i: {"question_id": f"{i:012}.jpg", "image": picture(i), "question": "x", "answer": caption(i), "id": i, "license": 1, "file_name": f"{i:012}.jpg", "coco_url": "x", "height": 32, "width": 48, "date_captured": "x"},
+    ("lmms-lab-encoder/flickr30k", "default", "test"): lambda i: {"image": picture(i), "caption": caption(i), "sentids": ["1"], "img_id": str(i), "filename": f"{i}.jpg"},
+    ("lmms-lab-encoder/NoCaps", "default", "validation"): lambda i: {"image": picture(i), "image_coco_url": "x", "image_date_captured": "x", "image_file_name": f"{i}.jpg", "image_height": 32, "image_width": 48, "image_id": i, "image_license": 1, "image_open_images_id": "x", "annotations_ids": [1], "annotations_captions": caption(i), "image_domain": ("in-domain", "near-domain")[i % 2]},
     ("kcz358/OVOBench", "forward", "test"): ovo_forward,
     ("parity/guess", "default", "test"): lambda i: {"image": picture(i), "question": words(i), "answer": colour(i)},
     ("princeton-nlp/CharXiv", "default", "validation"): lambda i: {"image": picture(i), "figure_path": f"images/{i}.jpg", "category": "cs", "year": "20", "original_figure_path": "x", "original_id": "x", "num_subplots": 1, "subplot_row": 0, "subplot_col": 0, "subplot_loc": "N/A", **{f"descriptive_q{k}": k for k in range(1, 5)}, **{f"descriptive_a{k}": colour(i + k) for k in range(1, 5)}, "reasoning_q": words(i), "reasoning_q_source": i % 4 + 1, "reasoning_a": colour(i), "reasoning_a_type": i % 4 + 1},
     ("lmms-lab-encoder/llava-bench-in-the-wild", "default", "train"): lambda i: {"question_id": i, "question": words(i), "image": picture(i), "caption": f"a {colour(i)} {thing(i)}", "gpt_answer": f"It is {colour(i)}.", "category": ("conv", "detail", "complex")[i % 3], "image_id": str(i)},
 }  # fmt: skip
+
+
+def card(path: str) -> str:
+    """The head of a dataset's page on the hub, which names its configurations and their files."""
+    lines = ["---", "configs:"]
+    for config in dict.fromkeys(config for name, config, _split in TABLES if name == path):
+        lines += [f"- config_name: {CONFIGS.get(path, config)}", "  data_files:"]
+        for name, other, split in TABLES:
+            if (name, other) == (path, config):
+                lines += [f"  - split: {split}", f"    path: {config}/{split}.parquet"]
+    return "\n".join([*lines, "---", ""])
+
+
+VIDEOS = (
+    *("videomme/data", "lvbench", "mlvu", "nextqa/NExTVideo", "egoschema/videos", "perceptiontest/videos"),
+    *("perceptiontest_val/videos", "multi-hop-reasoning/videos", "vsibench/arkitscenes"),
+    "datasets/longvideobench/videos",
+)
 
 
 def video(file: Path, seed: int) -> None:
@@ -586,10 +771,15 @@ def main() -> None:
             elif any(isinstance(each, list) and each and isinstance(each[0], Image.Image) for each in shown):
                 table = table.cast_column(column, datasets.Sequence(datasets.Image()))
         table.to_parquet(str(folder / f"{split}.parquet"))
+    for path in {path for path, _config, _split in TABLES}:
+        (root / "data" / path.replace("/", "__") / "README.md").write_text(card(path), encoding="utf-8")
     for seed in (0, 1):
-        for place in ("videomme/data", "lvbench", "mlvu", "nextqa/NExTVideo"):
+        for place in VIDEOS:
             video(root / "home" / place / f"clip{seed}.mp4", 10 * seed)
     for i in range(ROWS):
+        video(root / "home" / "videomme_v2" / f"{i // 4:03}.mp4", i)
+        area = ("Art", "Science", "Engineering")[i % 3]
+        video(root / "home" / "video_mmmu" / area / f"{video_mmmu(i)['id']}.mp4", i)
         for number in range(len(ovo_forward(i)["test_info"])):
             video(root / "home" / "ovobench" / "chunked_videos" / f"{i}_{number}.mp4", i + number)
 

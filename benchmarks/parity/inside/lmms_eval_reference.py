@@ -1,7 +1,8 @@
 """lmms-eval's own scores of recorded answers: its `simple_evaluate`, one process, one thread, one task at a time.
 
-Runs in the interpreter that has lmms-eval: `python lmms_eval_reference.py ANSWERS SCORES TASK …`. Makes the answers as
-it goes: by turns what is right, another document's answer, prose around either, nothing, and what nobody can parse.
+Runs in the interpreter that has lmms-eval: `lmms_eval_reference.py FOLDER TASK …`. Writes `FOLDER/TASK.json`, and
+makes the answers as it goes: by turns what is right, another document's answer, prose around either, nothing, and what
+nobody can parse.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def _said(target: Any) -> str:
 
 
 def main() -> None:
-    """Write the answers and the scores."""
-    answers_file, scores_file, names = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    """Write the answers and the scores of each task, or why there are none."""
+    folder, names = Path(sys.argv[1]), sys.argv[2:]
     from lmms_eval import __main__ as command
     from lmms_eval import evaluator
     from lmms_eval.api.model import lmms
@@ -127,12 +128,12 @@ def main() -> None:
     arguments = parsed[-1] if isinstance(parsed, tuple) else parsed
     manager = TaskManager("ERROR", include_path=str(Path(__file__).parent / "tasks"))
     answers: dict[str, dict[str, Any]] = {}
-    scores: dict[str, Any] = {}
     options: dict[str, Any] = {"bootstrap_iters": 0, "log_samples": False, "cli_args": arguments}
     if "process_docs_parallel" in inspect.signature(simple_evaluate).parameters:
         options["process_docs_parallel"] = 1  # with four threads a guess at random is anybody's
     for name in names:
         began, simply = time.time(), False
+        answers.clear()
         try:
             for task_name, task in _leaves(get_task_dict([name], manager, "chat")):
                 docs = task.eval_docs_no_media
@@ -146,12 +147,13 @@ def main() -> None:
                     answers[task_name] = {str(i): likelihoods(i, count) for i, count in enumerate(counts)}
             model = RecordedSimply() if simply else Recorded()
             found = simple_evaluate(model=model, tasks=[name], task_manager=manager, **options)
-            scores[name] = {task: _numbers(values) for task, values in found["results"].items()}
+            scores = {task: _numbers(values) for task, values in found["results"].items()}
+            written: dict[str, Any] = {"answers": answers, "scores": scores}
         except BaseException as error:
-            scores[name] = {"error": f"{type(error).__name__}: {_inner(error)}"[:300]}
-        print(name, f"{time.time() - began:.1f} s", str(scores[name])[:200], file=sys.stderr, flush=True)
-        answers_file.write_text(json.dumps(answers), encoding="utf-8")
-        scores_file.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+            written = {"error": f"{type(error).__name__}: {_inner(error)}"[:300]}
+        said = str(written.get("scores", written))[:200]
+        print(name, f"{time.time() - began:.1f} s", said, file=sys.stderr, flush=True)
+        (folder / f"{name}.json").write_text(json.dumps(written), encoding="utf-8")
     os._exit(0)
 
 
@@ -161,6 +163,12 @@ def _target(task: Any, doc: Any) -> Any:
     if doc.get("bbox") and not isinstance(target, list):
         left, top, right, bottom = (float(each) for each in doc["bbox"][:4])
         return [(left + right) / 2, (top + bottom) / 2]
+    if "correct_choice" in doc:
+        return "ABCDE"[doc["correct_choice"]]
+    if corners := doc.get("box_coordinates"):
+        around = [corners[0], corners[1], corners[0] + corners[2], corners[1] + corners[3]]
+        points = {"bbox": around, "refusal": [-1, -1]}.get(doc["box_type"], corners)
+        return [sum(points[k::2]) / (len(points) // 2) for k in (0, 1)]
     if target in ("answer", None) and isinstance(doc.get("answers"), list) and doc["answers"]:
         first = doc["answers"][0]
         return first["answer"] if isinstance(first, dict) else first

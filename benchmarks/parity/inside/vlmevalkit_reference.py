@@ -1,6 +1,7 @@
 """VLMEvalKit's own scores of recorded answers: its `evaluate` on a prediction file, with a judge or exact matching.
 
-Runs in the interpreter that has what it needs: `python vlmevalkit_reference.py CHECKOUT ANSWERS SCORES NAME …`.
+Runs in the interpreter that has what it needs: `python vlmevalkit_reference.py CHECKOUT FOLDER NAME …`. Writes
+`FOLDER/NAME.json`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from lmms_eval_reference import texts
 
 
 def main() -> None:
-    """Write the answers and the scores."""
+    """Write the answers and the scores of each dataset, or why there are none."""
     sys.path.insert(0, sys.argv[1])
-    answers_file, scores_file, names = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
+    folder, names = Path(sys.argv[2]), sys.argv[3:]
     from vlmeval.dataset import build_dataset
     from vlmeval.smp import toliststr
     from vlmeval.smp.file import dump
@@ -28,8 +29,6 @@ def main() -> None:
     sys.path.append(os.environ["PARITY_TOOLKITS"])
     from muster_vlmevalkit import _numbers as numbers  # names what `evaluate` gave, as Muster does
 
-    answers: dict[str, dict[str, str]] = {}
-    scores: dict[str, Any] = {}
     for name in names:
         try:
             dataset = build_dataset(name)
@@ -41,26 +40,26 @@ def main() -> None:
                     [f"{text} {turn}" for turn in range(len(toliststr(line)))]
                     for text, line in zip(said, data["question"], strict=True)
                 ]
-                answers[name] = {
+                answers = {
                     f"{index}:{turn}": text
                     for index, talk in zip(data["index"], talks, strict=True)
                     for turn, text in enumerate(talk, 1)
                 }
                 data["prediction"] = talks
             else:
-                answers[name] = dict(zip(map(str, data["index"]), said, strict=True))
+                answers = dict(zip(map(str, data["index"]), said, strict=True))
                 data["prediction"] = said
             if "image" in data:
                 data = data.drop(columns=["image"])
             file = Path(tempfile.mkdtemp()) / f"recorded_{name}.xlsx"
             dump(data, str(file))
             found = dataset.evaluate(str(file), model=judge, nproc=4, verbose=False, retry=3)
-            scores[name] = {name: dict(numbers(found))}
+            scores = {name: dict(numbers(found))}
+            written: dict[str, Any] = {"answers": {name: answers}, "scores": scores}
         except BaseException as error:
-            scores[name] = {"error": f"{type(error).__name__}: {error}"[:300]}
-        print(name, str(scores[name])[:200], file=sys.stderr, flush=True)
-        answers_file.write_text(json.dumps(answers), encoding="utf-8")
-        scores_file.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+            written = {"error": f"{type(error).__name__}: {error}"[:300]}
+        print(name, str(written.get("scores", written))[:200], file=sys.stderr, flush=True)
+        (folder / f"{name}.json").write_text(json.dumps(written), encoding="utf-8")
     os._exit(0)
 
 

@@ -6,7 +6,7 @@ VLMEvalKit's `can_infer` (no judge); the variant `muster` is our own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -26,7 +26,7 @@ TASKS = (
 )  # fmt: skip
 """In the order in which the authors add them up."""
 
-_OFFICIAL = "official"
+_OFFICIAL, _LMMS_EVAL = "official", "lmms-eval"
 _PROMPT = "option_matching"
 
 
@@ -44,12 +44,12 @@ class Blink(MacroChoice):
     conventions: ClassVar[Mapping[str, Convention]] = {
         "muster": OWN,
         _OFFICIAL: Convention(blink.official),
-        "lmms-eval": Convention(blink.lmms_eval),
+        _LMMS_EVAL: Convention(blink.lmms_eval),
         "vlmevalkit": Convention(infer_letter, needs_options=True),
     }
     variants: ClassVar[tuple[str, ...]] = tuple(conventions)
-    headline: ClassVar[tuple[str, ...]] = (_OFFICIAL,)
-    order: ClassVar[tuple[str, ...]] = TASKS
+    version: ClassVar[int] = 2
+    headline: ClassVar[tuple[str, ...]] = (_OFFICIAL, _LMMS_EVAL)
 
     macro: str = "sub_task"
     extraction: Literal["rules", "given"] = "rules"
@@ -82,6 +82,9 @@ class Blink(MacroChoice):
         """`accuracy` of the option that the judge named, if it said nothing else."""
         letter = _given(verdict.strip())
         return Score({"accuracy": float(letter in sample.answers)}, letter)
+
+    def _added_first(self) -> Sequence[str]:
+        return sorted(TASKS) if self.variant == _LMMS_EVAL else TASKS
 
     def _is_final(self, sample: Sample) -> bool:
         return self.extraction == "given" or not sample.choices

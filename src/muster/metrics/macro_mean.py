@@ -25,9 +25,6 @@ class MacroMean(MeanMetric):
     """
 
     headline: ClassVar[tuple[str, ...]] = ()
-    order: ClassVar[tuple[str, ...]] = ()
-    """Categories that are added up first, in this order; the others as they appear."""
-
     variant: str = "muster"
     macro: str
 
@@ -39,7 +36,7 @@ class MacroMean(MeanMetric):
 
     def aggregate(self, rows: Sequence[ScoredSample]) -> dict[str, float]:
         """Accuracy over the questions, and its average over the categories."""
-        categories: dict[str, list[float]] = {name: [] for name in self.order}
+        categories: dict[str, list[float]] = {name: [] for name in self._added_first()}
         for row in rows:
             categories.setdefault(self._category_of(row.sample), []).append(row.score.scores["accuracy"])
         return {
@@ -55,6 +52,10 @@ class MacroMean(MeanMetric):
         values = np.stack([np.ones(len(rows)), scores], axis=1)
         strata = numbered((self._category_of(row.sample) for row in rows), {})
         return Terms(np.arange(len(rows)), values, strata, _macro_average)
+
+    def _added_first(self) -> Sequence[str]:
+        """Categories that are added up first, in this order; the others as they appear."""
+        return ()
 
     def _category_of(self, sample: Sample) -> str:
         return str(sample.metadata.get(self.macro))

@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - last: it shadows nothing
 
-from muster_lmms_eval_list import LIKELIHOODS, listing
+from muster_lmms_eval_list import LIKELIHOODS, NEVER_LOADED, listing
 from muster_lmms_eval_score import Scorer
 from muster_lmms_eval_task import LoadedTask, command_line
 from muster_toolkit_judge import JudgeEndpoint
@@ -64,6 +64,8 @@ class LmmsEval:
         for name in request["names"]:
             if name not in self._manager.task_index:
                 raise RefusedError(f"lmms-eval has no task or group {name!r}")
+            if name in NEVER_LOADED:
+                raise RefusedError(f"lmms-eval:{name} {NEVER_LOADED[name]}")
             tasks: Any = importlib.import_module("lmms_eval.tasks")
             try:
                 tree = tasks.get_task_dict([name], self._manager, "chat")

@@ -19,6 +19,13 @@ _PACKAGED = frozenset({"json", "csv", "parquet", "arrow", "text", "imagefolder",
 _CLIENTS = frozenset(
     {"openai", "requests", "httpx", "anthropic", "aiohttp", "litellm", "google", "dashscope"}
 )
+NEVER_LOADED = {
+    "mmsearch_end2end": "searches the web between its rounds, which isn't run: it asks DuckDuckGo at an address that "
+    "is its client's own, photographs pages with playwright's Chromium, ranks texts with BAAI/bge-m3, which it fetches "
+    "when it is loaded, and scores for a document that an earlier model was asked that model's answer, out of "
+    "/data1/zrr/jdz/mmsearch",
+}
+"""Tasks that are refused by name, and why."""
 _WHY_NOT = {
     "loglikelihood": "log-likelihood of one text (not of options), which isn't run",
     "generate_until_agentic": "an agent's loop, which isn't run",
@@ -41,6 +48,8 @@ def listing(manager: Any, only: str) -> Iterator[dict[str, Any]]:
 def _state(manager: Any, name: str) -> dict[str, str]:
     path = manager.task_index[name]["yaml_path"]
     folder = Path(path).parent.name
+    if name in NEVER_LOADED:
+        return {"state": "isn't run", "why": NEVER_LOADED[name], "folder": folder}
     try:
         config = manager._get_config(name)
     except BaseException as error:  # noqa: BLE001 - importing a task's code may do anything
