@@ -33,7 +33,10 @@ def print_tables(rows: Sequence[Row], samples: int, kernel_samples: int) -> bool
     if killed:
         table(
             f"Killed (-9) with all processes at {KILLED_AT:.0%}, then the same command again",
-            ("tool", "answered", "kept", "lost", "made again", "seconds of the restart", "exit", "score"),
+            (
+                *("tool", "answered", "kept", "lost", "asked by the restart", "made again"),
+                *("seconds of the restart", "exit", "score"),
+            ),
             [_killed(row) for row in killed],
         )
     _disturbed("One picture of them can't be decoded", "broken", rows, 1)
@@ -75,7 +78,7 @@ def _rate(row: Row) -> float | None:
 def _killed(row: Row) -> list[str]:
     return [
         *(row.tool, f"{row.answered} of {row.samples}", str(row.kept), str(row.answered - row.kept)),
-        *(str(_again(row)), f"{row.seconds:.1f}", _exit(row), _score(row)),
+        *(str(row.made), str(_again(row)), f"{row.seconds:.1f}", _exit(row), _score(row)),
     ]
 
 

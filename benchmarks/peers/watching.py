@@ -39,7 +39,7 @@ class Watched:
     seconds: float = 0.0
     first_saved: float | None = None
     cpu: float = 0.0
-    """Of it and all its children that were waited for; 0 when it was killed."""
+    """Of it and all its processes, those left out that nobody waited for and that lived less than `MEMORY_SECONDS`."""
     memory: int = 0
     """Resident bytes of all its processes together, at most."""
     status: int | None = None
@@ -60,6 +60,7 @@ def watch(
     said, marks = output.with_name(f"{output.name}.txt"), output.with_name(f"{output.name}.marks")
     marks.unlink(missing_ok=True)
     found, measured = Watched(), 0.0
+    seen: dict[int, float] = {}
     before = saved()
     used = _children_seconds()
     found.began, began = time.time(), time.monotonic()
@@ -79,13 +80,14 @@ def watch(
                     found.first_saved = now
                 if now - measured > MEMORY_SECONDS:
                     measured = now
-                    found.memory = max(found.memory, _resident(process.pid))
+                    found.memory = max(found.memory, _resident(process.pid, seen))
                 if (stop is not None and stop(read_marks(marks))) or now > most_seconds:
                     break
                 time.sleep(LOOK_SECONDS)
             else:
                 found.status = process.returncode
-                found.cpu = _children_seconds() - used
+                # An engine's processes aren't waited for by those who started them.
+                found.cpu = max(_children_seconds() - used, sum(seen.values()))
         finally:
             kill_family(process.pid)
             process.wait()
@@ -178,10 +180,13 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _resident(pid: int) -> int:
+def _resident(pid: int, seconds: dict[int, float]) -> int:
+    """Resident bytes of a program and all that it started. `seconds`: gets each one's processor time so far."""
     total = 0
     try:
         for each in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+            used = each.cpu_times()
+            seconds[each.pid] = used.user + used.system
             total += each.memory_info().rss
     except psutil.Error:
         return total
