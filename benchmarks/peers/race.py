@@ -40,7 +40,7 @@ def main() -> int:
         raise SystemExit(
             f"--parts {given.parts}: there is no {', '.join(sorted(unknown))}, only {','.join(PARTS)}"
         )
-    batches = [int(each) for each in given.batch_sizes.split(",")]
+    batches = [int(each) for each in given.batch_sizes.split(",") if each]
     print(
         f"# The race\n\n    {' '.join(['python -m benchmarks.peers.race', *sys.argv[1:]])}\n\n{machine()}",
         flush=True,

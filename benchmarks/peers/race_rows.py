@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.peers.tools import Questions, Start, Tool
 from benchmarks.peers.watching import Mark, Phases, Watched, phases, watch
+from benchmarks.tables import say
 
 KILLED_AT = 0.8
 DIES_AT = 0.5
@@ -81,6 +82,9 @@ class Race:
         for tool in self.tools:
             if start := self._missing("killed", tool, 1, 1, 0):
                 first = self._run(tool, questions, start, lambda marks: answers(marks) >= wanted)
+                if first.status is not None:
+                    say(f"{tool.name} ended with {first.status} before it could be killed.")
+                    continue
                 kept = tool.saved(start.output)
                 again = self._run(tool, questions, start)
                 self._keep(

@@ -27,7 +27,7 @@ class RunBatch:
 
     python: str
     name: str = "vllm run-batch"
-    has_batches: bool = False
+    has_batches: bool = True
     most_processes: int | None = 1
 
     def command(self, questions: Questions, start: Start) -> list[str]:
@@ -94,7 +94,7 @@ class MusterWithVllm:
 
     python: str
     name: str = "Muster with vLLM"
-    has_batches: bool = False
+    has_batches: bool = True
     most_processes: int | None = None
 
     def command(self, questions: Questions, start: Start) -> list[str]:
@@ -127,7 +127,8 @@ class MusterWithVllm:
 def _engine(questions: Questions, start: Start) -> dict[str, object]:
     """Of both. Compiling the model takes longer than these few answers do, and on a CPU a compiler."""
     on_cpu = {"dtype": "float32", "enforce_eager": True} if start.device == "cpu" else {}
-    return {"max_model_len": questions.context, **on_cpu}
+    at_once = {"max_num_seqs": start.batch} if start.batch else {}
+    return {"max_model_len": questions.context, **at_once, **on_cpu}
 
 
 def _word(value: object) -> str:
