@@ -4,7 +4,7 @@
 each a fork of the one before: the second has torch and transformers, too, the third what the tests themselves import.
 It is `python -m muster` in all that a test can see: its own process id, working directory, variables and streams, real
 signals, exit statuses, and what it starts in turn, which is forked too: `forked_children.py`. `fork_child` takes the
-place of `child_process.launch` in the same way, `forked_python.py` that of pytest-xdist's Python.
+place of `child_process.launch` in the same way, `forked_python.py` that of pytest-xdist's Python and of a launcher's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -29,7 +30,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from forked_children import LAUNCHERS, LONGEST, become, enter, fork, have_children_forked, retitle, take_on
+from forked_children import (
+    LAUNCHERS,
+    LONGEST,
+    become,
+    enter,
+    enter_namespaces_of,
+    fork,
+    have_children_forked,
+    retitle,
+    take_on,
+)
 from muster.core.child_process import launch as start_afresh
 
 _WAITING = 64
@@ -47,16 +58,23 @@ _OF_THREADS_AND_GPUS = (
 )
 LIGHT = (
     "muster.run", "muster.cli.app", "muster.cli.run", "muster.engines.choose", "muster.engines.inline",
-    "muster.engines.local", "muster.judging.afterwards", "muster.results.statistics", "muster.report.terminal",
-    "muster.report.displays", "muster.report.live", "typer._adapters", "pyarrow.parquet", "pandas", "pynvml", "jinja2",
-    "mmap", "rich.table",
-    "rich.live", "scipy.stats",
+    "muster.engines.local", "muster.judging.afterwards", "muster.judging.child", "muster.results.statistics",
+    "muster.report.terminal", "muster.report.displays", "muster.report.live", "muster.report.console", "muster.demo",
+    "muster.tasks.task_schema", "muster.tasks.entries", "muster.tasks.prompts", "muster.tasks.few_shot",
+    "muster.tasks.special_tokens", "muster.tasks.sources.native", "muster.tasks.sources.tsv",
+    "muster.tasks.sources.shards", "muster.tasks.sources.image_folder", "muster.metrics.exact_match",
+    "muster.models.openai.backend", "aiohttp", "typer._adapters", "typer._click.decorators", "pydantic.plugin._loader",
+    "pyarrow.parquet", "pandas", "pynvml", "jinja2", "jinja2.sandbox", "jinja2.ext", "jinja2.meta", "mmap",
+    "encodings.idna", "encodings.utf_8_sig", "rich.table", "rich.live", "rich._emoji_codes",
+    "rich._unicode_data.unicode17-0-0", "scipy.stats",
 )  # fmt: skip
 HEAVY = (
     *LIGHT, "torch", "transformers", "muster.models.transformers.backend", "muster.models.transformers.loading",
     "muster.models.transformers.generation", "muster.models.transformers.continuous", "transformers.generation",
     "transformers.models.llava.modeling_llava", "transformers.models.llava.processing_llava",
-    "transformers.models.clip.modeling_clip", "transformers.models.llama.modeling_llama", *LAUNCHERS,
+    "transformers.models.clip.modeling_clip", "transformers.models.clip.image_processing_pil_clip",
+    "transformers.models.llama.modeling_llama", "muster.metrics.multiple_choice", "PIL.PngImagePlugin",
+    "PIL.JpegImagePlugin", "PIL.ImageSequence", *LAUNCHERS,
 )  # fmt: skip
 TESTS = (
     *HEAVY, "pytest", "hypothesis", "safetensors.torch", "anthropic", "google.genai", "muster.models.anthropic",
@@ -138,6 +156,16 @@ class ForkServer:
 
 
 _servers: dict[str, ForkServer] = {}
+
+
+def launched_python(folder: Path) -> str:
+    """A program, written to `folder`, for a launcher: `PROGRAM -m muster …` is forked, with torch loaded."""
+    servers = os.environ.get(SERVERS) or start_servers()
+    script, client = folder / "python", Path(__file__).parent / "forked_python.py"
+    words = [sys.executable, "-I", "-S", str(client), str(Path(servers) / "heavy")]
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
 
 
 def can_be_forked(env: Mapping[str, str], but_for: Collection[str] = ()) -> bool:
@@ -261,6 +289,8 @@ class _Server:
         self._lifeline, self._listener = lifeline, listener
         self._poll = select.poll()
         self._connections: dict[int, socket.socket] = {}
+        self._clients: dict[int, int] = {}
+        """What a client of `forked_python.py` has had forked, by its connection: it doesn't outlive the client."""
         for each in (lifeline, listener):
             self._poll.register(each, select.POLLIN)
 
@@ -283,12 +313,20 @@ class _Server:
         if not message:
             self._poll.unregister(connection)
             self._connections.pop(number).close()
+            if (pid := self._clients.pop(number, None)) is not None:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
             return None
         order = json.loads(message)
         if (pid := order.get("wait")) is not None:
             answer = {"status": os.waitpid(pid, 0)[1]}
+            self._clients.pop(number, None)
+        elif "client" in order and not may_be_forked_on_a_host(order["env"]):
+            answer = {"pid": 0}
         elif pid := fork():
             answer = {"pid": pid}
+            if "client" in order:
+                self._clients[number] = pid
             for stream in streams:
                 os.close(stream)
         else:
@@ -307,6 +345,9 @@ def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:
     may_be = may_be_forked
     if (host := order.get("host")) is not None:
         enter(host)
+        may_be = may_be_forked_on_a_host
+    if (client := order.get("client")) is not None:
+        enter_namespaces_of(client)
         may_be = may_be_forked_on_a_host
     if "module" in order:
         become({"arguments": [*map(str, streams[3:])], **order}, may_be)

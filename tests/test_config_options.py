@@ -12,15 +12,15 @@ import sys
 from typing import Any, get_args
 
 import pytest
-import typer.main
 from typer.testing import CliRunner
 
 from muster.cli.app import app
+from muster.cli.app import command as muster
 from muster.config import Panel, RunConfig
 
 
 def command(name: str) -> Any:
-    return typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    return muster.commands[name]  # type: ignore[attr-defined]
 
 
 def parsed(name: str, *words: str) -> dict[str, object]:

@@ -19,7 +19,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from muster.cli import _dashes
-from muster.cli.app import app
+from muster.cli.app import command as muster
 from muster.config import load_config
 from muster.metrics.protocol import ScoredSample
 from muster.results.results import Results
@@ -88,9 +88,9 @@ def commands() -> list[tuple[str, str]]:
 
 def parse(arguments: list[str]) -> tuple[str, dict[str, object]]:
     """The command and its options, as `muster` would read them. Raises `USAGE_ERROR`, or `typer.Exit` for --help."""
-    group = typer.main.get_group(app)
-    with group.make_context("muster", list(arguments)) as context:
-        name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+    assert isinstance(muster, TyperGroup)
+    with muster.make_context("muster", list(arguments)) as context:
+        name, command, rest = muster.resolve_command(context, [*context._protected_args, *context.args])
         assert command is not None
         inner = command.make_context(name, rest, parent=context)
         if isinstance(command, TyperGroup) and inner._protected_args:

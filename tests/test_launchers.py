@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from fork_server import launched_python
 from gates import gate, open_when_all_answer
 from netns import Host, Network, listing, needs_namespaces, network
 from processes import Run, fake, start_program, write_benchmark
@@ -91,16 +92,18 @@ def test_mpirun(tmp_path: Path) -> None:
 
 @needs_mpi
 def test_mpirun_with_a_mistake_or_a_taken_port_ends_all_ranks(tmp_path: Path) -> None:
+    python = launched_python(tmp_path)
     task = write_benchmark(tmp_path / "bench", SAMPLES)
     with socket.create_server(("", 0)) as taken:
         port = str(taken.getsockname()[1])
         env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": port}
         options = muster(task, tmp_path / "run", rendezvous_timeout=5)
-        run = start([*mpirun("-np", "2"), sys.executable, *options], tmp_path / "run", env)
+        run = start([*mpirun("-np", "2"), python, *options], tmp_path / "run", env)
         assert run.wait() != 0
         assert f"the rendezvous port {port} on 127.0.0.1 is taken" in run.stderr
     options = muster(tmp_path / "none.yaml", tmp_path / "none")
-    run = start([*mpirun("-np", "2"), sys.executable, *options], tmp_path / "none", {**os.environ})
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = start([*mpirun("-np", "2"), python, *options], tmp_path / "none", env)
     assert run.wait() == 2, run.stderr
 
 
@@ -116,7 +119,8 @@ def test_mpirun_on_two_hosts(two: Network, tmp_path: Path) -> None:
     task = write_benchmark(first.disk / "bench", SAMPLES)
     launcher = mpirun("--mca", "plm_rsh_agent", str(agent), "--mca", "oob_tcp_if_include", "eth0")
     launcher += ["--host", f"{first.address}:2,{second.address}:2", "-x", f"MASTER_ADDR={first.address}"]
-    command = [*launcher, sys.executable, *muster(task, first.disk / "run", **gate(first.disk, 0.2))]
+    options = muster(task, first.disk / "run", **gate(first.disk, 0.2))
+    command = [*launcher, launched_python(tmp_path), *options]
     run = start(command, first.disk / "run", first.environment(), first)
     open_when_all_answer(run, 4, first.disk)
     assert run.wait() == 0, run.stderr
@@ -178,22 +182,17 @@ def slurm(two: Network, tmp_path: Path) -> Slurm:
 
 @needs_namespaces
 @needs_slurm
-def test_srun(two: Network, slurm: Slurm) -> None:
+def test_srun(two: Network, slurm: Slurm, tmp_path: Path) -> None:
     """The nodes' names resolve nowhere: the meeting point is the address that Slurm itself uses."""
     first, second = two.hosts
     task = write_benchmark(first.disk / "bench", SAMPLES)
-    command = [
-        "srun",
-        "-N2",
-        "-n4",
-        sys.executable,
-        *muster(task, first.disk / "run", **gate(first.disk, 0.2)),
-    ]
+    srun = ["srun", "-N2", "-n4", launched_python(tmp_path)]
+    command = [*srun, *muster(task, first.disk / "run", **gate(first.disk, 0.2))]
     run = start(command, first.disk / "run", slurm.environment(), first)
     open_when_all_answer(run, 4, first.disk)
     assert run.wait() == 0, run.stderr + slurm.logs()
     assert_complete(run, 4)
     assert listing(second.disk) == set()
-    wrong = ["srun", "-N2", "-n4", sys.executable, *muster(first.disk / "no.yaml", first.disk / "no")]
+    wrong = [*srun, *muster(first.disk / "no.yaml", first.disk / "no")]
     run = start(wrong, first.disk / "no", slurm.environment(), first)
     assert run.wait() == 2, run.stderr  # at once: the other ranks are told that nothing will come

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from fork_server import launched_python
 from gates import gate, open_gate_in
 from muster.results.journal import read_journal
 from muster.results.results import Results
@@ -38,6 +39,8 @@ class Cluster:
     slurm: Slurm
     shared: Path
     task: Path
+    python: str
+    """Whose imports are there already."""
 
     @property
     def nodes(self) -> list[Host]:
@@ -66,7 +69,7 @@ class Cluster:
 
     def submit(self, run: str, *options: str, **settings: object) -> str:
         """Submit a run into the shared folder `run`; the job's number."""
-        done = self.muster(*options, "--", *self.run_options(run, **settings))
+        done = self.muster("--python", self.python, *options, "--", *self.run_options(run, **settings))
         assert done.returncode == 0, done.stderr
         words = done.stdout.split()
         assert words[:2] == ["submitted", "job"]
@@ -136,7 +139,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     shared = folder / "shared"
     with network(folder, 3) as made:
         slurm = start_slurm(made, folder / "slurm", nodes=2)
-        yield Cluster(made, slurm, shared, write_benchmark(shared / "bench", SAMPLES))
+        task = write_benchmark(shared / "bench", SAMPLES)
+        yield Cluster(made, slurm, shared, task, launched_python(shared))
 
 
 def test_interruptions_of_every_kind_end_in_a_complete_run(cluster: Cluster) -> None:

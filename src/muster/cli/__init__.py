@@ -36,10 +36,10 @@ def main() -> None:
 
 
 def _command() -> int:
-    from muster.cli.app import app
+    from muster.cli.app import command
 
     try:
-        app([_dashes(word) for word in sys.argv[1:]], prog_name="muster")
+        command([_dashes(word) for word in sys.argv[1:]], prog_name="muster")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except MusterError as error:

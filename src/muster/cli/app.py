@@ -83,3 +83,6 @@ app.command("plan")(plan.command)
 app.command("doctor")(doctor.command)
 app.add_typer(gate.app, name="gate")
 app.add_typer(slurm.app, name="slurm")
+
+command = typer.main.get_command(app)
+"""`muster` itself."""
