@@ -81,13 +81,13 @@ def compare(bench: Bench, pair: Pair, kept: Kept) -> Compared:
     """Score the answers of `kept` by our convention."""
     [task] = load_tasks([pair.task], _data(bench, pair))
     task = replace(task, metric=replace(task.metric, **pair.metric))  # type: ignore[type-var]
-    task = replace(scored_by(task, [bench.toolkit]), by=())
+    task = scored_by(task, [bench.toolkit])
     if pair.source is not None:
-        task = replace(task, source=_source(bench, pair))
+        task = replace(task, source=_source(bench, pair), by=())
     samples, said = _answers(task, pair, kept)
     work = bench.root / "ours"
     work.mkdir(exist_ok=True)
-    file = work / f"{pair.dataset}-{pair.task}.jsonl"
+    file = work / f"{pair.shown}-{pair.task}.jsonl"
     file.write_text(
         "".join(
             json.dumps({"id": each.id, "prediction": text}) + "\n"
@@ -103,6 +103,9 @@ def compare(bench: Bench, pair: Pair, kept: Kept) -> Compared:
         for metric, value in values.items()
     }
     ours = {name: each.value for name, each in results.metrics.items()}
+    for key, parts in results.by.items():
+        for value, scores in parts.items():
+            ours |= {f"{name} of {key} {value}": each.value for name, each in scores.items()}
     return Compared(
         pair,
         {name: found.get(name) for name in pair.scores},
@@ -179,7 +182,7 @@ def table(rows: Sequence[Compared]) -> list[str]:
     for row in rows:
         [(name, ours), *_] = row.pair.scores.items()
         lines.append(
-            f"| {row.pair.dataset} | {name} {_shown(row.theirs[name])} | `{row.pair.task}` "
+            f"| {row.pair.shown} | {name} {_shown(row.theirs[name])} | `{row.pair.task}` "
             f"| {ours} {_shown(row.ours[name])} | {len(row.pair.scores)} | {_verdict(row)} |"
         )
     return lines

@@ -30,7 +30,7 @@ class Pair(NamedTuple):
     task: str
     """Ours."""
     scores: Mapping[str, str]
-    """From their numbers to ours; of a group's tasks `TASK:NUMBER`."""
+    """From their numbers to ours; of a group's tasks `TASK:NUMBER`, of a breakdown `NUMBER of KEY VALUE`."""
     data: str | None = None
     """The folder of the dataset that they read, below the work folder."""
     source: Mapping[str, object] | None = None
@@ -50,6 +50,11 @@ class Pair(NamedTuple):
     guesses: bool = False
     """Whether both draw a letter where they read none, and each in its own way: scores may differ by that many answers."""
     note: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Theirs, as the table names it: of a group its one part."""
+        return self.parts[0] if len(self.parts) == 1 else self.dataset
 
 
 def _tsv(
@@ -194,18 +199,33 @@ _REFCOCO = {
     **{f"refcoco_ACC@{k}": f"acc@{k}" for k in ("0.1", "0.3", "0.5", "0.7", "0.9")},
     "refcoco_Center_ACC": "center_acc",
 }
+_POPE = {f"pope_{name}": name for name in ("accuracy", "precision", "recall", "yes_ratio")} | {
+    "pope_f1_score": "f1"
+}
+_MMSTAR = (
+    *("coarse perception", "fine-grained perception", "instance reasoning", "logical reasoning", "math"),
+    "science & technology",
+)
+_KINDS = (("action", "accuracy"), ("text", "text"), ("icon", "icon"))
 _BOX = {
     "question": "answer",
     "answer": {"text": "{{ bbox }}"},
     "metadata": {"bbox": "bbox", "width": "{{ 48 }}", "height": "{{ 32 }}"},
 }
 
-_GUESSING = ("mmmu_val", "mmmu_pro_standard", "egoschema_subset", "longvideobench_val_v")
+_GUESSING = (
+    "mmmu_val",
+    "mmmu_val_qwen",
+    "mmmu_pro_standard",
+    "mmmu_pro_standard_cot",
+    "egoschema_subset",
+    "longvideobench_val_v",
+)
 """Those of lmms-eval whose code draws a letter."""
 
 _LMMS_EVAL = [
     _hub("mme", "mme", {"mme_perception_score": "perception", "mme_cognition_score": "cognition"}, "lmms-lab-encoder/MME"),
-    _hub("pope", "pope", {f"pope_{name}": name for name in ("accuracy", "precision", "recall", "yes_ratio")} | {"pope_f1_score": "f1"}, "lmms-lab-encoder/POPE"),
+    _hub("pope", "pope", _POPE, "lmms-lab-encoder/POPE"),
     _copy("gqa", "gqa", {"exact_match": "accuracy"}, "lmms-lab-encoder/GQA", "testdev", {"id": "id", "question": "question", "answer": "answer"}, "testdev_balanced_instructions"),
     _hub("textvqa_val", "textvqa", {"exact_match": "accuracy"}, "lmms-lab-encoder/textvqa"),
     _hub("docvqa_val", "docvqa", {"anls": "anls"}, "lmms-lab-encoder/DocVQA"),
@@ -214,16 +234,29 @@ _LMMS_EVAL = [
     _hub("ai2d", "ai2d", {"exact_match,flexible-extract": "accuracy"}, "lmms-lab-encoder/ai2d"),
     _hub("scienceqa", "scienceqa", {"exact_match": "accuracy"}, "lmms-lab-encoder/ScienceQA"),
     _hub("scienceqa_img", "scienceqa_img", {"exact_match": "accuracy"}, "lmms-lab-encoder/ScienceQA"),
-    _hub("seedbench", "seedbench", {"seed_all": "accuracy"}, "lmms-lab-encoder/SEED-Bench"),
-    _hub("mmstar", "mmstar", {"average": "average"}, "Lin-Chen/MMStar"),
+    _hub("seedbench", "seedbench", {"seed_all": "accuracy", **{f"seed_{kind}": f"accuracy of data_type {kind}" for kind in ("image", "video")}}, "lmms-lab-encoder/SEED-Bench"),
+    *(_hub("pope_full", "pope", {}, "lmms-lab-encoder/POPE")._replace(
+        scores={f"{part}:{theirs}": ours for theirs, ours in _POPE.items()},
+        parts=(part,),
+        source={"huggingface": {"dataset": "lmms-lab-encoder/POPE", "config": "Full", "split": split}, "fields": {"id": "id", "question": "question", "answer": "answer", "metadata": {"category": "category"}}},
+    ) for part, split in (("pope_adv", "adversarial"), ("pope_pop", "popular"), ("pope_random", "random"))),
+    _hub("mmstar_qwen", "mmstar", {"average": "average"}, "Lin-Chen/MMStar"),
+    _hub("mmmu_val_qwen", "mmmu", {"mmmu_acc": "overall"}, "lmms-lab-encoder/MMMU"),
+    _hub("mmmu_pro_standard_cot", "mmmu_pro_10", {"mmmu_acc": "overall"}, "MMMU/MMMU_Pro"),
+    _hub("mathvista_testmini_cot", "mathvista", {"llm_as_judge_eval": "average"}, "AI4Math/MathVista", prompt=_MATHVISTA),
+    _hub("mathvista_testmini_solution", "mathvista", {"llm_as_judge_eval": "average"}, "AI4Math/MathVista", prompt=_MATHVISTA),
+    _hub("mmstar", "mmstar", {"average": "average", **{name: f"average of category {name}" for name in _MMSTAR}}, "Lin-Chen/MMStar"),
     _hub("realworldqa", "realworldqa", {"exact_match": "accuracy"}, "lmms-lab-encoder/RealWorldQA"),
     _hub("ocrbench", "ocrbench", {"ocrbench_accuracy": "final"}, "echo840/OCRBench"),
     _hub("vqav2_val", "vqav2", {"exact_match": "accuracy"}, "lmms-lab-encoder/VQAv2"),
     _hub("vizwiz_vqa_val", "vizwiz", {"exact_match": "accuracy"}, "lmms-lab-encoder/VizWiz-VQA"),
     _hub("ok_vqa_val2014", "okvqa", {"exact_match": "accuracy"}, "lmms-lab-encoder/OK-VQA"),
     _hub("mmvp", "mmvp", {"mmvp_accuracy": "accuracy", "mmvp_pair_accuracy": "pair_accuracy"}, "lmms-lab-eval/MMVP"),
-    _hub("vlmsareblind", "vlmsareblind", {"accuracy": "accuracy"}, "XAI/vlmsareblind"),
+    _hub("vlmsareblind", "vlmsareblind", {"accuracy": "accuracy", "accuracy_by_task.task_mean": "average", **{f"accuracy_by_task.{name.lower()}": f"accuracy of task {name}" for name in ("Circled Letter", "Line Plot Intersections", "Nested Squares", "Touching Circles")}}, "XAI/vlmsareblind"),
     _hub("vstar_bench", "vstar", {"vstar_overall_acc": "accuracy"}, "lmms-lab-encoder/vstar-bench"),
+    _hub("vstar_bench_direct_attributes", "vstar", {"vstar_direct_attributes_acc": "accuracy of category direct_attributes"}, "lmms-lab-encoder/vstar-bench"),
+    _hub("vstar_bench_relative_position", "vstar", {"vstar_relative_position_acc": "accuracy of category relative_position"}, "lmms-lab-encoder/vstar-bench"),
+    _hub("videomme_long", "videomme", {"videomme_perception_score": "overall"}, "lmms-eval/Video-MME")._replace(only={"duration": "long"}),
     _hub("countbenchqa", "countbench", {"acc": "accuracy"}, "vikhyatk/CountBenchQA"),
     _copy("mmbench_en_dev_static", "mmbench_en", {"gpt_eval_score": "overall"}, "lmms-lab-encoder/MMBench", "dev", {"id": "index", "choices": ["A", "B", "C", "D"], "answer": "answer", "metadata": {"index": "index", "category": "category"}}, "en"),
     _hub("mmmu_val", "mmmu", {"mmmu_acc": "overall"}, "lmms-lab-encoder/MMMU"),
@@ -234,10 +267,10 @@ _LMMS_EVAL = [
     _hub("blink", "blink", {"blink_acc": "average"}, "BLINK-Benchmark/BLINK", tuple(f"blink_{part}" for part in _BLINK)),
     _hub("muirbench", "muirbench", {"muirbench_score_overall,flexible-extract": "accuracy"}, "MUIRBENCH/MUIRBENCH"),
     _hub("erqa", "erqa", {"erqa_acc": "accuracy"}, "FlagEval/ERQA"),
-    _hub("embspatial", "embspatial", {"embspatial_acc": "accuracy"}, "FlagEval/EmbSpatial-Bench"),
+    _hub("embspatial", "embspatial", {"embspatial_acc": "accuracy", **{f"{place}_accuracy": f"accuracy of data_source {place}" for place in ("ai2thor", "mp3d", "scannet")}}, "FlagEval/EmbSpatial-Bench"),
     _copy("zerobench", "zerobench", {"zerobench_exact_match": "accuracy"}, "jonathan-roberts1/zerobench", "zerobench", {"id": "question_id", "question": "question_text", "answer": "question_answer"}),
-    _hub("screenspot_v2", "screenspot_v2", {"screenspot_v2_action_acc": "accuracy"}, "HongxinLi/ScreenSpot_v2"),
-    _hub("screenspot_pro", "screenspot_pro", {"screenspot_pro_action_acc": "accuracy"}, "TIGER-Lab/ScreenSpot-Pro"),
+    _hub("screenspot_v2", "screenspot_v2", {f"screenspot_v2_{theirs}_acc": name for theirs, name in _KINDS}, "HongxinLi/ScreenSpot_v2"),
+    _hub("screenspot_pro", "screenspot_pro", {f"screenspot_pro_{theirs}_acc": name for theirs, name in _KINDS}, "TIGER-Lab/ScreenSpot-Pro"),
     _copy("refcoco_bbox_rec_val", "refcoco_val", _REFCOCO, "lmms-lab-encoder/RefCOCO", "val", _BOX, explode="answer"),
     _copy("refcoco_bbox_rec_testA", "refcoco_testa", _REFCOCO, "lmms-lab-encoder/RefCOCO", "testA", _BOX, explode="answer"),
     _copy("refcoco+_bbox_rec_val", "refcoco_plus_val", _REFCOCO, "lmms-lab-encoder/RefCOCOplus", "val", _BOX, explode="answer"),
