@@ -290,6 +290,8 @@ _LMMS_EVAL = [
     _hub("vsibench", "vsibench", {"vsibench_overall": "overall"}, "nyu-visionx/VSI-Bench"),
     _hub("vsibench_debiased", "vsibench_debiased", {"vsibench_overall": "overall"}, "nyu-visionx/VSI-Bench"),
     _hub("video_mmmu_adaptation", "videommmu_adaptation", {"mmmu_acc": "overall"}, "lmms-eval/VideoMMMU", why={"mmmu_acc": "empty answers to open questions are left out there, and wrong here"}),
+    _hub("motionbench_full", "motionbench", {"motionbench_acc": "accuracy"}, "text"),
+    _copy("mvbench_action_antonym", "mvbench_action_antonym", {"mvbench_accuracy": "overall"}, "OpenGVLab/MVBench", "train", {"question": "question", "choices": "candidates", "answer": {"column": "answer", "given_as": "text"}}, "action_antonym", why={"mvbench_accuracy": "empty answers are left out there, and wrong here"}),
     _copy("longvideobench_val_v", "longvideobench", {"lvb_acc": "overall"}, "longvideobench/LongVideoBench", "validation", {"id": "id", "question": "question", "choices": "candidates", "answer": {"column": "correct_choice", "given_as": "index"}, "metadata": {"duration_group": "duration_group", "question_category": "question_category"}}),
     _copy("mmvet", "mmvet", {"gpt_eval_score": "total"}, "lmms-lab-encoder/MMVet", "test", {"id": "question_id", "question": "question", "answer": "answer", "metadata": {"capability": "capability"}}, prompt=_MMVET),
     _hub("mathvista_testmini_format", "mathvista", {"llm_as_judge_eval": "average"}, "AI4Math/MathVista", prompt=_MATHVISTA),

@@ -91,6 +91,8 @@ LMMS_EVAL = [
     "vsibench_debiased",
     "video_mmmu_adaptation",
     "longvideobench_val_v",
+    "motionbench_full",
+    "mvbench_action_antonym",
     "coco2017_cap_val",
     "flickr30k_test",
     "nocaps_val",

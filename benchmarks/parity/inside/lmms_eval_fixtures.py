@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import random
 import sys
 from collections.abc import Callable
@@ -630,6 +631,27 @@ SCIENCE = {
     **dict.fromkeys(("task", "grade", "topic", "category", "skill", "lecture", "solution"), "x"),
     "subject": "natural science",
 }
+
+
+def motionbench(i: int) -> Row:
+    """A line of the authors' file: three questions on a video."""
+    kinds = ("Action Order", "Motion Recognition", "Repetition Count")
+    return {
+        "key": f"k{i}",
+        "video_path": f"clip{i % 2}.mp4",
+        "video_type": "x",
+        "question_type": kinds[i % 3],
+        "qa": [
+            {
+                "uid": f"{i}-{k}",
+                "question": "\n".join([words(i + k), *(f"{a}. {v}" for a, v in lettered(i + k).items())]),
+                "answer": letter(3 * i + k),
+            }
+            for k in range(3)
+        ],
+    }
+
+
 CONFIGS = {"Lin-Chen/MMStar": "val", "lmms-eval/Video-MME": "videomme"}
 """The published names of configurations that lmms-eval takes as the default."""
 TABLES: dict[tuple[str, str, str], Maker] = {
@@ -720,6 +742,8 @@ TABLES: dict[tuple[str, str, str], Maker] = {
     ("lmms-lab-encoder/COCO-Caption2017", "default", "val"): lambda i: {"question_id": f"{i:012}.jpg", "image": picture(i), "question": "x", "answer": caption(i), "id": i, "license": 1, "file_name": f"{i:012}.jpg", "coco_url": "x", "height": 32, "width": 48, "date_captured": "x"},
     ("lmms-lab-encoder/flickr30k", "default", "test"): lambda i: {"image": picture(i), "caption": caption(i), "sentids": ["1"], "img_id": str(i), "filename": f"{i}.jpg"},
     ("lmms-lab-encoder/NoCaps", "default", "validation"): lambda i: {"image": picture(i), "image_coco_url": "x", "image_date_captured": "x", "image_file_name": f"{i}.jpg", "image_height": 32, "image_width": 48, "image_id": i, "image_license": 1, "image_open_images_id": "x", "annotations_ids": [1], "annotations_captions": caption(i), "image_domain": ("in-domain", "near-domain")[i % 2]},
+    ("OpenGVLab/MVBench", "action_antonym", "train"): lambda i: {"video": f"clip{i % 2}.mp4", "question": words(i), "candidates": four(i), "answer": four(i)["ABCD".index(letter(i))]},
+    ("text", "default", "test"): lambda i: {"text": json.dumps(motionbench(i))},
     ("kcz358/OVOBench", "forward", "test"): ovo_forward,
     ("parity/guess", "default", "test"): lambda i: {"image": picture(i), "question": words(i), "answer": colour(i)},
     ("princeton-nlp/CharXiv", "default", "validation"): lambda i: {"image": picture(i), "figure_path": f"images/{i}.jpg", "category": "cs", "year": "20", "original_figure_path": "x", "original_id": "x", "num_subplots": 1, "subplot_row": 0, "subplot_col": 0, "subplot_loc": "N/A", **{f"descriptive_q{k}": k for k in range(1, 5)}, **{f"descriptive_a{k}": colour(i + k) for k in range(1, 5)}, "reasoning_q": words(i), "reasoning_q_source": i % 4 + 1, "reasoning_a": colour(i), "reasoning_a_type": i % 4 + 1},
@@ -741,7 +765,7 @@ def card(path: str) -> str:
 VIDEOS = (
     *("videomme/data", "lvbench", "mlvu", "nextqa/NExTVideo", "egoschema/videos", "perceptiontest/videos"),
     *("perceptiontest_val/videos", "multi-hop-reasoning/videos", "vsibench/arkitscenes"),
-    "datasets/longvideobench/videos",
+    *("datasets/longvideobench/videos", "motionbench/videos", "mvbench_video/ssv2_video_mp4"),
 )
 
 
@@ -773,6 +797,10 @@ def main() -> None:
         table.to_parquet(str(folder / f"{split}.parquet"))
     for path in {path for path, _config, _split in TABLES}:
         (root / "data" / path.replace("/", "__") / "README.md").write_text(card(path), encoding="utf-8")
+    lines = "".join(f"{json.dumps(motionbench(i))}\n" for i in range(ROWS))
+    for seed in (0, 1):
+        video(root / "data" / "text" / "videos" / f"clip{seed}.mp4", seed)
+    (root / "data" / "text" / "video_info.meta.jsonl").write_text(lines, encoding="utf-8")
     for seed in (0, 1):
         for place in VIDEOS:
             video(root / "home" / place / f"clip{seed}.mp4", 10 * seed)

@@ -163,6 +163,8 @@ def _target(task: Any, doc: Any) -> Any:
     if doc.get("bbox") and not isinstance(target, list):
         left, top, right, bottom = (float(each) for each in doc["bbox"][:4])
         return [(left + right) / 2, (top + bottom) / 2]
+    if target in (doc.get("candidates") or ()):
+        return "ABCDE"[doc["candidates"].index(target)]
     if "correct_choice" in doc:
         return "ABCDE"[doc["correct_choice"]]
     if corners := doc.get("box_coordinates"):
