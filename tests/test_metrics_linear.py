@@ -7,6 +7,7 @@ times as long, where the square would take sixteen times, and is asked again bef
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,7 +18,7 @@ from muster.metrics.protocol import Metric, UnscoredError
 from muster.metrics.registry import build_metric, metric_names, metric_variants
 from muster.metrics.thinking import Thinking, split_lmms_eval
 from muster.results.answer_scoring import Problem, score_text
-from muster.results.scoring_limits import MOST_CHARACTERS, ScoringLimitError, within_limits
+from muster.results.scoring_limits import MOST_CHARACTERS, ScoringLimitError, handled, watching, within_limits
 from muster.results.verdicts import VerdictBook
 
 METADATA: dict[str, JSON] = {
@@ -237,3 +238,16 @@ def test_an_answer_that_is_too_long_or_takes_too_long_is_an_error_of_its_metric(
     assert "1,000,001 characters" in outcome.message
     with pytest.raises(ScoringLimitError, match=r"more than 0\.05 s"), within_limits("a", 0.05):
         Slow().score(CHOICES, "a")
+    before = signal.getsignal(signal.SIGVTALRM)
+    with handled():  # while a run goes on: many such, one after the other
+        for _ in range(3):
+            with pytest.raises(ScoringLimitError, match=r"more than 0\.05 s"), within_limits("a", 0.05):
+                Slow().score(CHOICES, "a")
+        with watching(0.05) as answer, pytest.raises(ScoringLimitError), answer:
+            Slow().score(CHOICES, "a")
+        spin_until = (
+            time.process_time() + 0.1
+        )  # nothing is left that would interrupt what comes after an answer
+        while time.process_time() < spin_until:
+            pass
+    assert signal.getsignal(signal.SIGVTALRM) == before

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.core import JSON, Completion, ConfigurationError, RequestKey, Sample
+from muster.metrics import thinking as thinking_module
 from muster.metrics.registry import build_metric
 from muster.metrics.thinking import KNOWN_TAGS, Tags, Thinking, parse_thinking, split_lmms_eval
 from muster.report.answer_warnings import answer_warnings
@@ -248,3 +249,16 @@ def test_the_setting_of_a_run_and_of_a_task_file(tmp_path: Path) -> None:
     file.write_text(text % "r")
     with pytest.raises(ConfigurationError, match=r"t.yaml:4: thinking: .*<think>"):
         load_task_file(file)
+
+
+@pytest.mark.parametrize("thinking", [Thinking(), Thinking(()), parse_thinking(["auto", "opened"])], ids=str)
+def test_a_text_that_comes_again_is_divided_as_the_first_time(
+    thinking: Thinking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short ones are kept, a bounded number of them."""
+    monkeypatch.setattr(thinking_module, "_MOST_RECURRING", 4)
+    texts = ["B", "", " B ", "<think>A</think>B", "<think>A", "</think>", *map(str, range(8)), "x" * 100]
+    first = [thinking.split(text) for text in texts]
+    assert [thinking.split(text) for text in texts] == first
+    assert first == [type(thinking)(thinking.tags, thinking.opened).split(text) for text in texts]
+    assert len(thinking._recurring) == 4

@@ -24,6 +24,7 @@ from muster.coordinator.server import CoordinatorServer
 from muster.coordinator.workload import Workload
 from muster.planning import plan
 from muster.results.journal import Journal
+from muster.results.scoring_limits import handled
 from muster.scheduling.queue import WorkQueue
 from muster.wire.messages import Welcome
 
@@ -94,7 +95,8 @@ def main(folder: Path, requests: int, workers: int, secret: bytes) -> None:
     """Serve one plan."""
     with Journal.open(folder / "journal.jsonl", "run") as journal:
         coordinator = make_coordinator(folder, requests, workers, journal)
-        notes = asyncio.run(serve(coordinator, journal, secret))
+        with handled():  # as a run has it
+            notes = asyncio.run(serve(coordinator, journal, secret))
     print(json.dumps(notes), flush=True)
 
 

@@ -45,6 +45,7 @@ from muster.results.logs import bound_logs
 from muster.results.manifest import Manifest, check_covered
 from muster.results.results import Results
 from muster.results.scoring import mark_incomplete, score_run
+from muster.results.scoring_limits import handled
 from muster.results.snapshot import Snapshot, SnapshotFile
 from muster.scheduling.cost import TokenHistory
 from muster.scheduling.queue import WorkQueue
@@ -186,7 +187,8 @@ def work(
             with display.show(look) if to_show else nullcontext():
                 if len(workload):
                     try:
-                        engine.execute(coordinator, job, sync)
+                        with handled():
+                            engine.execute(coordinator, job, sync)
                     finally:
                         snapshots.save()
                         findings.videos = coordinator.videos
@@ -302,7 +304,7 @@ def _progress(workload: Workload) -> Progress:
     return Progress(
         tasks,
         key_of=workload.key,
-        cost_of=lambda index: workload.items[index].cost,
+        cost_of=workload.items.costs.__getitem__,
         cost_left=sum(workload.items.costs),
     )
 

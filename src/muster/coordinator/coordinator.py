@@ -193,10 +193,10 @@ class Coordinator:
         for index, answer in answers:
             if index < 0:  # would count from the end
                 raise IndexError(f"no request {index}")
-            key, given = self.workload.asked_key(index), answer.completion.key
-            if key != given and not self.workload.rounds.is_earlier(index, given):
+            given = answer.completion.key
+            if not self.workload.asks(index, given) and not self.workload.rounds.is_earlier(index, given):
                 raise ValueError(
-                    f"request {index} is {key}, and its completion is of {answer.completion.key}"
+                    f"request {index} is {self.workload.asked_key(index)}, and its completion is of {given}"
                 )
         blocked = self._queue.blocked
         worker.progressed = now

@@ -144,6 +144,14 @@ class Workload:
         """The name that workers know it by: where a sample is asked in rounds, this round's."""
         return self.rounds.key(index) if index in self.rounds else self.key(index)
 
+    def asks(self, index: int, key: RequestKey) -> bool:
+        """Whether `key` is the request's `asked_key`. Raises `IndexError` where there is no such request."""
+        if index in self.rounds:
+            return key == self.rounds.key(index)
+        place = self._places[index]
+        planned = self.planned[place.task]
+        return key == (planned.task.name, planned.compact.id_of(place.sample), place.repeat)
+
     def request(self, index: int) -> Request:
         """The request with its prompt. Of a later turn only when the turns before it were answered."""
         if rendered := self._rendered.get(index):

@@ -81,6 +81,10 @@ _ENDS = (
 )
 
 
+_RECURS, _MOST_RECURRING = 40, 1024
+"""Characters of a text that may well come again, and how many such texts are kept."""
+
+
 class Split(NamedTuple):
     """A text, divided."""
 
@@ -105,6 +109,15 @@ class Thinking:
         The opening tag may be missing, because many chat templates put it into the prompt, and so may thoughts: then
         the answer is `text` as it came. An opening tag inside a thought opens nothing.
         """
+        if len(text) > _RECURS:
+            return self._divided(text)
+        if (known := self._recurring.get(text)) is None:
+            known = self._divided(text)
+            if len(self._recurring) < _MOST_RECURRING:
+                self._recurring[text] = known
+        return known
+
+    def _divided(self, text: str) -> Split:
         if not self.tags:
             return Split(text)
         if not self.opened and not any(map(methodcaller("search", text), self._quick)):
@@ -124,6 +137,11 @@ class Thinking:
             return Split(text)
         answer, thought = _unwrapped(text[end:]), _inner(text[:end], self.tags)
         return Split(answer, thought, finished=bool(answer or not thought))
+
+    @cached_property
+    def _recurring(self) -> dict[str, Split]:
+        """Short texts and what they came to: "B" answers many questions."""
+        return {}
 
     @cached_property
     def _any_tag(self) -> re.Pattern[str]:
