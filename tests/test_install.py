@@ -78,13 +78,13 @@ def test_a_torch_that_is_there_is_kept(machine: Machine) -> None:
 def test_what_the_user_names_is_taken(machine: Machine) -> None:
     machine.has("has-torch")
     install.install_torch(machine.python, "./torch.whl")
-    assert machine.installed == ["python -m pip install -qq ./torch.whl"]
+    assert machine.installed == ["python -m pip install -qq --no-compile ./torch.whl"]
 
 
 def test_the_default_build_beside_a_gpu(machine: Machine) -> None:
     machine.program("nvidia-smi", "exit 0")
     install.install_torch(machine.python, "")
-    assert machine.installed == [f"python -m pip install -qq {install.TORCH_ANY}"]
+    assert machine.installed == [f"python -m pip install -qq --no-compile {install.TORCH_ANY}"]
 
 
 def test_a_driver_tool_without_a_gpu_is_no_gpu(machine: Machine) -> None:
@@ -97,14 +97,14 @@ def test_a_driver_tool_without_a_gpu_is_no_gpu(machine: Machine) -> None:
 def test_the_cpu_build_where_pip_has_it(without_gpu: Machine) -> None:
     without_gpu.has("pip-has-cpu-build")
     install.install_torch(without_gpu.python, "")
-    assert without_gpu.installed == [f"python -m pip install --quiet {install.TORCH_CPU}"]
+    assert without_gpu.installed == [f"python -m pip install --quiet --no-compile {install.TORCH_CPU}"]
 
 
 def test_the_cpu_build_through_uv_elsewhere(without_gpu: Machine) -> None:
     without_gpu.has("uv-has-cpu-build")
     install.install_torch(without_gpu.python, "")
     _, uv, torch = without_gpu.installed
-    assert uv == "python -m pip install -qq uv"
+    assert uv == "python -m pip install -qq --no-compile uv"
     assert torch.startswith("uv pip install")
     assert "--torch-backend=cpu" in torch
     assert f"--python {without_gpu.python} {install.TORCH_ANY}" in torch
@@ -207,7 +207,20 @@ def test_the_lock_names_no_registry_and_no_machine() -> None:
 def test_the_lock_is_what_is_installed(without_gpu: Machine) -> None:
     install.install_muster(without_gpu.python, "dev", "locked")
     (call,) = without_gpu.installed
-    assert call == f"python -m pip install -qq --constraint {install.LOCK} --editable {ROOT}[dev]"
+    assert (
+        call == f"python -m pip install -qq --no-compile --constraint {install.LOCK} --editable {ROOT}[dev]"
+    )
+
+
+@pytest.mark.parametrize(("variable", "compiled"), [("1", True), ("", False)])
+def test_modules_are_compiled_where_no_import_would_do_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, variable: str, compiled: bool
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", variable)
+    (machine.folder / "calls").touch()
+    install.compile_where_nobody_else_would(machine.python)
+    calls = (machine.folder / "calls").read_text()
+    assert calls.startswith("python -m compileall -qq -j 0 ") == compiled == bool(calls)
 
 
 @pytest.mark.parametrize(
