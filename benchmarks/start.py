@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +35,8 @@ LIGHT = {
     "muster --help": ["-m", "muster", "--help"],
     "muster run --help": ["-m", "muster", "run", "--help"],
     "muster tasks": ["-m", "muster", "tasks"],
+}
+IMPORTS = {
     "python -c 'import torch, transformers'": ["-c", "import torch, transformers"],
     "python -c 'from transformers import Auto…'": [
         "-c",
@@ -137,11 +139,11 @@ def forget_files() -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def light_commands(repeats: int) -> dict[str, float]:
-    """Median seconds of the commands that load no model."""
-    seconds: dict[str, list[float]] = {name: [] for name in LIGHT}
+def light_commands(commands: Mapping[str, Sequence[str]], repeats: int) -> dict[str, float]:
+    """Median seconds of commands that load no model."""
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(repeats):
-        for name, arguments in LIGHT.items():
+        for name, arguments in commands.items():
             seconds[name].append(command(arguments))
     return {name: statistics.median(values) for name, values in seconds.items()}
 
@@ -228,7 +230,7 @@ def main() -> int:
         write_question(folder, DEMO)
         if not quick:
             muster_run(folder, DEMO)  # whatever is read the first time is in the page cache from here on
-        light = light_commands(repeats)
+        light = light_commands(LIGHT if quick else {**LIGHT, **IMPORTS}, repeats)
         muster, script = first_answers(folder, repeats, cold=False)
         floor = statistics.median(start.first_answer for start in script)
         table(

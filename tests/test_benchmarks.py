@@ -50,7 +50,7 @@ def tables(output: str) -> list[list[list[str]]]:
         ("balance_processes", [1]),
         ("overhead", [4, 3, 5]),
         ("request_steps", [8]),
-        ("start", [6, 8]),
+        ("start", [4, 8]),
         ("collection", [2, 1]),
         ("api_client", [5]),
         ("scoring", [3]),
