@@ -197,8 +197,9 @@ def _verdict(row: Compared) -> str:
     if row.equal and row.explained:
         return f"=={note}"
     if row.explained and row.pair.guesses:
-        share = f"{row.guessed:.2g} of the answers are guesses, drawn there by one generator, here by the sample's id"
-        return f"differs ({', '.join(row.unequal)}) by no more than {share}{note}"
+        drawn = "where no letter is read one is drawn, here by the sample's id"
+        bound = f"by no more than the share of guesses ({row.guessed:.2g}): {drawn}"
+        return f"differs ({', '.join(row.unequal)}), {bound}{note}"
     if row.explained:
         reasons = "; ".join(dict.fromkeys(row.pair.why.values()))
         return f"differs ({', '.join(row.unequal)}): {reasons}{note}"

@@ -112,7 +112,16 @@ LMMS_EVAL = [
 ]
 
 _MENDED = "with lmms-eval's line mended that makes texts of likelihoods"
-NOTES = dict.fromkeys(("seedbench_ppl", "egoschema_subset_mcppl", "worldqa_mc_ppl"), _MENDED)
+NOTES = dict.fromkeys(
+    (
+        "seedbench_ppl",
+        "egoschema_subset_mcppl",
+        "perceptiontest_test_mcppl",
+        "worldqa_mc_ppl",
+        "worldvqa_mc_ppl",
+    ),
+    _MENDED,
+)
 """What has to be said about a task of lmms-eval."""
 
 VLMEVALKIT_JUDGED = ["MMVet", "MathVista_MINI", "MathVision_MINI", "MathVerse_MINI", "MMStar", "MMDU"]

@@ -165,6 +165,8 @@ def _target(task: Any, doc: Any) -> Any:
         return [(left + right) / 2, (top + bottom) / 2]
     if target in (doc.get("candidates") or ()):
         return "ABCDE"[doc["candidates"].index(target)]
+    if "video_idx" in doc and str(target).isdigit():
+        return "ABCDE"[int(target)]
     if "correct_choice" in doc:
         return "ABCDE"[doc["correct_choice"]]
     if corners := doc.get("box_coordinates"):
