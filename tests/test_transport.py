@@ -36,7 +36,7 @@ def test_everything_is_answered_once() -> None:
 
 
 def test_the_event_loop_receives_into_little_room() -> None:
-    """Its default is mapped anew with each receive, which was a quarter of what a claim cost."""
+    """Its default is mapped and unmapped time and again, which was a quarter of what a claim cost."""
 
     async def size_of_a_receive() -> int:
         found: asyncio.Future[int] = asyncio.get_running_loop().create_future()

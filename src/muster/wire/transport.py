@@ -164,9 +164,10 @@ async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sec
 
 
 def _receive_into_little(connection: asyncio.WriteTransport) -> None:
-    """Have asyncio's selector loop make room for `_READ` bytes with each receive: its 256 KiB are mapped every time.
+    """Have asyncio's selector loop make room for `_READ` bytes with each receive.
 
-    `max_size` is an attribute of the class that nothing documents; where there is none, this changes nothing.
+    Its own 256 KiB malloc maps and unmaps time and again. `max_size` is an attribute of the class that nothing
+    documents; where there is none, this changes nothing.
     """
     with contextlib.suppress(AttributeError):
         connection.max_size = _READ  # type: ignore[attr-defined]
