@@ -38,6 +38,7 @@ from forked_children import (
     enter_namespaces_of,
     fork,
     have_children_forked,
+    leave,
     retitle,
     take_on,
 )
@@ -359,7 +360,7 @@ def _become(order: Mapping[str, Any], streams: Sequence[int]) -> None:
         return
     sys.argv = ["-c"]
     exec(compile(order["code"], "<string>", "exec"), {"__name__": "__main__"})
-    _leave(0)
+    leave(None)
 
 
 def _run(program: str, arguments: Sequence[str], may_be: Callable[[Mapping[str, str]], bool] | None) -> None:
@@ -376,16 +377,8 @@ def _run(program: str, arguments: Sequence[str], may_be: Callable[[Mapping[str, 
     try:
         runpy._run_module_as_main(program, alter_argv=False)  # type: ignore[attr-defined]  # as `-m` does
     except SystemExit as ended:
-        _leave(int(ended.code or 0) if not isinstance(ended.code, str) else 1)
-    _leave(0)
-
-
-def _leave(status: int) -> None:
-    """Exit; taking the interpreter apart would take seconds with torch."""
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+        leave(ended.code)
+    leave(None)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ its command line and its variables. The copy forks a process that forks it and e
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import fcntl
@@ -22,7 +23,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 LONGEST = 1 << 17
 LAUNCHERS = ("torch.distributed.run", "accelerate.commands.launch")
@@ -36,6 +37,7 @@ _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _TESTS = Path(__file__).parent
 _libc = ctypes.CDLL(None, use_errno=True)
 _execute = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+_end = os._exit  # which `muster` watches
 Order = Mapping[str, Any]
 
 
@@ -100,7 +102,30 @@ def become(order: Order, may_be: Callable[[Mapping[str, str]], bool]) -> None:
         module = importlib.import_module(name)
         sys.argv = [module.__file__ or "", *arguments]
     sys.modules["__main__"] = module  # which children of multiprocessing import
-    module.main()
+    try:
+        module.main()
+    except SystemExit as ended:
+        leave(ended.code)
+    leave(None)
+
+
+def leave(code: object) -> NoReturn:
+    """Exit as `SystemExit(code)` would have it, but leave the interpreter whole.
+
+    With all that is imported here, taking it apart takes twice as long as a short run.
+    """
+    if not isinstance(code, int | None):
+        sys.stderr.write(f"{code}\n")
+    status = code if isinstance(code, int) else int(code is not None)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            status = 120  # as the interpreter has it
+    _end(status & 0xFF)
 
 
 def take_on(env: Mapping[str, str]) -> None:
