@@ -33,7 +33,7 @@ class Manager:
 def test_a_task_that_searches_the_web_is_refused_with_what_it_does(inside: Any) -> None:
     [row] = inside.listing(Manager(), "mmsearch*")
     assert row["state"] == "isn't run"
-    for word in ("DuckDuckGo", "playwright", "BAAI/bge-m3", "/data1/zrr/jdz/mmsearch"):
+    for word in ("DuckDuckGo", "playwright", "BAAI/bge-m3", "its authors' machine"):
         assert word in row["why"]
     toolkit = inside.LmmsEval(None, None)
     toolkit._manager = Manager()

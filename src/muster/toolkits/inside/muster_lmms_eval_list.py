@@ -23,7 +23,7 @@ NEVER_LOADED = {
     "mmsearch_end2end": "searches the web between its rounds, which isn't run: it asks DuckDuckGo at an address that "
     "is its client's own, photographs pages with playwright's Chromium, ranks texts with BAAI/bge-m3, which it fetches "
     "when it is loaded, and scores for a document that an earlier model was asked that model's answer, out of "
-    "/data1/zrr/jdz/mmsearch",
+    "a folder of its authors' machine",
 }
 """Tasks that are refused by name, and why."""
 _WHY_NOT = {
