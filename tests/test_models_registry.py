@@ -131,7 +131,11 @@ def test_a_folder_that_is_no_model_says_what_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["./no-such-folder", "/no/such/folder", "~/no-such-folder", "a/b/c", "no such", "../x"]
 )
-def test_a_path_to_nowhere_is_not_taken_for_a_hub_id(name: str) -> None:
+def test_a_path_to_nowhere_is_not_taken_for_a_hub_id(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # what lies beside the checkout is nobody's business
     with pytest.raises(ConfigurationError, match="no such folder"):
         resolve_model(name)
 
