@@ -138,5 +138,8 @@ def test_a_process_that_never_becomes_known_is_replaced(tmp_path: Path, first: s
             await asyncio.wait_for(cluster.run([child], lambda: None), DEADLINE)
             return child.starts
 
-        assert asyncio.run(run()) >= 2
+        starts = asyncio.run(run())
+        assert starts == 2 or (
+            first == "hanging" and starts > 2
+        )  # on a full machine a start may take its 5 s
         assert served.coordinator.finished

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,30 +74,15 @@ class Bench:
         place = self.root / "submissions"
         place.mkdir(exist_ok=True)
         command = [str(self.python), str(INSIDE / f"{self.toolkit.replace('-', '_')}_{script}.py")]
-        with log.open("ab") as stream:
-            done = subprocess.run(
-                [*command, *map(str, arguments)],
-                cwd=place,
-                env={**self.environment, **keys},
-                stdout=stream,
-                stderr=stream,
-                check=False,
-            )
-        if done.returncode:
-            raise SystemExit(f"{script} of {self.toolkit} ended with {done.returncode}; see {log}")
+        status = _run([*command, *map(str, arguments)], {**self.environment, **keys}, log, place)
+        if status:
+            raise SystemExit(f"{script} of {self.toolkit} ended with {status}; see {log}")
 
     def muster(self, arguments: Sequence[str], log: Path) -> None:
         """Run `muster`, to its end."""
-        with log.open("ab") as stream:
-            done = subprocess.run(
-                [sys.executable, "-m", "muster", *arguments],
-                env=self.environment,
-                stdout=stream,
-                stderr=stream,
-                check=False,
-            )
-        if done.returncode not in (0, 3):
-            raise SystemExit(f"muster {arguments[0]} ended with {done.returncode}; see {log}")
+        status = _run([sys.executable, "-m", "muster", *arguments], self.environment, log)
+        if status not in (0, 3):
+            raise SystemExit(f"muster {arguments[0]} ended with {status}; see {log}")
 
     def muster_killed(self, arguments: Sequence[str], journal: Path, answers: int, log: Path) -> int:
         """Run `muster` and kill it, with all that it started, at that many answers. Returns how many it had."""
@@ -114,6 +99,13 @@ class Bench:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         return answered(journal)
+
+
+def _run(command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> int:
+    """A program to its end, with all that it says at the end of `log`; its exit status."""
+    with log.open("ab") as stream:
+        done = subprocess.run(command, cwd=cwd, env=env, stdout=stream, stderr=stream, check=False)
+    return done.returncode
 
 
 def answered(journal: Path) -> int:

@@ -88,20 +88,19 @@ class RunBatch:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class MusterWithVllm:
+class MusterWithVllm(Muster):
     """`muster run --backend vllm`."""
 
-    python: str
-    name: str = "Muster with vLLM"
-    has_batches: bool = True
-    most_processes: int | None = None
+    name = "Muster with vLLM"
+
+    def __init__(self, python: str) -> None:
+        self._python = python
 
     def command(self, questions: Questions, start: Start) -> list[str]:
         """One engine per process."""
         given = json.dumps({**_engine(questions, start), **questions.pixels})
         return [
-            *(self.python, "-m", "muster", "run", "--model", str(questions.model), "--progress", "none"),
+            *(self._python, "-m", "muster", "run", "--model", str(questions.model), "--progress", "none"),
             *("--backend", "vllm", "--model-args", given, "--replicas", str(start.processes)),
             *("--tasks", str(questions.folder / "race.yaml"), "--output", str(start.output)),
         ]
@@ -110,18 +109,6 @@ class MusterWithVllm:
         """What vLLM's CPU build needs; Muster's source, where it isn't installed."""
         del questions
         return {"PYTHONPATH": str(SOURCE), **(ON_CPU if start.device == "cpu" else {})}
-
-    def saved(self, output: Path) -> int:
-        """See `Muster`."""
-        return Muster().saved(output)
-
-    def last_answer(self, output: Path) -> float | None:
-        """See `Muster`."""
-        return Muster().last_answer(output)
-
-    def score(self, questions: Questions, output: Path) -> float | None:
-        """See `Muster`."""
-        return Muster().score(questions, output)
 
 
 def _engine(questions: Questions, start: Start) -> dict[str, object]:

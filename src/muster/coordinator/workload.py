@@ -136,9 +136,12 @@ class Workload:
 
     def key(self, index: int) -> RequestKey:
         """The name of the request that the journal has an answer to."""
+        return RequestKey(*self._named(index))
+
+    def _named(self, index: int) -> tuple[str, str, int]:
         task, sample, repeat = self._places[index]
         planned = self.planned[task]
-        return RequestKey(planned.task.name, planned.compact.id_of(sample), repeat)
+        return planned.task.name, planned.compact.id_of(sample), repeat
 
     def asked_key(self, index: int) -> RequestKey:
         """The name that workers know it by: where a sample is asked in rounds, this round's."""
@@ -146,11 +149,7 @@ class Workload:
 
     def asks(self, index: int, key: RequestKey) -> bool:
         """Whether `key` is the request's `asked_key`. Raises `IndexError` where there is no such request."""
-        if index in self.rounds:
-            return key == self.rounds.key(index)
-        place = self._places[index]
-        planned = self.planned[place.task]
-        return key == (planned.task.name, planned.compact.id_of(place.sample), place.repeat)
+        return key == (self.rounds.key(index) if index in self.rounds else self._named(index))
 
     def request(self, index: int) -> Request:
         """The request with its prompt. Of a later turn only when the turns before it were answered."""
